@@ -1,0 +1,41 @@
+"""Commands: one thin module each, quick to start, one clear line when they fail."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from collections.abc import Callable, Sequence
+
+from espnet_part.errors import UserError
+
+Main = Callable[..., None]
+
+
+def command(main: Main) -> Main:
+    """Turn a user's error into one line on stderr and exit status 1."""
+
+    @functools.wraps(main)
+    def run(cmd: Sequence[str] | None = None) -> None:
+        name = main.__module__.rsplit(".", 1)[-1]
+        try:
+            main(cmd)
+        except UserError as error:
+            print(f"{name}: error: {error}", file=sys.stderr)
+            sys.exit(1)
+        except BrokenPipeError:  # `part_describe … | head`
+            sys.stderr.close()
+        except KeyboardInterrupt:
+            print(f"{name}: interrupted", file=sys.stderr)
+            sys.exit(130)
+
+    return run
+
+
+def str2bool(value: str) -> bool:
+    """Read ESPnet's `true`/`false` options."""
+    if value.lower() in ("true", "yes", "1"):
+        return True
+    if value.lower() in ("false", "no", "0"):
+        return False
+    raise argparse.ArgumentTypeError(f"must be true or false: {value!r}")
