@@ -6,14 +6,78 @@ from setuptools import find_packages, setup
 
 COMMANDS = sorted(path.stem for path in Path(__file__).parent.glob("espnet_part/bin/part_*.py"))
 
+REQUIREMENTS = [
+    # ESPnet's releases after 202511 move its trainer's requirements into an extra and drop modules;
+    # 202511's own `train` extra pins a Pillow that has no wheel for Python 3.12.
+    "espnet>=202511,<202600",
+    "espnet_model_zoo>=0.1.7",
+    "setuptools>=64,<74",  # espnet's bound; it is also what serves `distutils` on Python 3.12
+    # imported by ESPnet's training code and declared only in its extras, or not at all
+    "matplotlib>=3.7",
+    "six>=1.16",
+    "tensorboard>=2.14",
+    "torchaudio>=2.4",
+    # the model
+    "peft>=0.17",
+    "safetensors>=0.4.5",
+    "torch>=2.4",
+    "transformers>=5.0,<6",
+    # configuration and data
+    "kaldiio>=2.18",
+    "langcodes>=3.4",
+    "language_data>=1.2",
+    "numpy>=2.0",
+    "packaging>=23",
+    "pydantic>=2.6,<3",
+    "PyYAML>=6.0",
+    "sentencepiece>=0.2",
+    "soundfile>=0.12",
+    "soxr>=0.5",
+    "tqdm>=4.66",
+    # scores
+    "jiwer>=4.0,<5",
+    "sacrebleu>=2.4,<3",
+    "whisper_normalizer>=0.1.10",
+]
+
+EXTRAS = {
+    # the speech of the embedded corpus; eSpeak NG is GPL-3.0-or-later, hence never a requirement
+    "mini": ["espeakng-loader>=0.2.4"],
+    # sacreBLEU's word segmentation
+    "ja": ["sacrebleu[ja]"],
+    "ko": ["sacrebleu[ko]"],
+    "wandb": ["wandb>=0.17"],
+    "dev": [
+        "hypothesis>=6.100",
+        "mypy>=1.11",
+        "pytest>=8.0",
+        "pytest-xdist>=3.6",
+        "ruff>=0.9",
+        "types-PyYAML",
+        "types-six",
+        "types-tqdm",
+    ],
+}
+
 setup(
     name="espnet_part",
     version="0.1.0",
     description="PART for ESPnet: multilingual speech LLMs trained by a declared schedule",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
     packages=find_packages(include=["espnet_part", "espnet_part.*"]),
     package_data={"espnet_part": ["**/*.yaml", "**/*.jinja"]},
-    python_requires=">=3.10",
+    # sentencepiece 0.2.0, which espnet pins, has no wheel for Python 3.13
+    python_requires=">=3.10,<3.13",
+    install_requires=REQUIREMENTS,
+    extras_require=EXTRAS,
     entry_points={
         "console_scripts": [f"{name} = espnet_part.bin.{name}:main" for name in COMMANDS]
     },
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+    ],
 )
