@@ -1,0 +1,193 @@
+"""A data directory's scores: grouping, averages, missing hypotheses, joining of shards."""
+
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+
+from espnet_part.bin.part_score import main
+from espnet_part.errors import DataError
+from espnet_part.score.directory import read_table, score_directory
+from espnet_part.score.hypotheses import collect_hypotheses
+from espnet_part.score.table import error_table, score_sections, translation_table
+
+EXAMPLES = {  # id: (task, lang, tgt, reference, hypothesis)
+    "de1": ("asr", "de", "de", "Das ist gut.", "das ist gut"),
+    "de2": ("asr", "de", "de", "Guten Tag, Welt", "guten tag feld"),
+    "en1": ("asr", "en", "en", "It's twenty dogs.", "It is 20 dogs"),
+    "ko1": ("asr", "ko", "ko", "안녕 하세요", "안녕하세요"),
+    "zh1": ("asr", "zh", "zh", "你好，世界。", "你 好 世 届"),
+    "s1": ("s2tt", "de", "en", "That is good, my friend.", "That is good, my friend."),
+    "s2": ("s2tt", "en", "de", "Wir haben zwei große Hunde.", "Wir haben zwei kleine Hunde."),
+    "s3": ("s2tt", "en", "zh", "今天天气很好。", "今天天气很好。"),
+    "t1": ("t2tt", "es", "en", "We go to the house.", "We go to the house."),
+}
+
+
+@pytest.fixture
+def data(tmp_path):
+    directory = tmp_path / "test"
+    directory.mkdir()
+    for name, column in (("utt2task", 0), ("utt2lang", 1), ("utt2tgt", 2), ("text", 3)):
+        lines = [f"{key} {values[column]}\n" for key, values in EXAMPLES.items()]
+        (directory / name).write_text("".join(lines), encoding="utf-8")
+    return directory
+
+
+HYPOTHESES = {key: values[4] for key, values in EXAMPLES.items()}
+
+
+def test_groups_and_averages(data):
+    scores = score_directory(data, HYPOTHESES)
+    assert scores.error_rate("de") == pytest.approx(100 / 6)
+    assert scores.error_rate("en") == 0
+    assert scores.error_rate("zh") == pytest.approx(25)
+    assert scores.error_rate("ko") == 0
+    assert scores.average_error_rate() == pytest.approx((100 / 6 + 25) / 4)
+    assert scores.pooled_errors["asr", "wer"].reference == 6 + 4
+    assert scores.pooled_errors["asr", "cer"].reference == 4 + 5
+    assert scores.bleu("de-en") == pytest.approx(100)
+    assert 0 < scores.bleu("en-de") < 100
+    assert scores.bleu("es-en", "t2tt") == pytest.approx(100)
+    assert scores.average_bleu(target="en") == pytest.approx(100)
+    assert scores.average_bleu(source="en") == pytest.approx((scores.bleu("en-de") + 100) / 2)
+    assert scores.average_bleu(source="fr") is None
+    assert scores.pooled_translations["s2tt", "13a"].sentences == 2
+
+
+def test_korean_is_also_given_by_words(data):
+    groups = [g for g in score_directory(data, HYPOTHESES).errors if g.language == "ko"]
+    assert [(g.metric, g.secondary, g.counts.rate) for g in groups] == [
+        ("cer", False, 0.0),
+        ("wer", True, 100.0),
+    ]
+
+
+def test_missing_hypotheses_count_as_empty_and_are_named(data):
+    hypotheses = {key: value for key, value in HYPOTHESES.items() if key not in ("de2", "s1")}
+    scores = score_directory(data, {**hypotheses, "stranger": "x"})
+    assert scores.error_rate("de") == pytest.approx(50)
+    assert scores.bleu("de-en") == 0
+    assert scores.missing == ["de2", "s1"] and scores.unexpected == ["stranger"]
+    text = score_sections([("x", scores.as_dict())])
+    assert "2 of 9 utterances have NO HYPOTHESIS and count as empty: de2, s1" in text
+    assert "1 hypotheses belong to no reference and are left out: stranger" in text
+
+
+def test_dictionary_is_plain_json(data):
+    content = score_directory(data, HYPOTHESES).as_dict()
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
+    assert set(content["wer"]) == {"de", "en", "ko", "zh"}
+    assert set(content["cer"]) == {"ko", "zh"}
+    assert set(content["bleu"]) == {"de-en", "en-de", "en-zh"}
+    assert content["tasks"]["t2tt"]["bleu"] == {"es-en": pytest.approx(100)}
+    assert content["average"]["asr"]["wer"] == pytest.approx((100 / 6 + 25) / 4)
+    assert content["scorer"]["jiwer"]
+
+
+def test_infinite_rate_is_null(data):
+    (data / "text").write_text("en1 (laughs)\n", encoding="utf-8")
+    scores = score_directory(data, {"en1": "something"})
+    assert math.isinf(scores.error_rate("en"))
+    assert scores.as_dict()["wer"] == {"en": None}
+    assert "1 references are empty after normalisation" in scores.notes[0]
+    assert score_sections([("x", scores.as_dict())])
+
+
+def test_combining_marks_get_a_note(data):
+    (data / "text").write_text("hi1 हिन्दी भाषा\n", encoding="utf-8")
+    for name, value in (("utt2task", "asr"), ("utt2lang", "hi"), ("utt2tgt", "hi")):
+        (data / name).write_text(f"hi1 {value}\n")
+    scores = score_directory(data, {"hi1": "हिन्दी भाषा"})
+    assert scores.notes[0].startswith("hi: whisper-basic turns 5 combining marks")
+
+
+def test_tables_have_espnets_columns(data):
+    content = score_directory(data, HYPOTHESES).as_dict()
+    lines = error_table([("decode/test", content)], "wer").splitlines()
+    assert lines[0] == "|dataset|lang|Snt|Wrd|Corr|Sub|Del|Ins|Err|S.Err|"
+    assert lines[2] == "|decode/test|de|2|6|83.3|16.7|0.0|0.0|16.7|50.0|"
+    assert lines[-1].startswith("|decode/test|pooled|3|10|90.0|")
+    assert "|decode/test|ko (also)|" in "\n".join(lines)
+    lines = translation_table([("decode/test", content)]).splitlines()
+    assert lines[2] == "|decode/test|de-en|1|100.0|100.0|1.000|13a|"
+    assert "|decode/test|average into en||100.0||||" in lines
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("text", "", "empty, nothing to score"),
+        ("text", "de1 a\nde1 b\n", "line 2: the id de1 is given twice"),
+        ("utt2task", "de1 asr\n", "no value for 8 utterances of `text`: de2, en1"),
+        ("utt2lang", None, "no such file"),
+        ("utt2tgt", b"\xff\xfe", "cannot be read"),
+    ],
+)
+def test_bad_directories(data, name, content, message):
+    if content is None:
+        (data / name).unlink()
+    else:
+        (data / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError, match=message):
+        score_directory(data, HYPOTHESES)
+
+
+def test_only_a_line_feed_ends_a_line(tmp_path):
+    path = tmp_path / "text"
+    path.write_bytes("a x\u2028y\x85z\r\nb\nc\tw v\n".encode())
+    assert read_table(path) == {"a": "x\u2028y\x85z", "b": "", "c": "w v"}
+
+
+def _shard(directory, number, lines):
+    path = directory / f"logdir/output.{number}/1best_recog/text"
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def test_shards_are_joined_in_order_of_ids(tmp_path):
+    _shard(tmp_path, 2, ["b two", "a one"])
+    _shard(tmp_path, 10, ["c", "a one"])
+    (tmp_path / "text").write_text("old stale\n")
+    assert list(collect_hypotheses(tmp_path).items()) == [("a", "one"), ("b", "two"), ("c", "")]
+
+
+def test_contradicting_shards_are_refused(tmp_path):
+    _shard(tmp_path, 1, ["a one"])
+    _shard(tmp_path, 2, ["a other"])
+    with pytest.raises(DataError, match=r"a: different hypotheses in .*earlier decoding"):
+        collect_hypotheses(tmp_path)
+
+
+def test_command(data, tmp_path, capsys):
+    decode = tmp_path / "decode" / "test"
+    _shard(decode, 1, [f"{k} {v}" for k, v in HYPOTHESES.items() if k != "de1"])
+    (decode / "logdir/output.1/failed.tsv").write_text("de1\tbad audio\n")
+    main(["--ref_dir", str(data), "--hyp_dir", str(decode)])
+    content = json.loads((decode / "score.json").read_text())
+    assert content["failed"] == {"de1": "bad audio"} and content["missing"] == ["de1"]
+    assert content["name"] == "decode/test"
+    assert (decode / "text").read_text(encoding="utf-8").startswith("de2 guten tag feld\n")
+    out, err = capsys.readouterr()
+    assert out == (decode / "result.md").read_text() and "NO HYPOTHESIS" in err
+    main(["--ref_dir", str(data), "--hyp_text", str(decode / "text"), "--out_dir", str(tmp_path)])
+    assert json.loads((tmp_path / "score.json").read_text())["bleu"] == content["bleu"]
+
+
+def test_command_names_what_is_missing(data, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--ref_dir", str(data), "--hyp_dir", str(tmp_path)])
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err.startswith("part_score: error: ")
+
+
+def test_scoring_imports_no_torch():
+    code = (
+        "import sys, espnet_part.score.table, espnet_part.score.hypotheses;"
+        "import espnet_part.bin.part_score;"
+        "heavy = {'torch', 'transformers', 'sacrebleu', 'jiwer', 'espnet2'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
