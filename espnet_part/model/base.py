@@ -1,0 +1,151 @@
+"""Base models: where their files are, and what identifies them in a checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from espnet_part.errors import ConfigError
+
+_INDEX = "model.safetensors.index.json"
+_SINGLE = "model.safetensors"
+_SLICE_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseModel:
+    """A pretrained model that a checkpoint builds upon and does not contain.
+
+    Attributes:
+        part: "encoder" or "llm".
+        name: hub name or directory; null for random weights made from a config.
+        revision: as configured.
+        config_sha256: of the configuration (a file's bytes, or canonical JSON).
+        fingerprint: of the weights (see `fingerprint`); null for random weights.
+    """
+
+    part: str
+    name: str | None
+    revision: str | None
+    config_sha256: str
+    fingerprint: str | None
+
+
+def find_file(name: str, revision: str | None, filename: str) -> Path | None:
+    """A file of a local model directory, or of a hub model (fetched when not in the cache).
+
+    Returns:
+        None where the model has no such file.
+
+    Raises:
+        ConfigError: no such directory or hub model, or the hub cannot be reached.
+    """
+    if Path(name).is_dir():
+        path = Path(name) / filename
+        return path if path.is_file() else None
+    if Path(name).is_absolute() or name.startswith(".") or name.count("/") > 1:
+        raise ConfigError(f"{name}: no such model directory")
+    from transformers.utils import cached_file
+
+    try:
+        found = cached_file(
+            name,
+            filename,
+            revision=revision,
+            _raise_exceptions_for_missing_entries=False,
+        )
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"{name}: neither a directory nor a model that the hub gives: {reason}"
+        ) from None
+    return None if found is None else Path(found)
+
+
+def find_config(name: str, revision: str | None) -> Path:
+    """The model's ``config.json``.
+
+    Raises:
+        ConfigError: the model or the file is not there.
+    """
+    path = find_file(name, revision, "config.json")
+    if path is None:
+        raise ConfigError(f"{name}: has no config.json")
+    return path
+
+
+def find_weights(name: str, revision: str | None) -> list[Path]:
+    """The model's safetensors files. Pickled weights are not read: loading them may run code.
+
+    Raises:
+        ConfigError: the model or its safetensors are not there.
+    """
+    single = find_file(name, revision, _SINGLE)
+    if single is not None:
+        return [single]
+    index = find_file(name, revision, _INDEX)
+    if index is None:
+        raise ConfigError(
+            f"{name}: has no {_SINGLE} (weights in another format are not read; convert them)"
+        )
+    shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    files = [find_file(name, revision, shard) for shard in shards]
+    for shard, file in zip(shards, files, strict=True):
+        if file is None:
+            raise ConfigError(f"{name}: {shard} is missing although {_INDEX} names it")
+    return [file for file in files if file is not None]
+
+
+def fingerprint(files: list[Path]) -> str:
+    """A cheap hash of weights: each file's size, safetensors header and three slices of its data.
+
+    Reads at most about 200 kB a file beside the header, so it takes milliseconds where a full hash
+    takes minutes; fine-tuned weights differ everywhere, so a slice shows it.
+    """
+    digest = hashlib.sha256()
+    for path in files:
+        size = path.stat().st_size
+        digest.update(str(size).encode())
+        with path.open("rb") as file:
+            header = file.read(8)
+            digest.update(header)
+            digest.update(file.read(min(int.from_bytes(header, "little"), size)))
+            start = file.tell()
+            for offset in (start, start + (size - start) // 2, max(start, size - _SLICE_BYTES)):
+                file.seek(offset)
+                digest.update(file.read(_SLICE_BYTES))
+    return digest.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """The hash of a small file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def json_sha256(value: object) -> str:
+    """The hash of a value's canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def describe_base(
+    part: str, name: str | None, revision: str | None, config: dict[str, object] | None
+) -> BaseModel:
+    """Identify a base model from its files, or from its config where the weights are random."""
+    if name is None:
+        return BaseModel(
+            part=part,
+            name=None,
+            revision=None,
+            config_sha256=json_sha256(config),
+            fingerprint=None,
+        )
+    return BaseModel(
+        part=part,
+        name=name,
+        revision=revision,
+        config_sha256=file_sha256(find_config(name, revision)),
+        fingerprint=fingerprint(find_weights(name, revision)),
+    )

@@ -1,0 +1,270 @@
+"""Whisper's encoder on true lengths (Radford et al. 2022; weights and layers of transformers).
+
+transformers' own encoder takes exactly 30 s and ignores masks. This one takes waveforms of any
+length, computes nothing for padding beyond the batch's longest clip, and gives a clip the same
+output whatever it is batched with. On a full 30 s clip it equals transformers' encoder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+from transformers import WhisperConfig
+from transformers.audio_utils import mel_filter_bank
+from transformers.initialization import no_init_weights
+from transformers.models.whisper.modeling_whisper import WhisperEncoder as _WhisperEncoder
+
+from espnet_part.errors import ConfigError
+from espnet_part.model.base import BaseModel, describe_base, find_config, find_weights
+from espnet_part.model.config import WhisperEncoderConf
+
+SAMPLE_RATE = 16000
+HOP = 160  # samples between mel frames: 10 ms
+FFT = 400
+SAMPLES_PER_FRAME = 2 * HOP  # the second convolution halves the mel frame rate
+
+
+class LogMel(nn.Module):
+    """Whisper's log-mel spectrogram, equal to transformers' WhisperFeatureExtractor.
+
+    Args:
+        num_mel_bins: 80, or 128 for large-v3.
+        window_samples: length that the extractor pads to (30 s).
+    """
+
+    def __init__(self, num_mel_bins: int, window_samples: int) -> None:
+        super().__init__()
+        self.window_samples = window_samples
+        filters = mel_filter_bank(
+            num_frequency_bins=1 + FFT // 2,
+            num_mel_filters=num_mel_bins,
+            min_frequency=0.0,
+            max_frequency=8000.0,
+            sampling_rate=SAMPLE_RATE,
+            norm="slaney",
+            mel_scale="slaney",
+        )
+        self.register_buffer("filters", torch.tensor(filters.T, dtype=torch.float32), False)
+        self.register_buffer("hann", torch.hann_window(FFT), False)
+
+    def forward(self, speech: Tensor) -> Tensor:
+        """Compute log-mel frames.
+
+        Args:
+            speech: (S, T) zero-padded waveforms, T <= window_samples.
+
+        Returns:
+            (S, bins, frames) float32, frames >= ceil(T / 160). The frames are those that the
+            extractor gives for the clip in a whole window.
+        """
+        # Zeros behind the clip stand for the rest of the window: enough for every STFT frame that
+        # reaches into the clip, since the loudest of them sets the floor. At the window's end
+        # torch.stft reflects the signal, as it does in the extractor.
+        samples = min(self.window_samples, -(-(speech.shape[1] + FFT) // HOP) * HOP)
+        with torch.autocast(speech.device.type, enabled=False):
+            padded = F.pad(speech.float(), (0, samples - speech.shape[1]))
+            hann = self.hann.float()
+            spectrum = torch.stft(padded, FFT, HOP, window=hann, return_complex=True)
+            power = spectrum[..., :-1].abs() ** 2
+            log_mel = (self.filters.float() @ power).clamp(min=1e-10).log10()
+            floor = log_mel.amax(dim=(1, 2), keepdim=True) - 8.0
+            return (torch.maximum(log_mel, floor) + 4.0) / 4.0
+
+
+class WhisperEncoder(_WhisperEncoder):
+    """Waveforms to encoder states.
+
+    Args:
+        config: transformers' WhisperConfig; only the encoder's fields matter.
+        pad_to_30s: encode every clip within 30 s of silence, as in Whisper's training; the frames
+            beyond the clip's length are cut off afterwards.
+        gradient_checkpointing: recompute each layer in the backward pass.
+
+    Attributes:
+        dim: width of a state. frame_rate: states a second (50). num_layers: of Transformer layers.
+        layers: the Transformer layers.
+    """
+
+    def __init__(
+        self,
+        config: WhisperConfig,
+        pad_to_30s: bool = False,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        config._attn_implementation = "sdpa"
+        super().__init__(config)
+        self.pad_to_30s = pad_to_30s
+        self.checkpoint_layers = gradient_checkpointing
+        self.window_samples = config.max_source_positions * SAMPLES_PER_FRAME
+        self.log_mel = LogMel(config.num_mel_bins, self.window_samples)
+        self.base: BaseModel | None = None
+        self.dim = config.d_model
+        self.frame_rate = SAMPLE_RATE / SAMPLES_PER_FRAME
+        self.num_layers = config.encoder_layers
+
+    @classmethod
+    def from_conf(cls, conf: WhisperEncoderConf, load_weights: bool = True) -> WhisperEncoder:
+        """Build from a configuration.
+
+        Args:
+            load_weights: False leaves the weights random (a checkpoint, or shapes alone, follow).
+
+        Raises:
+            ConfigError: no such model, not a Whisper model, weights missing or of another shape.
+        """
+        options = {
+            "pad_to_30s": conf.pad_to_30s,
+            "gradient_checkpointing": conf.gradient_checkpointing,
+        }
+        if conf.name is None:
+            encoder = cls(WhisperConfig(**(conf.config or {})), **options)
+        else:
+            config = load_config(conf.name, conf.revision)
+            if load_weights:
+                with no_init_weights():
+                    encoder = cls(config, **options)
+                load_encoder_weights(encoder, conf.name, conf.revision)
+            else:
+                encoder = cls(config, **options)
+        if load_weights:
+            config_values: dict[str, Any] | None = conf.config
+            encoder.base = describe_base("encoder", conf.name, conf.revision, config_values)
+        return encoder
+
+    def output_lengths(self, num_samples: Tensor) -> Tensor:
+        """Number of states of clips of ``num_samples`` samples: ceil(n / 320), at least 1."""
+        return ((num_samples + SAMPLES_PER_FRAME - 1) // SAMPLES_PER_FRAME).clamp(min=1)
+
+    def forward(  # type: ignore[override]
+        self, speech: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Encode waveforms.
+
+        Args:
+            speech: (S, T) 16 kHz waveforms, zero behind each clip's length.
+            lengths: (S,) in samples. Clips longer than 30 s are cut into windows of 30 s.
+
+        Returns:
+            (S, T', dim) states, zero behind each clip's length, and their lengths (S,).
+        """
+        frame_lengths = self.output_lengths(lengths)
+        speech = speech[:, : int(lengths.max().clamp(min=1))]
+        clips = speech.shape[0]
+        windows = -(-speech.shape[1] // self.window_samples)
+        if windows == 1:
+            states = self._encode_windows(speech, lengths)
+        else:
+            speech = F.pad(speech, (0, windows * self.window_samples - speech.shape[1]))
+            speech = speech.reshape(clips * windows, self.window_samples)
+            starts = torch.arange(windows, device=lengths.device) * self.window_samples
+            in_window = (lengths[:, None] - starts).clamp(0, self.window_samples).flatten()
+            # a clip's first window is kept even if it were empty, so that it has a state
+            used = ((in_window > 0) | (starts.repeat(clips) == 0)).nonzero()[:, 0]
+            encoded = self._encode_windows(speech[used], in_window[used])
+            frames = self.config.max_source_positions
+            encoded = F.pad(encoded, (0, 0, 0, frames - encoded.shape[1]))
+            states = encoded.new_zeros(clips * windows, frames, self.dim)
+            # a full window has exactly `frames` states, so the windows join without a seam
+            states = states.index_copy(0, used, encoded).reshape(clips, windows * frames, self.dim)
+        states = states[:, : int(frame_lengths.max())]
+        return _zero_padding(states, frame_lengths, dim=1), frame_lengths
+
+    def _encode_windows(self, speech: Tensor, lengths: Tensor) -> Tensor:
+        """Encode (S, T) waveforms of at most one window: (S, T', dim)."""
+        if self.pad_to_30s:
+            speech = F.pad(speech, (0, self.window_samples - speech.shape[1]))
+            mel_lengths = torch.full_like(lengths, self.window_samples // HOP)
+        else:
+            mel_lengths = ((lengths + HOP - 1) // HOP).clamp(min=1)
+        longest = int(mel_lengths.max())
+        mel = self.log_mel(speech)[..., :longest].to(self.conv1.weight.dtype)
+        # Padding is set to zero before each convolution: a clip alone sees the same zeros there.
+        x = F.gelu(self.conv1(_zero_padding(mel, mel_lengths, dim=2)))
+        x = F.gelu(self.conv2(_zero_padding(x, mel_lengths, dim=2)))
+        frame_lengths = (mel_lengths + 1) // 2
+        x = _zero_padding(x, frame_lengths, dim=2).transpose(1, 2)
+        x = x + self.embed_positions.weight[: x.shape[1]]
+        # below the lowest trainable layer everything runs as in inference
+        if self.training and self.conv1.weight.requires_grad:
+            x = F.dropout(x, self.dropout)
+        mask = _attention_mask(frame_lengths, x)
+        for layer in self.layers:
+            if self.checkpoint_layers and torch.is_grad_enabled():
+                x = checkpoint(layer, x, mask, use_reentrant=False)
+            else:
+                x = layer(x, mask)
+        return self.layer_norm(x)
+
+
+def _valid(lengths: Tensor, longest: int) -> Tensor:
+    return torch.arange(longest, device=lengths.device) < lengths[:, None]
+
+
+def _zero_padding(x: Tensor, lengths: Tensor, dim: int) -> Tensor:
+    """Set x to zero behind ``lengths`` along ``dim`` (1 or 2 of three)."""
+    valid = _valid(lengths, x.shape[dim]).unsqueeze(3 - dim)
+    return x.masked_fill(~valid, 0.0)
+
+
+def _attention_mask(lengths: Tensor, x: Tensor) -> Tensor | None:
+    """(S, 1, T, T) boolean, true at real keys; None when nothing is padded (a faster kernel)."""
+    longest = x.shape[1]
+    if bool((lengths == longest).all()):
+        return None
+    return _valid(lengths, longest)[:, None, None, :].expand(-1, 1, longest, -1)
+
+
+def load_config(name: str, revision: str | None) -> WhisperConfig:
+    """Read a Whisper model's configuration.
+
+    Raises:
+        ConfigError: missing, or of another kind of model.
+    """
+    values = json.loads(find_config(name, revision).read_text(encoding="utf-8"))
+    if values.get("model_type") != "whisper":
+        raise ConfigError(f"{name}: is a {values.get('model_type')!r} model, not Whisper")
+    return WhisperConfig.from_dict(values)
+
+
+def load_encoder_weights(encoder: nn.Module, name: str, revision: str | None) -> None:
+    """Load the encoder's weights from a whole Whisper checkpoint or an encoder's own.
+
+    Raises:
+        ConfigError: a weight is missing or has another shape.
+    """
+    from safetensors import safe_open
+
+    state: dict[str, Tensor] = {}
+    wanted = encoder.state_dict()
+    for path in find_weights(name, revision):
+        with safe_open(str(path), framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118 (not a dict)
+                # "model.encoder.": with the decoder and head; "encoder.": without the head
+                own = key.removeprefix("model.").removeprefix("encoder.")
+                if own in wanted and not key.startswith(("model.decoder.", "decoder.")):
+                    state[own] = file.get_tensor(key)
+    check_weights(wanted, state, name)
+    encoder.load_state_dict(state)
+
+
+def check_weights(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], name: str) -> None:
+    """Refuse weights that lack a tensor or have one of another shape.
+
+    Raises:
+        ConfigError: names the first of them and how many there are.
+    """
+    missing = sorted(wanted.keys() - found.keys())
+    if missing:
+        raise ConfigError(f"{name}: {len(missing)} weights are missing, e.g. {missing[0]}")
+    for key, tensor in found.items():
+        if tensor.shape != wanted[key].shape:
+            raise ConfigError(
+                f"{name}: {key} has the shape {tuple(tensor.shape)}, "
+                f"its config.json makes it {tuple(wanted[key].shape)}"
+            )
