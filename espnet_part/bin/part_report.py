@@ -1,0 +1,101 @@
+"""Collect scores, learning curves and stage times of a recipe into RESULTS.md and charts."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_part.bin import command
+from espnet_part.errors import ConfigError
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="part_report",
+        description="Writes RESULTS.md, results.json and figures/*.png from score.json files "
+        "(part_score) and history.jsonl files (part_train).",
+        epilog="example: part_report --expdir exp --system PART=exp/part_stage3/decode "
+        "--system Baseline=exp/baseline/decode --train PART=exp/part_stage1,exp/part_stage2",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--expdir", default="exp", metavar="DIR", help="the recipe's exp directory")
+    parser.add_argument(
+        "--out_dir", metavar="DIR", help="where the results go; by default the exp directory"
+    )
+    parser.add_argument(
+        "--system",
+        action="append",
+        default=[],
+        metavar="NAME=DIR",
+        help="a scored decoding directory, or one that holds one a test set; may be repeated, the "
+        "first is the recipe's own. By default all that are found below the exp directory",
+    )
+    parser.add_argument(
+        "--train",
+        action="append",
+        default=[],
+        metavar="NAME=DIR[,DIR...]",
+        help="trainings whose curves are drawn as one chain; may be repeated. By default each "
+        "training below the exp directory on its own",
+    )
+    parser.add_argument(
+        "--stage_times",
+        metavar="FILE",
+        help='lines {"stage": 7, "name": "PART stage 1", "seconds": 12.3}; by default '
+        "stage_times.jsonl of the exp directory, if there",
+    )
+    parser.add_argument("--title", default="RESULTS", help="first heading")
+    parser.add_argument(
+        "--note", action="append", default=[], metavar="TEXT", help="a paragraph for the beginning"
+    )
+    return parser
+
+
+@command
+def main(cmd: Sequence[str] | None = None) -> None:
+    args = get_parser().parse_args(cmd)
+    logging.basicConfig(level=logging.WARNING, format="part_report: %(levelname)s: %(message)s")
+    from espnet_part.analysis.report import (
+        find_systems,
+        find_trainings,
+        read_system,
+        write_report,
+    )
+
+    expdir = Path(args.expdir)
+    if args.system:
+        systems = [read_system(n, Path(d)) for n, d in map(_pair, args.system)]
+    else:
+        systems = find_systems(expdir)
+    if args.train:
+        trainings = {
+            name: [Path(directory) for directory in directories.split(",")]
+            for name, directories in map(_pair, args.train)
+        }
+    else:
+        trainings = find_trainings(expdir)
+    if not systems and not trainings:
+        raise ConfigError(f"{expdir}: holds neither a score.json nor a history.jsonl")
+    files = write_report(
+        Path(args.out_dir or expdir),
+        systems,
+        trainings,
+        Path(args.stage_times) if args.stage_times else expdir / "stage_times.jsonl",
+        args.title,
+        args.note,
+    )
+    for path in files:
+        print(path)
+
+
+def _pair(value: str) -> tuple[str, str]:
+    name, sign, directory = value.partition("=")
+    if not (name and sign and directory):
+        raise ConfigError(f"must be NAME=DIR: {value!r}")
+    return name, directory
+
+
+if __name__ == "__main__":
+    main()
