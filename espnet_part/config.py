@@ -49,7 +49,7 @@ def _load(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
         raise ConfigError(f"{path}: `base` goes round in a circle")
     try:
         # PyYAML's C reader knows no duplicate-key hook; these files are short.
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -1,0 +1,45 @@
+"""Show a schedule as a table, without loading a weight."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from espnet_part.bin import command
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Show what each phase of a stage trains, on which tasks, how long and how fast, "
+        "and refuse what is wrong in it. Reads configuration only: no weights, no data.",
+        epilog="example: part_describe --config conf/stage/stage2.yaml "
+        "--model_config conf/model/whisper_large_v3_qwen2.5_1.5b.yaml",
+    )
+    parser.add_argument(
+        "--config", required=True, nargs="+", metavar="STAGE.yaml", help="one or more stage files"
+    )
+    parser.add_argument(
+        "--model_config",
+        metavar="MODEL.yaml",
+        help="the model; without it the selectors are shown but not checked",
+    )
+    return parser
+
+
+@command
+def main(cmd: Sequence[str] | None = None) -> None:
+    args = get_parser().parse_args(cmd)
+    from espnet_part.model.protected import PROTECTED
+    from espnet_part.preflight import read_schedule, read_shapes
+    from espnet_part.schedule.describe import model_table, schedule_table
+
+    shapes = None
+    if args.model_config is not None:
+        shapes = read_shapes(args.model_config)
+        print(f"{args.model_config}\n{model_table(shapes)}\n")
+    for path in args.config:
+        print(f"{path}\n{schedule_table(read_schedule(path), shapes, PROTECTED)}\n")
+
+
+if __name__ == "__main__":
+    main()

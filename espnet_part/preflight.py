@@ -1,0 +1,72 @@
+"""All that can be wrong in a configuration, found within a second and before anything heavy.
+
+Reads YAML, the model's shapes and the data directories' task files; imports neither torch nor ESPnet.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_part.config import load_yaml
+from espnet_part.errors import ConfigError, DataError
+from espnet_part.model.config import ModelConfig
+from espnet_part.model.protected import PROTECTED
+from espnet_part.model.shapes import meta_shapes, parameter_shapes
+from espnet_part.schedule.schedule import Schedule
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def read_schedule(path: str) -> Schedule:
+    """The schedule of a stage file.
+
+    Raises:
+        ConfigError: names the file, the phase, the key and the mend.
+    """
+    stage = load_yaml(path)
+    if "phases" not in stage:
+        raise ConfigError(f"{path}: the key `phases` is missing; is it a stage file?")
+    return Schedule.from_list(stage["phases"], path)
+
+
+def read_shapes(path: str) -> Shapes:
+    """Names and shapes of the parameters of the model that a model file describes.
+
+    Families of models that are not known by heart are built without memory, which takes seconds.
+
+    Raises:
+        ConfigError: from the model file.
+    """
+    cfg = ModelConfig.from_mapping(load_yaml(path), path)
+    shapes = parameter_shapes(cfg)
+    return meta_shapes(cfg) if shapes is None else shapes
+
+
+def count_tasks(directories: Sequence[str]) -> Counter[str]:
+    """The number of examples by task in data directories, from their ``utt2task`` alone.
+
+    Raises:
+        DataError: a directory without a readable ``utt2task``.
+    """
+    counts: Counter[str] = Counter()
+    for directory in directories:
+        file = Path(directory) / "utt2task"
+        try:
+            with file.open(encoding="utf-8") as lines:
+                counts.update(line.split()[1] for line in lines if len(line.split()) > 1)
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{file}: cannot be read: {error}") from None
+    return counts
+
+
+def check(stage: str, model: str, data_dirs: Sequence[str]) -> None:
+    """Check a stage against its model and its training data.
+
+    Raises:
+        UserError: the first thing that is wrong.
+    """
+    schedule = read_schedule(stage)
+    schedule.resolve(list(read_shapes(model)), PROTECTED)
+    schedule.check_tasks(count_tasks(data_dirs))

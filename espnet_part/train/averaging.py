@@ -1,0 +1,130 @@
+"""Choosing the best models of a stage, and averaging them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from espnet_part.train.checkpoint import read_header, write_tensors
+
+_MODEL = re.compile(r"(\d+)epoch\.safetensors\Z")
+
+
+def ranked(history: Sequence[dict[str, Any]], criterion: Sequence[str]) -> list[int]:
+    """Epochs of the newest phase from best to worst by ``criterion``, such as (valid, acc, max).
+
+    Only the newest phase counts: models of an earlier phase have another trainable set and another
+    task mixture, so neither their scores nor their weights can be mixed with these. Ties go to the
+    later epoch.
+    """
+    split, key, mode = criterion
+    if mode not in ("min", "max"):
+        raise ValueError(f"best_model_criterion: must end with min or max: {mode!r}")
+    sign = 1 if mode == "min" else -1
+    entries = [
+        (sign * entry[split][key], -entry["epoch"])
+        for entry in history
+        if entry["phase"] == history[-1]["phase"]
+        and entry.get(split, {}).get(key) is not None
+        and entry[split][key] == entry[split][key]  # not NaN
+    ]
+    return [-epoch for _, epoch in sorted(entries)]
+
+
+def model_file(output_dir: Path, epoch: int) -> Path:
+    return output_dir / f"{epoch}epoch.safetensors"
+
+
+def update_links(
+    output_dir: Path,
+    history: Sequence[dict[str, Any]],
+    criteria: Sequence[Sequence[str]],
+    keep: int,
+) -> list[str]:
+    """Point ``latest`` and ``<split>.<key>.best`` at their models and remove the others' files.
+
+    Returns:
+        The criteria whose best model is the newest.
+    """
+    newest = history[-1]["epoch"]
+    _link(output_dir / "latest.safetensors", model_file(output_dir, newest))
+    wanted, improved = {newest}, []
+    for criterion in criteria:
+        epochs = ranked(history, criterion)
+        wanted.update(epochs[:keep])
+        if epochs:
+            name = ".".join(criterion[:2])
+            _link(output_dir / f"{name}.best.safetensors", model_file(output_dir, epochs[0]))
+            if epochs[0] == newest:
+                improved.append(name)
+    for file in output_dir.iterdir():
+        match = _MODEL.match(file.name)
+        if match and int(match[1]) not in wanted:
+            file.unlink()
+    return improved
+
+
+def average_best(
+    output_dir: Path,
+    history: Sequence[dict[str, Any]],
+    criteria: Sequence[Sequence[str]],
+    numbers: Sequence[int],
+) -> list[Path]:
+    """Write ``<split>.<key>.ave_<n>best.safetensors`` for each criterion and number.
+
+    Each average is summed anew in float64 from the files, so none depends on another. The largest
+    number's is also linked as ``<split>.<key>.ave.safetensors``.
+    """
+    written = []
+    for criterion in criteria:
+        epochs = ranked(history, criterion)
+        name = ".".join(criterion[:2])
+        for number in sorted(set(numbers)):
+            if not epochs:
+                continue
+            files = [model_file(output_dir, epoch) for epoch in epochs[:number]]
+            target = output_dir / f"{name}.ave_{number}best.safetensors"
+            average(files, target)
+            _link(output_dir / f"{name}.ave.safetensors", target)
+            written.append(target)
+    return written
+
+
+def average(files: Sequence[Path], target: Path) -> None:
+    """Write the mean of the weights in ``files``; integer tensors (counters) are the first file's.
+
+    Raises:
+        DataError: a damaged file.
+        ValueError: files with different tensors.
+    """
+    metadata, names = read_header(files[0])
+    state = safetensors.torch.load_file(files[0])
+    dtypes = {name: tensor.dtype for name, tensor in state.items()}
+    sums = {
+        name: tensor.to(torch.float64) if tensor.is_floating_point() else tensor
+        for name, tensor in state.items()
+    }
+    for file in files[1:]:
+        if set(read_header(file)[1]) != set(names):
+            raise ValueError(f"{file}: holds other tensors than {files[0]}")
+        for name, tensor in safetensors.torch.load_file(file).items():
+            if tensor.is_floating_point():
+                sums[name] += tensor
+    mean = {
+        name: (total / len(files)).to(dtypes[name]) if total.is_floating_point() else total
+        for name, total in sums.items()
+    }
+    write_tensors(target, mean, {**metadata, "averaged": [file.name for file in files]})
+
+
+def _link(link: Path, target: Path) -> None:
+    """Point ``link`` at ``target`` in the same directory, at once."""
+    aside = link.with_name(f".{link.name}.tmp")
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(target.name)
+    aside.replace(link)

@@ -1,0 +1,325 @@
+"""What was ever trained, and the state from which a run continues.
+
+Weights are safetensors; everything else is JSON, or tensors loaded with ``weights_only=True``.
+A directory of a checkpoint appears whole or not at all, and carries the hashes of its files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from espnet_part.errors import DataError
+from espnet_part.files import sync_directory
+
+FORMAT = "espnet_part/1"
+MANIFEST = "manifest.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadReport:
+    """What `load_trained` did: numbers of tensors by group (``adapter``, ``encoder``, ``llm``)."""
+
+    path: str
+    names: frozenset[str]
+    loaded: dict[str, int]
+    untouched: dict[str, int]
+
+    def __str__(self) -> str:
+        def listed(counts: dict[str, int]) -> str:
+            return ", ".join(f"{group} {n}" for group, n in counts.items()) or "nothing"
+
+        return (
+            f"{self.path}: loaded {listed(self.loaded)} tensors; "
+            f"left at their start: {listed(self.untouched)}"
+        )
+
+
+def trained_state(model: nn.Module, names: Collection[str]) -> dict[str, torch.Tensor]:
+    """The parameters ``names`` and the buffers of the modules that own them.
+
+    A batch norm that trained has running statistics that belong to its weights.
+    """
+    chosen = set(names)
+    owners = {name.rpartition(".")[0] for name in chosen}
+    state = {n: p for n, p in model.named_parameters() if n in chosen}
+    persistent = model.state_dict(keep_vars=True)
+    for name, buffer in model.named_buffers():
+        if name in persistent and name.rpartition(".")[0] in owners:
+            state[name] = buffer  # type: ignore[assignment]
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+
+
+def save_trained(
+    path: Path, model: nn.Module, names: Collection[str], metadata: dict[str, Any]
+) -> None:
+    """Write the ever-trained ``names`` to ``path``, whole or not at all.
+
+    Args:
+        metadata: JSON values kept in the file's header; ``base_models`` is added to it.
+    """
+    write_tensors(path, trained_state(model, names), {**metadata, **bases_of(model)})
+
+
+def write_tensors(path: Path, state: dict[str, torch.Tensor], metadata: dict[str, Any]) -> None:
+    """Write tensors and JSON metadata as safetensors, whole or not at all."""
+    header = {"format": FORMAT, "part": json.dumps(metadata, sort_keys=True)}
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        safetensors.torch.save_file(state, aside, metadata=header)
+        _sync(aside)
+        aside.replace(path)
+    except BaseException as error:
+        aside.unlink(missing_ok=True)
+        if _is_disk_full(error):
+            raise DataError(f"{path}: no space left on the disk; free some and resume") from None
+        raise
+    sync_directory(path.parent)
+
+
+def read_header(path: str | Path) -> tuple[dict[str, Any], list[str]]:
+    """The metadata and the tensor names of a file of trained weights.
+
+    Raises:
+        DataError: missing, damaged, or not one of ours.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataError(f"{path}: no such file")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header, names = file.metadata() or {}, list(file.keys())
+    except Exception as error:
+        # the library raises its own type, an OSError or a JSON error according to what is damaged
+        raise DataError(f"{path}: damaged or not a safetensors file: {error}") from None
+    if header.get("format") != FORMAT:
+        raise DataError(
+            f"{path}: not a file of trained weights of this package "
+            f"(format {header.get('format')!r}, expected {FORMAT!r})"
+        )
+    return json.loads(header["part"]), names
+
+
+def load_trained(model: nn.Module, path: str | Path) -> LoadReport:
+    """Load ever-trained weights into ``model``.
+
+    Raises:
+        DataError: damaged file; other base models than those it was trained on; tensors that the
+            model lacks or that have another shape; an adapter (which has no base) that is not in it.
+    """
+    metadata, names = read_header(path)
+    _check_bases(model, metadata.get("base_models", []), path)
+    tensors = safetensors.torch.load_file(path)
+    _copy(model, tensors, str(path))
+    own = [name for name, _ in model.named_parameters()]
+    lacking = [name for name in own if name.startswith("adapter.") and name not in tensors]
+    if lacking:
+        raise DataError(
+            f"{path}: lacks {len(lacking)} tensors of the adapter, such as {lacking[0]}; it was "
+            "trained with another `speech_adapter_conf`"
+        )
+    report = LoadReport(
+        str(path),
+        frozenset(names),
+        _count(n for n in own if n in tensors),
+        _count(n for n in own if n not in tensors),
+    )
+    logging.info("%s", report)
+    return report
+
+
+def _copy(model: nn.Module, tensors: dict[str, torch.Tensor], where: str) -> None:
+    targets = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    strangers = [name for name in tensors if name not in targets]
+    if strangers:
+        mend = " (is `lora_conf` missing?)" if ".lora_" in strangers[0] else ""
+        raise DataError(
+            f"{where}: holds {len(strangers)} tensors that the model lacks, such as "
+            f"{strangers[0]}{mend}"
+        )
+    for name, tensor in tensors.items():
+        if tensor.shape != targets[name].shape:
+            raise DataError(
+                f"{where}: {name} has the shape {tuple(tensor.shape)}, the model's has "
+                f"{tuple(targets[name].shape)}"
+            )
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            targets[name].copy_(tensor)
+
+
+def bases_of(model: nn.Module) -> dict[str, Any]:
+    """``{"base_models": …}`` of a model that says what it was built on."""
+    describe = getattr(model, "base_models", None)
+    return {"base_models": describe()} if describe is not None else {}
+
+
+def _check_bases(model: nn.Module, trained_on: list[dict[str, Any]], path: str | Path) -> None:
+    own = {base["part"]: base for base in bases_of(model).get("base_models", [])}
+    for base in trained_on:
+        mine = own.get(base["part"], {})
+        for key in ("config_sha256", "fingerprint"):
+            if base.get(key) != mine.get(key):
+                raise DataError(
+                    f"{path}: was trained on another {base['part']}: {_named(base)}, and the model "
+                    f"config names {_named(mine)} ({key} {str(base.get(key))[:12]} against "
+                    f"{str(mine.get(key))[:12]})"
+                )
+
+
+def _named(base: dict[str, Any]) -> str:
+    revision = f" at revision {base['revision']}" if base.get("revision") else ""
+    return f"{base.get('name') or 'a random start'}{revision}"
+
+
+def _count(names: Iterable[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for name in names:
+        group = name.split(".")[0]
+        counts[group] = counts.get(group, 0) + 1
+    return counts
+
+
+# --- checkpoints -----------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """All that a run needs to continue as if nothing had happened.
+
+    Attributes:
+        weights: Ever-trained tensors by name.
+        optimizer: State dicts of the optimizer and the learning-rate scheduler.
+        state: JSON values: the position in the schedule and in the data, the history. The random state
+            needs no place: it is a function of the seed, the rank and the step (see `step.seed_step`).
+    """
+
+    weights: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+    state: dict[str, Any]
+
+
+def write_checkpoint(directory: Path, checkpoint: Checkpoint, keep: int = 2) -> None:
+    """Write ``checkpoint`` to ``directory``, whole or not at all, and keep the last ``keep``.
+
+    Raises:
+        DataError: no space left on the disk. The checkpoints before it are untouched.
+    """
+    aside = directory.with_name(f".{directory.name}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir(parents=True)
+        safetensors.torch.save_file(checkpoint.weights, aside / "weights.safetensors")
+        torch.save(checkpoint.optimizer, aside / "optimizer.pt")
+        (aside / "state.json").write_text(json.dumps(checkpoint.state), encoding="utf-8")
+        hashes = {file.name: _sha256(file) for file in sorted(aside.iterdir())}
+        (aside / MANIFEST).write_text(json.dumps(hashes, indent=1), encoding="utf-8")
+        for file in aside.iterdir():
+            _sync(file)
+        sync_directory(aside)
+        shutil.rmtree(directory, ignore_errors=True)
+        aside.rename(directory)
+    except BaseException as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        if _is_disk_full(error):
+            raise DataError(
+                f"{directory}: no space left on the disk for a checkpoint; the ones before it are "
+                "whole: free some space and resume"
+            ) from None
+        raise
+    sync_directory(directory.parent)
+    for old in find_checkpoints(directory.parent)[keep:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def find_checkpoints(parent: Path) -> list[Path]:
+    """The checkpoints below ``parent``, newest first."""
+    if not parent.is_dir():
+        return []
+    return sorted((p for p in parent.iterdir() if p.name.isdigit()), reverse=True)
+
+
+def read_newest_checkpoint(parent: Path) -> Checkpoint | None:
+    """Read the newest whole checkpoint below ``parent``; None when there is none at all.
+
+    A damaged checkpoint is named and passed over for the one before it.
+
+    Raises:
+        DataError: there are checkpoints, and all are damaged.
+    """
+    found = find_checkpoints(parent)
+    for directory in found:
+        fault = _fault(directory)
+        if fault is None:
+            logging.info("resuming from %s", directory)
+            return _read(directory)
+        logging.warning("%s is damaged (%s); trying the checkpoint before it", directory, fault)
+    if found:
+        raise DataError(
+            f"{parent}: all {len(found)} checkpoints are damaged; move the directory away to train "
+            "this stage anew"
+        )
+    return None
+
+
+def _fault(directory: Path) -> str | None:
+    try:
+        hashes = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        for name, expected in hashes.items():
+            if _sha256(directory / name) != expected:
+                return f"{name} has changed"
+    except (OSError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def _read(directory: Path) -> Checkpoint:
+    return Checkpoint(
+        safetensors.torch.load_file(directory / "weights.safetensors"),
+        torch.load(directory / "optimizer.pt", map_location="cpu", weights_only=True),
+        json.loads((directory / "state.json").read_text(encoding="utf-8")),
+    )
+
+
+def restore_weights(model: nn.Module, checkpoint: Checkpoint, where: str) -> None:
+    """Copy a checkpoint's weights into ``model``.
+
+    Raises:
+        DataError: the model lacks a tensor, has another shape, or another base model.
+    """
+    _check_bases(model, checkpoint.state.get("base_models", []), where)
+    _copy(model, checkpoint.weights, where)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    full = (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, OSError):
+        return error.errno in full
+    # torch and safetensors wrap the system's error in their own types
+    return "No space left on device" in str(error) or "os error 28" in str(error)

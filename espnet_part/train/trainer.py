@@ -1,0 +1,371 @@
+"""The loop: for each phase of the schedule, for each step of the phase, one update."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from espnet_part.errors import DataError
+from espnet_part.model.protected import PROTECTED
+from espnet_part.schedule.activation import activate, set_modes
+from espnet_part.schedule.schedule import Phase
+from espnet_part.train import learning_rate
+from espnet_part.train.averaging import average_best, model_file, update_links
+from espnet_part.train.checkpoint import (
+    Checkpoint,
+    bases_of,
+    read_header,
+    read_newest_checkpoint,
+    restore_weights,
+    save_trained,
+    trained_state,
+    write_checkpoint,
+)
+from espnet_part.train.options import TrainerOptions, add_arguments
+from espnet_part.train.parallel import Parallel
+from espnet_part.train.position import Position, check_same_schedule
+from espnet_part.train.reporting import Report
+from espnet_part.train.step import Batch, seed_step, train_step, validate
+
+
+class PARTTrainer:
+    """ESPnet's front of the trainer; an AbsTask calls these three methods."""
+
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        from espnet2.utils.types import str2bool
+
+        add_arguments(parser, str2bool)
+
+    @classmethod
+    def build_options(cls, args: argparse.Namespace) -> TrainerOptions:
+        return TrainerOptions.from_args(args)
+
+    @classmethod
+    def run(
+        cls,
+        model: Any,
+        optimizers: Sequence[torch.optim.Optimizer],
+        schedulers: Sequence[Any],
+        train_iter_factory: Any,
+        valid_iter_factory: Any,
+        plot_attention_iter_factory: Any,
+        trainer_options: TrainerOptions,
+        distributed_option: Any,
+    ) -> None:
+        """Train ``model`` through all phases; see `Run`."""
+        parallel = Parallel()
+        if distributed_option.distributed:
+            parallel = Parallel(
+                distributed_option.dist_rank,
+                distributed_option.dist_world_size,
+                next(model.parameters()).device,
+                {
+                    "find_unused_parameters": trainer_options.unused_parameters,
+                    "gradient_as_bucket_view": trainer_options.gradient_as_bucket_view,
+                },
+                trainer_options.ddp_comm_hook,
+            )
+        elif distributed_option.ngpu:
+            parallel = Parallel(device=next(model.parameters()).device)
+        scheduler_class = type(schedulers[0]) if schedulers[0] is not None else None
+        Run(
+            model,
+            optimizers[0],
+            scheduler_class,
+            train_iter_factory,
+            valid_iter_factory,
+            trainer_options,
+            parallel,
+        ).run()
+
+
+class Run:
+    """The training of one stage.
+
+    Args:
+        model: A SpeechLLM on its device.
+        optimizer: Over all that ever trains in the stage; its groups are named.
+        scheduler_class: An ESPnet scheduler, made anew by phase; None for constant rates.
+        train_data: ``train_data.phase(phase)`` gives the data of a phase (see `PhaseData`).
+        valid_data: ``valid_data.batches()`` gives this rank's share of the validation set.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        optimizer: torch.optim.Optimizer,
+        scheduler_class: type | None,
+        train_data: Any,
+        valid_data: Any,
+        options: TrainerOptions,
+        parallel: Parallel,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.scheduler_class = scheduler_class
+        self.scheduler: Any = None
+        self.train_data = train_data
+        self.valid_data = valid_data
+        self.options = options
+        self.parallel = parallel
+        self.output_dir = Path(options.output_dir)
+        self.checkpoints = self.output_dir / "checkpoints"
+        self.schedule = options.schedule
+        self.trainable = self.schedule.resolve(
+            [name for name, _ in model.named_parameters()], PROTECTED
+        )
+        self.position = Position()
+        self.ever_trained: set[str] = set()
+        self.report = Report(options, parallel.is_main)
+
+    def run(self) -> None:
+        """Start or resume, go through the phases, and average the best models."""
+        saved = self._resume() if self.options.resume else None
+        if saved is None and self.options.part_init:
+            self.ever_trained.update(read_header(self.options.part_init)[1])
+        while self.position.phase < len(self.schedule.phases):
+            self._run_phase(self.schedule.phases[self.position.phase], saved)
+            saved = None
+            self.position.next_phase()
+        self._finish()
+
+    def _run_phase(self, phase: Phase, saved: Checkpoint | None) -> None:
+        """Train one phase from ``self.position`` to its end."""
+        trainable = self.trainable[self.position.phase]
+        activate(self.model, trainable.names)
+        learning_rate.forget_frozen(self.optimizer)
+        self.ever_trained |= trainable.names
+        module = self.parallel.wrap(self.model)  # anew: the trainable set has changed
+        data = self.train_data.phase(phase)
+        steps = self._length(phase, data)
+        self._start_scheduler(phase, steps, saved)
+        interval = self.options.num_iters_per_epoch or steps
+        logging.info("phase %s: %d steps, trains %s", phase.name, steps, ", ".join(phase.train))
+        self.report.start_phase(phase.name, self.position, steps)
+        if self.position.step < steps:
+            self.report.start_epoch(self.position.epoch + 1)
+        clock = time.perf_counter()
+        for data_epoch, data_step, batches in _stream(data, self.position, steps):
+            loaded = time.perf_counter()
+            seed_step(self.options.seed, self.position.total_step, self.parallel)
+            result = train_step(
+                module,
+                batches,
+                self.optimizer,
+                self.schedule.tasks,
+                self.parallel,
+                amp=self.options.use_amp,
+                grad_clip=self.options.grad_clip,
+                grad_clip_type=self.options.grad_clip_type,
+            )
+            if result.updated:
+                learning_rate.after_step(self.scheduler)
+            self.position.after_step(data_epoch, data_step)
+            now = time.perf_counter()
+            self.position.seconds += now - clock
+            self.report.after_step(result, self.optimizer.param_groups, loaded - clock, now - clock)
+            self.report.tick(result.counts.means()["loss"])
+            clock = now
+            self._note_bad(result, batches)
+            is_end = self.position.step == steps
+            if self.position.step % (self.options.log_interval or _log_interval(steps)) == 0:
+                self.report.progress(phase.name, self.position, steps, self.optimizer.param_groups)
+            if is_end or self.position.step % interval == 0:
+                self._finish_epoch(phase)
+                if not is_end:
+                    self.report.start_epoch(self.position.epoch + 1)
+                clock = time.perf_counter()
+            elif (
+                self.options.save_interval and self.position.step % self.options.save_interval == 0
+            ):
+                self._save_checkpoint()
+        self.report.finish_phase()
+
+    def _length(self, phase: Phase, data: Any) -> int:
+        """The phase's number of steps; an epoch may differ from the next in its last batches."""
+        if phase.steps is not None:
+            return phase.steps
+        assert phase.epochs is not None
+        first = self.position.first_data_epoch
+        return sum(data.steps_per_epoch(epoch) for epoch in range(first, first + phase.epochs))
+
+    def _start_scheduler(self, phase: Phase, steps: int, saved: Checkpoint | None) -> None:
+        self.scheduler = learning_rate.start_phase(
+            self.optimizer,
+            phase,
+            steps,
+            self.scheduler_class,
+            self.options.scheduler_conf,
+            self.scheduler,
+        )
+        if saved is not None:
+            # Loading puts back the rates, so it comes after the scheduler has set its own.
+            self.optimizer.load_state_dict(saved.optimizer["optimizer"])
+            if self.scheduler is not None:
+                self.scheduler.load_state_dict(saved.optimizer["scheduler"])
+
+    # --- the end of a validation interval -------------------------------------------------------
+
+    def _finish_epoch(self, phase: Phase) -> None:
+        """Validate, report, keep the model, and write a checkpoint."""
+        self.position.epoch += 1
+        counts = validate(
+            self.model,
+            self.valid_data.batches(),
+            self.schedule.tasks,
+            self.parallel,
+            amp=self.options.use_amp,
+        )
+        set_modes(self.model)
+        self.report.finish_epoch(phase.name, self.position, counts.means())
+        learning_rate.after_epoch(
+            self.scheduler, self.report.value(*self.options.val_scheduler_criterion)
+        )
+        if self.parallel.is_main:
+            save_trained(
+                model_file(self.output_dir, self.position.epoch),
+                self.model,
+                self.ever_trained,
+                {"phase": phase.name, "step": self.position.total_step},
+            )
+        # the model's file before the checkpoint that counts on it, the removals after it
+        self._save_checkpoint()
+        self._update_links()
+
+    def _update_links(self) -> None:
+        if self.parallel.is_main and self.report.history:
+            improved = update_links(
+                self.output_dir,
+                self.report.history,
+                self.options.best_model_criterion,
+                max(self.options.nbest),
+            )
+            if improved:
+                logging.info("The best model has been updated: %s", ", ".join(improved))
+            else:
+                logging.info("There are no improvements in this epoch")
+
+    def _finish(self) -> None:
+        """Average the best models; typed again, this is all that a finished stage does."""
+        self.report.close()
+        if self.parallel.is_main:
+            average_best(
+                self.output_dir,
+                self.report.history,
+                self.options.best_model_criterion,
+                self.options.nbest,
+            )
+            logging.info("The training was finished at %d steps", self.position.total_step)
+        self.parallel.barrier()
+
+    # --- bad steps and bad data ---------------------------------------------------------------
+
+    def _note_bad(self, result: Any, batches: Sequence[Batch]) -> None:
+        """Count what went wrong, name it, and stop when it is too much."""
+        position = self.position
+        bad = [item for batch in batches for item in batch["bad"]]
+        if bad:
+            file = self.output_dir / f"bad_utterances.{self.parallel.rank}.tsv"
+            with file.open("a", encoding="utf-8") as out:
+                out.writelines(f"{utt}\t{reason}\n" for utt, reason in bad)
+            logging.warning("left out %d bad utterances, see %s", len(bad), file)
+        position.examples += int(result.counts["examples"] + result.counts["bad"])
+        position.bad += int(result.counts["bad"])
+        if position.bad > max(self.options.max_bad_share * position.examples, 10):
+            raise DataError(
+                f"{position.bad} of {position.examples} utterances were bad, more than "
+                f"--max_bad_share {self.options.max_bad_share}; see {self.output_dir}/bad_utterances.*"
+            )
+        if result.updated:
+            position.nonfinite = 0
+            return
+        position.nonfinite += 1
+        position.skipped += 1
+        logging.warning(
+            "step %d: the loss (%s) or the gradient's norm (%s) is not finite; skipped (utterances: %s …)",
+            position.total_step,
+            result.counts["loss"],
+            result.grad_norm,
+            " ".join(batches[0]["utt_ids"][:3]),
+        )
+        if position.nonfinite >= self.options.max_nonfinite_steps:
+            raise DataError(
+                f"{position.nonfinite} steps in a row were not finite; lower the learning rate, or look at "
+                f"the utterances named in the log ({self.output_dir})"
+            )
+
+    # --- checkpoints -----------------------------------------------------------------------------
+
+    def _save_checkpoint(self) -> None:
+        if self.parallel.is_main:
+            scheduler = None if self.scheduler is None else self.scheduler.state_dict()
+            write_checkpoint(
+                self.checkpoints / f"{self.position.total_step:08d}",
+                Checkpoint(
+                    trained_state(self.model, self.ever_trained),
+                    _without_numpy(
+                        {"optimizer": self.optimizer.state_dict(), "scheduler": scheduler}
+                    ),
+                    {
+                        "position": dataclasses.asdict(self.position),
+                        "ever_trained": sorted(self.ever_trained),
+                        "phases": self.schedule.to_list(),
+                        "report": self.report.state_dict(),
+                        **bases_of(self.model),
+                    },
+                ),
+            )
+        self.parallel.barrier()
+
+    def _resume(self) -> Checkpoint | None:
+        saved = read_newest_checkpoint(self.checkpoints)
+        if saved is None:
+            return None
+        position = Position(**saved.state["position"])
+        check_same_schedule(saved.state["phases"], self.schedule, position.phase)
+        restore_weights(self.model, saved, str(self.checkpoints))
+        self.ever_trained.update(saved.state["ever_trained"])
+        self.report.load_state_dict(saved.state["report"])
+        self.position = position
+        if self.report.train is None:
+            self._update_links()  # killed between a checkpoint and its links
+        return saved
+
+
+def _stream(data: Any, position: Position, steps: int) -> Iterator[tuple[int, int, list[Batch]]]:
+    """The steps of a phase from ``position`` to its end: (pass, step within it, batches)."""
+    epoch, start = position.data_epoch, position.data_step
+    remaining = steps - position.step
+    while remaining > 0:
+        for step, batches in enumerate(data.steps(epoch, start), start):
+            yield epoch, step, batches
+            remaining -= 1
+            if remaining == 0:
+                return
+        epoch, start = epoch + 1, 0
+
+
+def _log_interval(steps: int) -> int:
+    """As often as ESPnet: twenty times a phase, but no more than every tenth step."""
+    return max(steps // 20, 10)
+
+
+def _without_numpy(value: Any) -> Any:
+    """Turn numpy scalars, which some schedulers leave behind, into plain numbers.
+
+    A file with them could not be loaded with ``weights_only=True``.
+    """
+    if isinstance(value, dict):
+        return {key: _without_numpy(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_without_numpy(item) for item in value)
+    return value.item() if isinstance(value, np.generic) else value
