@@ -190,7 +190,8 @@ def score_directory(
     """Score hypotheses against a data directory.
 
     Args:
-        ref_dir: Kaldi-style directory with `text`, `utt2task`, `utt2lang`, `utt2tgt`.
+        ref_dir: Kaldi-style directory with `text`, `utt2task`, `utt2lang`, `utt2tgt` (the last
+            may leave out asr).
         hyp_text: a file of lines "utterance-id text", or the mapping itself.
         cer_languages: languages scored by characters.
 
@@ -206,13 +207,15 @@ def score_directory(
         raise DataError(f"{ref_dir / 'text'}: empty, nothing to score")
     tasks = _read_labels(ref_dir / "utt2task", references)
     languages = _read_labels(ref_dir / "utt2lang", references)
-    targets = _read_labels(ref_dir / "utt2tgt", references)
+    spoken = {utt: languages[utt] for utt, task in tasks.items() if task == "asr"}
+    targets = _read_labels(ref_dir / "utt2tgt", references, defaults=spoken)
     hypotheses = hyp_text if isinstance(hyp_text, dict) else read_table(hyp_text)
 
     groups: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for utterance in references:
-        task, target = tasks[utterance], targets[utterance]
-        source = target if task == "asr" else languages[utterance]
+        task, source, target = tasks[utterance], languages[utterance], targets[utterance]
+        if task == "asr" and source != target:
+            raise DataError(f"{ref_dir}: {utterance}: asr from {source} into {target}")
         groups[task, source, target].append(utterance)
 
     scores = Scores(
@@ -320,14 +323,18 @@ def _finite(value: float | None) -> float | None:
     return None if value is None or value == float("inf") else value
 
 
-def _read_labels(path: Path, references: dict[str, str]) -> dict[str, str]:
-    labels = read_table(path)
+def _read_labels(
+    path: Path, references: dict[str, str], defaults: dict[str, str] | None = None
+) -> dict[str, str]:
+    labels = {**(defaults or {})}
+    if path.exists() or not labels.keys() >= references.keys():
+        labels |= read_table(path)
     lacking = sorted(utterance for utterance in references if not labels.get(utterance))
     if lacking:
         raise DataError(
             f"{path}: no value for {len(lacking)} utterances of `text`: {_some(lacking)}"
         )
-    return labels
+    return {utterance: labels[utterance] for utterance in references}
 
 
 def read_table(path: str | Path) -> dict[str, str]:

@@ -123,6 +123,7 @@ def test_tables_have_espnets_columns(data):
         ("text", "de1 a\nde1 b\n", "line 2: the id de1 is given twice"),
         ("utt2task", "de1 asr\n", "no value for 8 utterances of `text`: de2, en1"),
         ("utt2lang", None, "no such file"),
+        ("utt2tgt", "".join(f"{key} en\n" for key in EXAMPLES), "de1: asr from de into en"),
         ("utt2tgt", b"\xff\xfe", "cannot be read"),
     ],
 )
@@ -132,6 +133,16 @@ def test_bad_directories(data, name, content, message):
     else:
         (data / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError, match=message):
+        score_directory(data, HYPOTHESES)
+
+
+def test_asr_needs_no_target_language(data):
+    before = score_directory(data, HYPOTHESES)
+    lines = (data / "utt2tgt").read_text().splitlines(keepends=True)
+    (data / "utt2tgt").write_text("".join(line for line in lines if line[0] in "st"))
+    assert score_directory(data, HYPOTHESES).as_dict() == before.as_dict()
+    (data / "utt2tgt").write_text("")
+    with pytest.raises(DataError, match="no value for 4 utterances"):
         score_directory(data, HYPOTHESES)
 
 
