@@ -1,0 +1,637 @@
+#!/usr/bin/env bash
+# Trains and evaluates a multilingual speech LLM; see --help. Called by a recipe's run.sh, from the
+# recipe's directory.
+set -e
+set -u
+set -o pipefail
+
+log() {
+    local fname=${BASH_SOURCE[1]##*/}
+    echo -e "$(date '+%Y-%m-%dT%H:%M:%S') (${fname}:${BASH_LINENO[0]}:${FUNCNAME[1]}) $*"
+}
+start_seconds=${SECONDS}
+
+# General
+stage=               # First stage to run; when given, stages that are done are run again.
+stop_stage=12        # Last stage to run.
+skip_data_prep=false # Skip stages 1-6.
+skip_train=false     # Skip stages 7-9.
+skip_eval=false      # Skip stages 10-11.
+skip_packing=true    # Skip stage 12.
+ngpu=1               # Number of GPUs a node for training (0: CPU).
+num_nodes=1          # Number of nodes for training.
+nj=4                 # Number of parallel jobs in data preparation.
+inference_nj=4       # Number of parallel jobs in decoding.
+gpu_inference=false  # Whether decoding uses GPUs, one a job.
+dumpdir=dump         # Directory of formatted data and encoder features.
+expdir=exp           # Directory of experiments.
+python=python3       # Python of the environment.
+
+# Data
+train_set=train          # Name of the training set.
+valid_set=valid          # Name of the validation set.
+test_sets="test"         # Names of the test sets, separated by spaces.
+local_data_opts=         # Options for local/data.sh.
+local_base_models_opts=  # Options for local/base_models.sh.
+fs=16000                 # Sampling rate of the formatted audio (Hz).
+audio_format=flac        # Format of the formatted audio: flac, wav, or copy (leave files where they are).
+max_bad_share=0.05       # Largest share of unusable utterances before formatting stops.
+min_wav_duration=0.1     # Shorter training utterances are dropped (s).
+max_wav_duration=30      # Longer training utterances are dropped (s).
+max_text_chars=1000      # Training utterances with longer texts are dropped (characters).
+filter_args=             # More options for part_filter_data.
+
+# System
+model_config=            # Model: encoder, adapter, LLM (YAML).
+part_config=conf/stage   # Directory with stage1.yaml [stage2.yaml [stage3.yaml]]; a stage without a file is skipped.
+part_tag=                # Name of the experiment; by default that of part_config's directory (conf/stage: part).
+part_args=               # More options for part_train, in all stages.
+cache_features=false     # Whether stage 7 reads the frozen encoder's output, computed once in stage 6.
+extract_args=            # More options for part_extract_features.
+seed=0                   # Seed of the trainings.
+master_port=             # Port for trainings on several nodes; by default a shared file is used.
+master_addr=             # Host of rank 0, with master_port; Slurm finds it by itself.
+
+# Decoding and scoring
+decode_config=                                # Options of the search (YAML); greedy by default.
+inference_model=valid.acc.ave.safetensors     # Weights of the last stage that are decoded with.
+inference_batch_size=16                       # Utterances decoded at once.
+inference_args=                               # More options for part_inference.
+main_tag=                # Experiment at the top of RESULTS.md; by default this one.
+report_title=RESULTS     # Heading of RESULTS.md.
+
+help_message=$(
+    cat <<EOF
+Usage: $0 --model_config <model.yaml> --part_config <directory> [options]
+
+Stages:
+   1  data preparation (local/data.sh)          7  PART stage 1: adapter
+   2  format audio into <dumpdir>/raw           8  PART stage 2: within-language alignment
+   3  filter by length and text                 9  PART stage 3: cross-language alignment
+   4  base models (local/base_models.sh, or    10  decoding
+      check and fetch)                         11  scoring
+   5  statistics and mixture table             12  packing (comes with a later release)
+   6  encoder feature extraction
+      (with --cache_features true)
+
+A stage that is done is not run again unless its options, its configuration or a stage before it
+changed. --stage N [--stop_stage M] runs stages N to M again; a finished training is moved aside, an
+interrupted one goes on from its last checkpoint.
+
+Options (with their defaults):
+$(awk '
+    /^# (General|Data|System|Decoding)/ { printf "  %s\n", $0; on = 1; next }
+    /^help_message/ { exit }
+    on && /^[a-z_]+=/ {
+        eq = index($0, "="); hash = index($0, " # ")
+        value = substr($0, eq + 1, hash - eq - 1); gsub(/^[ "]+|[ "]+$/, "", value)
+        printf "    --%-24s %s%s\n", substr($0, 1, eq - 1), substr($0, hash + 3), \
+            (value == "" ? "" : " [" value "]")
+    }' "$0")
+EOF
+)
+
+die() { # MESSAGE: end with one clear line
+    echo "part.sh: error: $*" >&2
+    exit 1
+}
+
+for needed in cmd.sh path.sh utils/parse_options.sh; do
+    [ -e "${needed}" ] || die "${needed} is missing; run this from a recipe's directory (egs2/CORPUS/part)"
+done
+run_args=$(printf '%q ' "$0" "$@")
+# shellcheck source=utils/parse_options.sh
+. utils/parse_options.sh
+if [ $# -ne 0 ]; then
+    die "no positional arguments are expected: $*"
+fi
+# shellcheck source=path.sh
+. ./path.sh
+# shellcheck source=cmd.sh
+. ./cmd.sh
+
+force=false
+if [ -n "${stage}" ]; then force=true; else stage=1; fi
+for name in stage stop_stage ngpu num_nodes nj inference_nj inference_batch_size seed; do
+    [[ "${!name}" =~ ^[0-9]+$ ]] || die "--${name} must be a number: ${!name}"
+done
+for name in num_nodes nj inference_nj inference_batch_size; do
+    [ "${!name}" -ge 1 ] || die "--${name} must be at least 1: ${!name}"
+done
+command -v "${python}" >/dev/null || die "--python ${python}: no such command"
+"${python}" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("espnet_part") is None)' ||
+    die "${python} has no espnet_part; run tools/setup.sh, or activate the environment that has it"
+# shellcheck disable=SC2154 # the three come from cmd.sh
+for name in "${train_cmd}" "${cuda_cmd}" "${decode_cmd}"; do
+    command -v "${name%% *}" >/dev/null ||
+        die "cmd.sh names ${name%% *}, which is not on PATH (cmd_backend=${cmd_backend:-}); with" \
+            "MAIN_ROOT naming an ESPnet checkout, its launchers are found"
+done
+[ -d "${part_config}" ] || die "--part_config ${part_config}: no such directory"
+[ -n "${model_config}" ] || die "--model_config is needed: the model's YAML file"
+[ -f "${model_config}" ] || die "--model_config ${model_config}: no such file"
+[ -z "${decode_config}" ] || [ -f "${decode_config}" ] || die "--decode_config ${decode_config}: no such file"
+stages=()
+for n in 1 2 3; do
+    if [ -f "${part_config}/stage${n}.yaml" ]; then stages+=("${n}"); fi
+done
+[ ${#stages[@]} -gt 0 ] || die "--part_config ${part_config}: has none of stage1.yaml, stage2.yaml, stage3.yaml"
+
+: "${part_tag:=$(basename -- "$(realpath -s -- "${part_config}")")}"
+if [ "${part_tag}" = stage ]; then part_tag=part; fi # conf/stage, which all recipes share
+: "${main_tag:=${part_tag}}"
+read -r -a train_words <<<"${train_cmd}"
+read -r -a decode_words <<<"${decode_cmd}"
+read -r -a cuda_words <<<"${cuda_cmd}"
+read -r -a tests <<<"${test_sets}"
+
+part_exp="${expdir}/${part_tag}"
+part_stats="${expdir}/part_stats"
+data_feats="${dumpdir}/raw"
+model_name=$(basename -- "${model_config%.*}")
+encoder_feats="${dumpdir}/encoder_${model_name}"
+decode_tag="decode_greedy"
+if [ -n "${decode_config}" ]; then
+    decode_tag=$(basename -- "${decode_config%.*}")
+    [[ "${decode_tag}" == decode* ]] || decode_tag="decode_${decode_tag}"
+fi
+if [ "${inference_model}" != valid.acc.ave.safetensors ]; then
+    decode_tag+="_${inference_model%.safetensors}"
+fi
+decode_dir="${part_exp}/${decode_tag}"
+last_exp="${part_exp}/stage${stages[-1]}"
+mkdir -p "${dumpdir}/.done" "${part_exp}/.done" "${expdir}/.done"
+
+# One run at a time in an experiment: two would write into the same checkpoints. The lock is held by
+# this script and by what it starts, so a training that outlived its script holds it too.
+if command -v flock >/dev/null; then
+    exec 9>"${part_exp}/.lock"
+    flock -n 9 || die "another run is at work in ${part_exp} (or a training that it left behind)"
+fi
+
+# ---------------------------------------------------------------------------------------------------
+# What is done. A stage's marker holds a key, which is a hash of the options and files that the result
+# depends on and of the markers of the stages before it, and a run id that is new each time.
+
+split_words() { # STRING: its words into the array `words`, with a shell's quotes honoured
+    mapfile -d '' -t words < <("${python}" -c '
+import shlex, sys
+sys.stdout.write("".join(word + "\0" for word in shlex.split(sys.argv[1])))' "$1")
+}
+
+resolved() { # YAML ...: their contents with what they inherit through `base`
+    "${python}" - "$@" <<'EOF'
+import json, sys
+from espnet_part.config import load_yaml
+from espnet_part.errors import UserError
+try:
+    print(json.dumps([load_yaml(path) for path in sys.argv[1:]], sort_keys=True, default=str))
+except UserError as error:
+    sys.exit(f"part.sh: error: {error}")
+EOF
+}
+
+marker_of() { # STAGE
+    case "$1" in
+        1 | 2 | 3) echo "${dumpdir}/.done/stage$1" ;;
+        4) echo "${expdir}/.done/stage4_${model_name}" ;;
+        5) echo "${part_stats}/.done_${model_name}" ;;
+        6) echo "${encoder_feats}/.done" ;;
+        10 | 11) echo "${part_exp}/.done/stage$1_${decode_tag}" ;;
+        *) echo "${part_exp}/.done/stage$1" ;;
+    esac
+}
+
+after() { # STAGE ...: the contents of their markers
+    local number
+    for number in "$@"; do
+        cat "$(marker_of "${number}")" 2>/dev/null || echo "stage ${number} not run"
+    done
+}
+
+digest() { sha256sum | cut -d ' ' -f 1; }
+
+done_stages=()
+begin() { # NUMBER NAME KEY: false when the stage is done or not asked for
+    current_stage="$1" current_name="$2" current_key="$3"
+    current_marker=$(marker_of "$1")
+    if [ "$1" -lt "${stage}" ] || [ "$1" -gt "${stop_stage}" ]; then
+        return 1
+    fi
+    if ! "${force}" && [ -f "${current_marker}" ] && [ "$(head -n 1 "${current_marker}")" = "$3" ]; then
+        log "Stage $1: $2: already done"
+        done_stages+=("$1")
+        return 1
+    fi
+    log "Stage $1: $2"
+    current_start=$(date +%s.%N)
+    mkdir -p "$(dirname -- "${current_marker}")"
+}
+
+record_time() {
+    "${python}" - "${part_exp}/stage_times.jsonl" "${current_stage}" "${current_name}" "${current_start}" <<'EOF'
+import json, sys, time
+path, stage, name, start = sys.argv[1:]
+line = {"stage": int(stage), "name": name, "seconds": round(time.time() - float(start), 1)}
+with open(path, "a", encoding="utf-8") as file:
+    file.write(json.dumps(line) + "\n")
+EOF
+}
+
+finish() { # mark the current stage as done
+    [ "${1:-}" = timed ] || record_time
+    printf '%s\n' "${current_key}" "$(date +%s.%N)-$$" >"${current_marker}.tmp"
+    mv "${current_marker}.tmp" "${current_marker}"
+}
+
+# ---------------------------------------------------------------------------------------------------
+# Jobs: their output goes to log files, their progress to the terminal, and a failure shows the log.
+
+watcher=
+unwatch() {
+    if [ -n "${watcher}" ]; then
+        kill "${watcher}" 2>/dev/null || true
+        wait "${watcher}" 2>/dev/null || true
+        watcher=
+    fi
+}
+trap unwatch EXIT
+
+watch() { # LOG ...
+    "${python}" utils/show_progress.py "$@" 9>&- &
+    watcher=$!
+}
+
+failed() { # LOG ...: say which one failed and show its end
+    local file first=
+    unwatch
+    for file in "$@"; do
+        if [ -f "${file}" ] && ! tail -n 1 "${file}" | grep -q '^# Ended (code 0)'; then
+            first="${file}"
+            break
+        fi
+    done
+    if [ -n "${first}" ]; then
+        echo "---------- the end of ${first}:" >&2
+        tail -n 20 -- "${first}" | cut -c 1-500 >&2
+        echo "----------" >&2
+    fi
+    die "stage ${current_stage} (${current_name}) failed;" \
+        "${first:+see ${first}; }once it is mended, the same command goes on from here"
+}
+
+run_job() { # LOG COMMAND ...: one job through the launcher of data preparation
+    local logfile="$1"
+    shift
+    mkdir -p "$(dirname -- "${logfile}")"
+    watch "${logfile}"
+    "${train_words[@]}" --num_threads "${nj}" "${logfile}" "$@" || failed "${logfile}"
+    unwatch
+}
+
+# ---------------------------------------------------------------------------------------------------
+config_key=$(resolved "${model_config}") || exit 1
+prompts_file=$("${python}" -c '
+import json, sys
+print(json.loads(sys.argv[1])[0].get("prompts") or "")' "${config_key}")
+if [ -n "${prompts_file}" ] && [ -f "${prompts_file}" ]; then
+    config_key+=$(cat -- "${prompts_file}")
+fi
+
+if ! "${skip_data_prep}"; then
+    key=$({
+        printf '%s\n' "data" "${local_data_opts}" "${train_set}" "${valid_set}" "${test_sets}"
+        cat local/data.sh 2>/dev/null || true
+    } | digest)
+    if begin 1 "data preparation" "${key}"; then
+        [ -x local/data.sh ] || die "local/data.sh is missing or cannot be executed"
+        split_words "${local_data_opts}"
+        local/data.sh ${words[@]+"${words[@]}"} || die "stage 1 (local/data.sh) failed"
+        for dset in "${train_set}" "${valid_set}" "${tests[@]}"; do
+            [ -d "data/${dset}" ] || die "stage 1: local/data.sh did not make data/${dset}"
+        done
+        finish
+    fi
+
+    key=$({
+        printf '%s\n' "format" "${fs}" "${audio_format}" "${max_bad_share}"
+        after 1
+    } | digest)
+    if begin 2 "format audio: data -> ${data_feats}" "${key}"; then
+        for dset in "${train_set}" "${valid_set}" "${tests[@]}"; do
+            # training and validation sets are filtered next; test sets are used whole
+            org=
+            if [ "${dset}" = "${train_set}" ] || [ "${dset}" = "${valid_set}" ]; then org=/org; fi
+            run_job "${data_feats}${org}/logs/format_${dset}.log" \
+                "${python}" -m espnet_part.bin.part_format_data \
+                --in_dir "data/${dset}" --out_dir "${data_feats}${org}/${dset}" \
+                --fs "${fs}" --audio_format "${audio_format}" --nj "${nj}" \
+                --max_bad_share "${max_bad_share}"
+        done
+        finish
+    fi
+
+    key=$({
+        printf '%s\n' "filter" "${min_wav_duration}" "${max_wav_duration}" "${max_text_chars}" "${filter_args}"
+        after 2
+    } | digest)
+    if begin 3 "filter: ${data_feats}/org -> ${data_feats}" "${key}"; then
+        split_words "${filter_args}"
+        for dset in "${train_set}" "${valid_set}"; do
+            run_job "${data_feats}/logs/filter_${dset}.log" \
+                "${python}" -m espnet_part.bin.part_filter_data \
+                --in_dir "${data_feats}/org/${dset}" --out_dir "${data_feats}/${dset}" \
+                --min_wav_duration "${min_wav_duration}" --max_wav_duration "${max_wav_duration}" \
+                --max_text_chars "${max_text_chars}" ${words[@]+"${words[@]}"}
+            log "${dset}: $(wc -l <"${data_feats}/${dset}/text") of" \
+                "$(wc -l <"${data_feats}/org/${dset}/text") examples are kept"
+        done
+        finish
+    fi
+
+    key=$({
+        printf '%s\n' "base models" "${local_base_models_opts}" "${config_key}"
+        if [ -e local/base_models.sh ]; then
+            cat local/base_models.sh
+            after 1
+        fi
+    } | digest)
+    if begin 4 "base models of ${model_config}" "${key}"; then
+        if [ -e local/base_models.sh ]; then
+            split_words "${local_base_models_opts}"
+            local/base_models.sh ${words[@]+"${words[@]}"} || die "stage 4 (local/base_models.sh) failed"
+        else
+            "${python}" utils/fetch_base_models.py "${model_config}" || die "stage 4 (base models) failed"
+        fi
+        finish
+    fi
+
+    key=$({
+        printf '%s\n' "statistics" "${config_key}"
+        after 3 4
+    } | digest)
+    if begin 5 "statistics and mixture table" "${key}"; then
+        for dset in "${train_set}" "${valid_set}"; do
+            run_job "${part_stats}/logs/${dset}.log" \
+                "${python}" -m espnet_part.bin.part_collect_stats \
+                --data_dir "${data_feats}/${dset}" --model_config "${model_config}" \
+                --out_dir "${part_stats}/${dset}"
+        done
+        cat "${part_stats}/${train_set}/mixture.md"
+        finish
+    fi
+
+    if "${cache_features}"; then
+        key=$({
+            printf '%s\n' "features" "${config_key}" "${extract_args}"
+            after 3 4
+        } | digest)
+        if begin 6 "encoder features -> ${encoder_feats}" "${key}"; then
+            split_words "${extract_args}"
+            for dset in "${train_set}" "${valid_set}"; do
+                logfile="${encoder_feats}/logs/${dset}.log"
+                mkdir -p "$(dirname -- "${logfile}")"
+                watch "${logfile}"
+                "${cuda_words[@]}" --gpu "$((ngpu > 0 ? 1 : 0))" "${logfile}" \
+                    "${python}" -m espnet_part.bin.part_extract_features \
+                    --data_dir "${data_feats}/${dset}" --model_config "${model_config}" \
+                    --out_dir "${encoder_feats}/${dset}" --ngpu "$((ngpu > 0 ? 1 : 0))" \
+                    ${words[@]+"${words[@]}"} || failed "${logfile}"
+                unwatch
+            done
+            finish
+        fi
+    elif [ "${stage}" -le 6 ] && [ "${stop_stage}" -ge 6 ]; then
+        log "Stage 6: encoder features: not asked for (--cache_features true does)"
+    fi
+else
+    log "Skip data preparation (stages 1-6)"
+fi
+
+# ---------------------------------------------------------------------------------------------------
+train_stage() { # N: PART stage N, which is recipe stage N + 6
+    local n="$1" dir="${part_exp}/stage$1" config="${part_config}/stage$1.yaml"
+    local initial="$2" options=() before
+    if [ ! -f "${config}" ]; then
+        if [ "$((n + 6))" -ge "${stage}" ] && [ "$((n + 6))" -le "${stop_stage}" ]; then
+            log "Stage $((n + 6)): PART stage ${n}: not part of ${part_config}"
+        fi
+        return
+    fi
+    local stage_config
+    stage_config=$(resolved "${config}") || exit 1
+    before=(3 4)
+    if "${cache_features}" && [ "${n}" -eq 1 ]; then before+=(6); fi
+    if [ -n "${initial}" ]; then before+=("$((${initial##*stage} + 6))"); fi
+    local key
+    key=$({
+        printf '%s\n' "train ${n}" "${config_key}" "${stage_config}" "${part_args}" "${seed}"
+        printf '%s\n' "${train_set}" "${valid_set}" "${initial}"
+        after "${before[@]}"
+    } | digest)
+    begin "$((n + 6))" "PART stage ${n}" "${key}" || return 0
+
+    for dset in "${train_set}" "${valid_set}"; do
+        [ -d "${data_feats}/${dset}" ] || die "${data_feats}/${dset} is missing; run stages 1-3 first"
+    done
+    if [ -n "${initial}" ]; then
+        [ -e "${initial}/valid.acc.ave.safetensors" ] ||
+            die "${initial}/valid.acc.ave.safetensors is missing; run the stage before first"
+        options+=(--part_init "${initial}/valid.acc.ave.safetensors")
+    fi
+    if "${cache_features}" && [ "${n}" -eq 1 ]; then
+        options+=(--train_feats_dir "${encoder_feats}/${train_set}")
+        options+=(--valid_feats_dir "${encoder_feats}/${valid_set}")
+    fi
+    split_words "${part_args}"
+    options+=(${words[@]+"${words[@]}"})
+
+    # An interrupted training of the same options goes on; anything else there is moved aside.
+    if [ -e "${dir}" ]; then
+        if [ -f "${current_marker}" ] || [ "$(cat "${dir}/.key" 2>/dev/null || true)" != "${key}" ]; then
+            local old
+            old="${dir}.old.$(date +%Y%m%d-%H%M%S)"
+            mv "${dir}" "${old}"
+            log "the earlier training is kept in ${old}; delete it when it is not needed"
+        else
+            log "going on with the interrupted training in ${dir}"
+        fi
+    fi
+    rm -f "${current_marker}"
+    mkdir -p "${dir}"
+    printf '%s\n' "${key}" >"${dir}/.key.tmp"
+    mv "${dir}/.key.tmp" "${dir}/.key"
+
+    # How to run this stage again
+    printf '#!/usr/bin/env bash\ncd %q\n%s --stage %d --stop_stage %d "$@"\n' \
+        "${PWD}" "${run_args}" "$((n + 6))" "$((n + 6))" >"${dir}/run.sh"
+    chmod +x "${dir}/run.sh"
+
+    local name=() launch=()
+    # run.pl has no job names
+    if [ "$(basename -- "${cuda_words[0]}")" != run.pl ]; then name=(--name "${part_tag}_stage${n}"); fi
+    if [ -n "${master_port}" ]; then launch+=(--master_port "${master_port}"); fi
+    if [ -n "${master_addr}" ]; then launch+=(--master_addr "${master_addr}"); fi
+    log "training started; log: ${dir}/train.log"
+    watch "${dir}/train.log"
+    "${python}" -m espnet2.bin.launch \
+        --cmd "$(printf '%q ' "${cuda_words[@]}" ${name[@]+"${name[@]}"})" \
+        --log "${dir}/train.log" \
+        --ngpu "${ngpu}" \
+        --num_nodes "${num_nodes}" \
+        --init_file_prefix "${dir}/.dist_init_" \
+        --multiprocessing_distributed true \
+        ${launch[@]+"${launch[@]}"} -- \
+        "${python}" -m espnet_part.bin.part_train \
+        --use_preprocessor true \
+        --config "${config}" \
+        --model_config "${model_config}" \
+        --train_data_dir "${data_feats}/${train_set}" \
+        --valid_data_dir "${data_feats}/${valid_set}" \
+        --seed "${seed}" \
+        --resume true \
+        --output_dir "${dir}" \
+        ${options[@]+"${options[@]}"} >"${dir}/launch.log" 2>&1 || failed "${dir}/train.log" "${dir}/launch.log"
+    unwatch
+    finish
+}
+
+previous_of() { # N: the experiment of the stage that stage N starts from
+    local n found=
+    for n in "${stages[@]}"; do
+        if [ "${n}" -lt "$1" ]; then found="${part_exp}/stage${n}"; fi
+    done
+    echo "${found}"
+}
+
+if ! "${skip_train}"; then
+    for n in 1 2 3; do
+        train_stage "${n}" "$(previous_of "${n}")"
+    done
+else
+    log "Skip training (stages 7-9)"
+fi
+
+# ---------------------------------------------------------------------------------------------------
+if ! "${skip_eval}"; then
+    decode_key=
+    if [ -n "${decode_config}" ]; then decode_key=$(resolved "${decode_config}") || exit 1; fi
+    key=$({
+        printf '%s\n' "decode" "${decode_key}" "${inference_model}" "${inference_args}" "${test_sets}"
+        printf '%s\n' "${config_key}"
+        after 2 "$((stages[-1] + 6))"
+    } | digest)
+    if begin 10 "decoding -> ${decode_dir}" "${key}"; then
+        [ -e "${last_exp}/${inference_model}" ] ||
+            die "${last_exp}/${inference_model} is missing; run the training first"
+        options=(--batch_size "${inference_batch_size}")
+        if [ -n "${decode_config}" ]; then options=(--config "${decode_config}" "${options[@]}"); fi
+        split_words "${inference_args}"
+        options+=(${words[@]+"${words[@]}"})
+        if "${gpu_inference}"; then
+            launcher=("${cuda_words[@]}" --gpu 1)
+            options+=(--ngpu 1)
+        else
+            launcher=("${decode_words[@]}" --gpu 0)
+            options+=(--ngpu 0)
+        fi
+        for dset in "${tests[@]}"; do
+            data="${data_feats}/${dset}"
+            dir="${decode_dir}/${dset}"
+            logdir="${dir}/logdir"
+            [ -f "${data}/text" ] || die "${data}/text is missing; run stages 1-3 first"
+            total=$(wc -l <"${data}/text")
+            _nj=$((inference_nj < total ? inference_nj : total))
+            # What an interrupted decoding of the same kind wrote is kept.
+            if [ -f "${current_marker}" ] ||
+                [ "$(cat "${logdir}/.key" 2>/dev/null || true)" != "${key} ${_nj}" ]; then
+                rm -rf "${logdir}"
+            fi
+            mkdir -p "${logdir}"
+            # Dealt out like cards: long and short utterances, and the tasks, come to each job alike.
+            awk -v nj="${_nj}" -v dir="${logdir}" \
+                '{ print $1 > (dir "/keys." ((NR - 1) % nj + 1) ".scp") }' "${data}/text"
+            printf '%s\n' "${key} ${_nj}" >"${logdir}/.key.tmp"
+            mv "${logdir}/.key.tmp" "${logdir}/.key"
+
+            log "decoding ${dset} (${total} examples) in ${_nj} jobs; log: ${logdir}/inference.*.log"
+            logs=()
+            for ((j = 1; j <= _nj; j++)); do logs+=("${logdir}/inference.${j}.log"); done
+            watch "${logs[@]}"
+            "${launcher[@]}" JOB=1:"${_nj}" "${logdir}/inference.JOB.log" \
+                "${python}" -m espnet_part.bin.part_inference \
+                --part_train_config "${last_exp}/config.yaml" \
+                --part_model_file "${last_exp}/${inference_model}" \
+                --data_dir "${data}" \
+                --key_file "${logdir}/keys.JOB.scp" \
+                --output_dir "${logdir}/output.JOB" \
+                "${options[@]}" || failed "${logs[@]}"
+            unwatch
+
+            for file in text token token_int score; do
+                if [ -f "${logdir}/output.1/1best_recog/${file}" ]; then
+                    for ((j = 1; j <= _nj; j++)); do
+                        cat "${logdir}/output.${j}/1best_recog/${file}"
+                    done | sort -k1,1 >"${dir}/${file}.tmp"
+                    mv "${dir}/${file}.tmp" "${dir}/${file}"
+                fi
+            done
+            decoded=$(wc -l <"${dir}/text")
+            if [ "${decoded}" -ne "${total}" ]; then
+                log "warning: ${dset}: $((total - decoded)) of ${total} examples could not be decoded;" \
+                    "they are named in ${logdir}/output.*/failed.tsv"
+            fi
+        done
+        finish
+    fi
+
+    key=$({
+        printf '%s\n' "score" "${main_tag}" "${report_title}"
+        after 10
+    } | digest)
+    if begin 11 "scoring" "${key}"; then
+        for dset in "${tests[@]}"; do
+            [ -d "${decode_dir}/${dset}/logdir" ] || die "${decode_dir}/${dset} is missing; run stage 10 first"
+            "${python}" -m espnet_part.bin.part_score --ref_dir "${data_feats}/${dset}" \
+                --hyp_dir "${decode_dir}/${dset}" --name "${part_tag}" >"${decode_dir}/${dset}/score.log" ||
+                die "stage 11 (scoring of ${dset}) failed"
+        done
+        # The report holds every system that has been scored with this decoding, the main one first.
+        options=()
+        for dir in "${expdir}/${main_tag}" "${expdir}"/*; do
+            tag=$(basename -- "${dir}")
+            if [ "${dir}" != "${expdir}/${main_tag}" ] || [ ${#options[@]} -eq 0 ]; then
+                if compgen -G "${dir}/${decode_tag}/*/score.json" >/dev/null; then
+                    options+=(--system "${tag}=${dir}/${decode_tag}")
+                    chain=
+                    for n in 1 2 3; do
+                        if [ -f "${dir}/stage${n}/history.jsonl" ]; then chain+=",${dir}/stage${n}"; fi
+                    done
+                    if [ -n "${chain}" ]; then options+=(--train "${tag}=${chain#,}"); fi
+                fi
+            fi
+        done
+        record_time
+        "${python}" -m espnet_part.bin.part_report --expdir "${expdir}" "${options[@]}" \
+            --stage_times "${expdir}/${main_tag}/stage_times.jsonl" \
+            --title "${report_title}" >"${part_exp}/report.log" || die "stage 11 (report) failed"
+        finish timed
+        cat "${expdir}/RESULTS.md"
+        log "written:"
+        sed 's/^/  /' "${part_exp}/report.log"
+    fi
+else
+    log "Skip evaluation (stages 10-11)"
+fi
+
+if ! "${skip_packing}" && [ "${stage}" -le 12 ] && [ "${stop_stage}" -ge 12 ]; then
+    log "Stage 12: packing: comes with a later release"
+fi
+
+if [ ${#done_stages[@]} -gt 0 ]; then
+    log "stages that were done already: ${done_stages[*]} (--stage N runs them again)"
+fi
+if [ -f "${expdir}/RESULTS.md" ]; then
+    log "results: ${expdir}/RESULTS.md, ${expdir}/results.json, ${expdir}/figures"
+fi
+log "Successfully finished. [elapsed=$((SECONDS - start_seconds))s]"

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Makes a new recipe directory from this template.
+set -euo pipefail
+
+if [ $# -ne 1 ] || [ "$1" = --help ] || [ "$1" = -h ]; then
+    cat <<'EOF'
+Usage: egs2/TEMPLATE/part/setup.sh egs2/CORPUS/part
+
+Makes the directory with links to the shared scripts and copies of what a recipe changes. Then write
+local/data.sh (makes data/train, data/valid and the test sets) and run.sh (the corpus' options).
+What is there already is kept.
+EOF
+    if [ $# -eq 1 ]; then exit 0; else exit 2; fi
+fi
+
+template="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)"
+recipe="$1"
+mkdir -p "${recipe}/local" "${recipe}/conf"
+recipe="$(cd -- "${recipe}" && pwd -P)"
+egs2="$(dirname -- "$(dirname -- "${template}")")"
+if [ "$(dirname -- "$(dirname -- "${recipe}")")" != "${egs2}" ]; then
+    echo "setup.sh: error: must be a directory egs2/CORPUS/part beside the template: $1" >&2
+    exit 2
+fi
+
+for name in part.sh path.sh db.sh utils; do
+    [ -e "${recipe}/${name}" ] || ln -s "../../TEMPLATE/part/${name}" "${recipe}/${name}"
+done
+# Configurations that all recipes share; a recipe's own lie beside the links.
+for name in "${egs2}"/../conf/*; do
+    name=$(basename -- "${name}")
+    [ -e "${recipe}/conf/${name}" ] || ln -s "../../../../conf/${name}" "${recipe}/conf/${name}"
+done
+[ -e "${recipe}/cmd.sh" ] || cp "${template}/cmd.sh" "${recipe}/cmd.sh"
+
+if [ ! -e "${recipe}/local/data.sh" ]; then
+    cat >"${recipe}/local/data.sh" <<'EOF'
+#!/usr/bin/env bash
+# Makes data/train, data/valid and the test sets; see part_validate_data --help for their files.
+set -euo pipefail
+
+. ./path.sh
+. ./db.sh
+
+echo "local/data.sh: error: the data preparation of this corpus is not written yet" >&2
+exit 1
+EOF
+    chmod +x "${recipe}/local/data.sh"
+fi
+if [ ! -e "${recipe}/run.sh" ]; then
+    cat >"${recipe}/run.sh" <<'EOF'
+#!/usr/bin/env bash
+set -euo pipefail
+
+train_set=train
+valid_set=valid
+test_sets="test"
+
+./part.sh \
+    --train_set "${train_set}" \
+    --valid_set "${valid_set}" \
+    --test_sets "${test_sets}" \
+    --part_config conf/stage \
+    --model_config conf/model/whisper_small_qwen2.5_0.5b.yaml \
+    "$@"
+EOF
+    chmod +x "${recipe}/run.sh"
+fi
+echo "setup.sh: ${recipe} is ready: write local/data.sh, then see run.sh"
