@@ -109,9 +109,10 @@ def fingerprint(files: list[Path]) -> str:
         size = path.stat().st_size
         digest.update(str(size).encode())
         with path.open("rb") as file:
-            header = file.read(8)
-            digest.update(header)
-            digest.update(file.read(min(int.from_bytes(header, "little"), size)))
+            if path.suffix == ".safetensors":
+                header = file.read(8)
+                digest.update(header)
+                digest.update(file.read(min(int.from_bytes(header, "little"), size)))
             start = file.tell()
             for offset in (start, start + (size - start) // 2, max(start, size - _SLICE_BYTES)):
                 file.seek(offset)

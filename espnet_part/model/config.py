@@ -183,15 +183,10 @@ class LLMConf:
         if self.config is not None:
             if "model_type" not in self.config:
                 raise ValueError("`config.model_type` is missing (for example qwen2)")
-            if {"hidden_size", "num_attention_heads"} <= self.config.keys():
-                # a head dimension given outright need not divide the hidden size (Qwen3)
-                if "head_dim" not in self.config:
-                    _divides(
-                        self.config["num_attention_heads"],
-                        self.config["hidden_size"],
-                        "config.num_attention_heads",
-                        "config.hidden_size",
-                    )
+            heads, dim = self.config.get("num_attention_heads"), self.config.get("hidden_size")
+            # a head dimension given outright need not divide the hidden size (Qwen3)
+            if heads is not None and dim is not None and "head_dim" not in self.config:
+                _divides(heads, dim, "config.num_attention_heads", "config.hidden_size")
 
     @property
     def tokenizer_name(self) -> str:

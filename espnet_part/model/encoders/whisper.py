@@ -23,6 +23,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder as _Whis
 from espnet_part.errors import ConfigError
 from espnet_part.model.base import BaseModel, describe_base, find_config, find_weights
 from espnet_part.model.config import WhisperEncoderConf
+from espnet_part.model.masking import attention_mask, zero_padding
 
 SAMPLE_RATE = 16000
 HOP = 160  # samples between mel frames: 10 ms
@@ -37,6 +38,9 @@ class LogMel(nn.Module):
         num_mel_bins: 80, or 128 for large-v3.
         window_samples: length that the extractor pads to (30 s).
     """
+
+    filters: Tensor
+    hann: Tensor
 
     def __init__(self, num_mel_bins: int, window_samples: int) -> None:
         super().__init__()
@@ -141,9 +145,7 @@ class WhisperEncoder(_WhisperEncoder):
         """Number of states of clips of ``num_samples`` samples: ceil(n / 320), at least 1."""
         return ((num_samples + SAMPLES_PER_FRAME - 1) // SAMPLES_PER_FRAME).clamp(min=1)
 
-    def forward(  # type: ignore[override]
-        self, speech: Tensor, lengths: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, speech: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Encode waveforms.
 
         Args:
@@ -173,7 +175,7 @@ class WhisperEncoder(_WhisperEncoder):
             # a full window has exactly `frames` states, so the windows join without a seam
             states = states.index_copy(0, used, encoded).reshape(clips, windows * frames, self.dim)
         states = states[:, : int(frame_lengths.max())]
-        return _zero_padding(states, frame_lengths, dim=1), frame_lengths
+        return zero_padding(states, frame_lengths), frame_lengths
 
     def _encode_windows(self, speech: Tensor, lengths: Tensor) -> Tensor:
         """Encode (S, T) waveforms of at most one window: (S, T', dim)."""
@@ -185,39 +187,21 @@ class WhisperEncoder(_WhisperEncoder):
         longest = int(mel_lengths.max())
         mel = self.log_mel(speech)[..., :longest].to(self.conv1.weight.dtype)
         # Padding is set to zero before each convolution: a clip alone sees the same zeros there.
-        x = F.gelu(self.conv1(_zero_padding(mel, mel_lengths, dim=2)))
-        x = F.gelu(self.conv2(_zero_padding(x, mel_lengths, dim=2)))
+        x = F.gelu(self.conv1(zero_padding(mel, mel_lengths, dim=2)))
+        x = F.gelu(self.conv2(zero_padding(x, mel_lengths, dim=2)))
         frame_lengths = (mel_lengths + 1) // 2
-        x = _zero_padding(x, frame_lengths, dim=2).transpose(1, 2)
+        x = zero_padding(x, frame_lengths, dim=2).transpose(1, 2)
         x = x + self.embed_positions.weight[: x.shape[1]]
         # below the lowest trainable layer everything runs as in inference
         if self.training and self.conv1.weight.requires_grad:
             x = F.dropout(x, self.dropout)
-        mask = _attention_mask(frame_lengths, x)
+        mask = attention_mask(frame_lengths, x.shape[1])
         for layer in self.layers:
             if self.checkpoint_layers and torch.is_grad_enabled():
                 x = checkpoint(layer, x, mask, use_reentrant=False)
             else:
                 x = layer(x, mask)
         return self.layer_norm(x)
-
-
-def _valid(lengths: Tensor, longest: int) -> Tensor:
-    return torch.arange(longest, device=lengths.device) < lengths[:, None]
-
-
-def _zero_padding(x: Tensor, lengths: Tensor, dim: int) -> Tensor:
-    """Set x to zero behind ``lengths`` along ``dim`` (1 or 2 of three)."""
-    valid = _valid(lengths, x.shape[dim]).unsqueeze(3 - dim)
-    return x.masked_fill(~valid, 0.0)
-
-
-def _attention_mask(lengths: Tensor, x: Tensor) -> Tensor | None:
-    """(S, 1, T, T) boolean, true at real keys; None when nothing is padded (a faster kernel)."""
-    longest = x.shape[1]
-    if bool((lengths == longest).all()):
-        return None
-    return _valid(lengths, longest)[:, None, None, :].expand(-1, 1, longest, -1)
 
 
 def load_config(name: str, revision: str | None) -> WhisperConfig:

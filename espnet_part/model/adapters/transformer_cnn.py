@@ -1,0 +1,82 @@
+"""The paper's speech adapter: a convolution that downsamples, then Transformer layers."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import WhisperConfig
+from transformers.models.whisper.modeling_whisper import WhisperEncoderLayer
+
+from espnet_part.model.config import TransformerCNNConf
+from espnet_part.model.masking import attention_mask, zero_padding
+
+
+class TransformerCNNAdapter(nn.Module):
+    """One strided convolution, sinusoidal positions, pre-norm Transformer layers, a projection.
+
+    (PART, Section 2: one CNN layer and two Transformer layers, after MinMo.)
+
+    Args:
+        conf: its sizes. encoder_dim: width of the encoder's states. llm_dim: of the embeddings.
+    """
+
+    def __init__(self, conf: TransformerCNNConf, encoder_dim: int, llm_dim: int) -> None:
+        super().__init__()
+        self.downsample = conf.downsample
+        self.dropout = conf.dropout
+        self.conv = nn.Conv1d(
+            encoder_dim, conf.dim, conf.kernel, stride=conf.downsample, padding=conf.kernel // 2
+        )
+        # transformers' pre-norm layer: batched attention that takes a mask of the keys
+        config = WhisperConfig(
+            d_model=conf.dim,
+            encoder_attention_heads=conf.heads,
+            encoder_ffn_dim=conf.ff,
+            dropout=conf.dropout,
+            attention_dropout=conf.dropout,
+        )
+        config._attn_implementation = "sdpa"
+        self.layers = nn.ModuleList(WhisperEncoderLayer(config) for _ in range(conf.layers))
+        self.norm = nn.LayerNorm(conf.dim)
+        self.projection = nn.Linear(conf.dim, llm_dim)
+
+    def match_scale(self, std: float) -> None:
+        """Let the output start with the standard deviation ``std``, that of the embeddings."""
+        # the norm hands over values of variance 1
+        nn.init.normal_(self.projection.weight, std=std / math.sqrt(self.projection.in_features))
+        nn.init.zeros_(self.projection.bias)
+
+    def output_lengths(self, frames: Tensor) -> Tensor:
+        """ceil(frames / downsample)."""
+        return (frames + self.downsample - 1) // self.downsample
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Map encoder states to LLM embeddings.
+
+        Args:
+            x: (S, T, encoder_dim). lengths: (S,) in states.
+
+        Returns:
+            (S, T', llm_dim), zero behind each length, and lengths (S,).
+        """
+        out_lengths = self.output_lengths(lengths)
+        x = zero_padding(x[:, : int(lengths.max())], lengths).transpose(1, 2)
+        x = F.gelu(self.conv(x)).transpose(1, 2)
+        x = zero_padding(x + _sinusoids(x), out_lengths)
+        x = F.dropout(x, self.dropout, self.training)
+        mask = attention_mask(out_lengths, x.shape[1])
+        for layer in self.layers:
+            x = layer(x, mask)
+        return zero_padding(self.projection(self.norm(x)), out_lengths), out_lengths
+
+
+def _sinusoids(x: Tensor) -> Tensor:
+    """Positions for x (S, T, D): (T, D), sine and cosine (Vaswani et al. 2017, Section 3.5)."""
+    length, dim = x.shape[1:]
+    half = torch.arange((dim + 1) // 2, device=x.device, dtype=torch.float32)
+    rates = torch.exp(half * (-math.log(10000.0) * 2 / dim))
+    angles = torch.arange(length, device=x.device, dtype=torch.float32)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :dim].to(x.dtype)

@@ -1,0 +1,241 @@
+"""The language model: any causal LM of transformers, with LoRA, without its head where it can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, StoppingCriteria
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from espnet_part.errors import ConfigError
+from espnet_part.model.base import BaseModel, describe_base, find_config, find_weights
+from espnet_part.model.config import LLMConf, LoRAConf
+from espnet_part.model.lora import inject_lora
+from espnet_part.model.tokenizer import end_token_ids
+
+
+class LLM(nn.Module):
+    """A causal language model that takes embeddings and gives hidden states.
+
+    Casts (``.to(dtype)``, ``.float()``, …) leave its weights in the configured dtype, and so do
+    those of a module that contains it; moves to a device are followed. ESPnet casts every model to
+    its ``train_dtype``, which would double the memory of a bfloat16 LLM.
+
+    Args:
+        model: a causal LM of transformers.
+        gradient_checkpointing: recompute each layer in the backward pass, whenever a graph is
+            built. transformers' own switch does nothing for a frozen LLM, which is in eval mode.
+        tokenizer: tells the tokens that end an answer.
+
+    Attributes:
+        model: the causal LM. dim: width of its embeddings and states. base: where it is from.
+        end_token_ids: decoding stops at any of them.
+    """
+
+    def __init__(
+        self, model: Any, gradient_checkpointing: bool = False, tokenizer: Any = None
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.base: BaseModel | None = None
+        self.dim: int = model.get_input_embeddings().weight.shape[1]
+        self.max_length: int | None = getattr(model.config, "max_position_embeddings", None)
+        generation = model.generation_config
+        self.end_token_ids = end_token_ids(
+            tokenizer, model.config.eos_token_id, generation and generation.eos_token_id
+        )
+        # A hub model's sampling settings (Qwen2.5: a repetition penalty) are for chat.
+        model.generation_config = GenerationConfig()
+        if gradient_checkpointing:
+            _checkpoint_layers(model)
+
+    @classmethod
+    def from_conf(
+        cls,
+        conf: LLMConf,
+        lora: LoRAConf | None = None,
+        load_weights: bool = True,
+        tokenizer: Any = None,
+    ) -> LLM:
+        """Build from a configuration; weights are loaded straight into their dtype.
+
+        Raises:
+            ConfigError: no such model, no causal LM of transformers, no safetensors, or a LoRA
+                target that is not in the model.
+        """
+        dtype = getattr(torch, conf.dtype)
+        if conf.name is not None:
+            find_config(conf.name, conf.revision)
+        try:
+            if conf.name is not None and load_weights:
+                find_weights(conf.name, conf.revision)
+                model = AutoModelForCausalLM.from_pretrained(
+                    conf.name,
+                    revision=conf.revision or "main",
+                    dtype=dtype,
+                    attn_implementation=conf.attention,
+                    use_safetensors=True,
+                    trust_remote_code=False,
+                )
+            else:
+                model = AutoModelForCausalLM.from_config(
+                    _llm_config(conf),
+                    dtype=dtype,
+                    attn_implementation=conf.attention,
+                    trust_remote_code=False,
+                )
+        except (ValueError, KeyError, ImportError, OSError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"llm_conf: {conf.name or 'config'}: {reason}") from None
+        if lora is not None:
+            inject_lora(model, lora)
+        model.requires_grad_(False)
+        llm = cls(model, conf.gradient_checkpointing, tokenizer)
+        if load_weights:
+            llm.base = describe_base("llm", conf.name, conf.revision, conf.config)
+        return llm
+
+    @property
+    def embedding(self) -> nn.Module:
+        """The table of token embeddings."""
+        return self.model.get_input_embeddings()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the base weights."""
+        return self.model.get_input_embeddings().weight.dtype
+
+    def embedding_std(self) -> float:
+        """Standard deviation of the token embeddings, from a sample of at most 4096 of them."""
+        table = self.model.get_input_embeddings().weight
+        return float(table[:: max(1, len(table) // 4096)].detach().float().std())
+
+    def hidden(self, embeddings: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
+        """Run the layers, without the head.
+
+        Args:
+            embeddings: (B, T, dim). mask: (B, T), true at tokens. positions: (B, T).
+
+        Returns:
+            (B, T, dim) last hidden states.
+        """
+        return self.model.base_model(
+            inputs_embeds=embeddings,
+            attention_mask=mask,
+            position_ids=positions,
+            use_cache=False,
+        ).last_hidden_state
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Apply the head: (N, dim) hidden states to (N, vocabulary) scores."""
+        logits = self.model.get_output_embeddings()(hidden)
+        # Some families scale behind the head: Cohere, Granite, Gemma.
+        config = self.model.config
+        if (scale := getattr(config, "logit_scale", None)) is not None:
+            logits = logits * scale
+        if (divisor := getattr(config, "logits_scaling", None)) is not None:
+            logits = logits / divisor
+        if (cap := getattr(config, "final_logit_softcapping", None)) is not None:
+            logits = torch.tanh(logits / cap) * cap
+        return logits
+
+    def generate(
+        self,
+        embeddings: Tensor,
+        mask: Tensor,
+        max_new_tokens: Tensor,
+        beam_size: int = 1,
+        length_penalty: float = 1.0,
+    ) -> tuple[list[list[int]], list[float]]:
+        """Continue left-padded prompts by greedy or beam search with a key-value cache.
+
+        Args:
+            embeddings: (B, T, dim), padding on the left. mask: (B, T), true at tokens.
+            max_new_tokens: (B,) limits, end token included.
+            beam_size: 1 is greedy.
+            length_penalty: the beam's log probability is divided by length ** length_penalty.
+
+        Returns:
+            The rows' token ids without the end token, and their scores: the sum of the tokens' log
+            probabilities (greedy), or the beam's score.
+        """
+        pad = self.end_token_ids[0] if self.end_token_ids else 0
+        out = self.model.generate(
+            inputs_embeds=embeddings,
+            attention_mask=mask.long(),
+            generation_config=GenerationConfig(
+                max_new_tokens=int(max_new_tokens.max()),
+                num_beams=beam_size,
+                length_penalty=length_penalty,
+                do_sample=False,
+                eos_token_id=self.end_token_ids or None,
+                pad_token_id=pad,
+                bos_token_id=pad,
+                use_cache=True,
+                output_scores=True,
+                return_dict_in_generate=True,
+            ),
+            stopping_criteria=[_RowLimit(max_new_tokens)],
+        )
+        rows = [self._cut(*row) for row in zip(out.sequences.tolist(), max_new_tokens.tolist())]  # noqa: B905
+        if beam_size > 1:
+            return [ids for ids, _ in rows], out.sequences_scores.tolist()
+        token_scores = self.model.compute_transition_scores(
+            out.sequences, out.scores, normalize_logits=True
+        )
+        scores = [float(token_scores[i, :used].sum()) for i, (_, used) in enumerate(rows)]
+        return [ids for ids, _ in rows], scores
+
+    def _cut(self, ids: list[int], limit: int) -> tuple[list[int], int]:
+        """The tokens before the end token or the limit, and how many were decided on."""
+        for i, token in enumerate(ids[:limit]):
+            if token in self.end_token_ids:
+                return ids[:i], i + 1
+        return ids[:limit], min(limit, len(ids))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LLM:
+        def keep_dtype(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(keep_dtype, recurse)
+
+
+class _RowLimit(StoppingCriteria):
+    """Ends each row at its own number of tokens (beam search hands in several a row)."""
+
+    def __init__(self, limits: Tensor) -> None:
+        self.limits = limits
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        copies = input_ids.shape[0] // len(self.limits)
+        limits = self.limits.to(input_ids.device).repeat_interleave(copies)
+        return input_ids.shape[1] >= limits
+
+
+def _llm_config(conf: LLMConf) -> Any:
+    if conf.name is not None:
+        return AutoConfig.from_pretrained(
+            conf.name, revision=conf.revision or "main", trust_remote_code=False
+        )
+    return AutoConfig.for_model(**(conf.config or {}))
+
+
+def _checkpoint_layers(model: nn.Module) -> None:
+    layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
+    if not layers:
+        raise ConfigError(f"llm_conf: {type(model).__name__} has no gradient checkpointing")
+    for layer in layers:
+        # partial, not a closure: a deep copy of the model then calls its own layers
+        layer.forward = partial(_checkpointed, layer.forward)
+
+
+def _checkpointed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    if torch.is_grad_enabled() and kwargs.get("past_key_values") is None:
+        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+    return forward(*args, **kwargs)

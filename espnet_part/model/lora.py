@@ -1,0 +1,47 @@
+"""Low-rank adaptation of a language model through PEFT."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from espnet_part.errors import ConfigError
+from espnet_part.model.config import LoRAConf
+
+
+def inject_lora(model: nn.Module, conf: LoRAConf) -> None:
+    """Put LoRA into the linear modules that ``conf.targets`` names, in place.
+
+    The base weights keep their dtype; LoRA's own are float32, because updates of a usual size
+    vanish in bfloat16.
+
+    Raises:
+        ConfigError: a target is no linear module of the model; the message lists those there are.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    linear = {
+        name
+        for name, module in model.named_modules()
+        # transformers' Conv1D is GPT-2's linear layer
+        if (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D")
+        and module is not head
+    }
+    for target in conf.targets:
+        if not any(name == target or name.endswith(f".{target}") for name in linear):
+            candidates = sorted({name.rpartition(".")[2] for name in linear})
+            raise ConfigError(
+                f"lora_conf: targets: {target!r} is no linear module of the LLM; "
+                f"there are {', '.join(candidates)}"
+            )
+    peft_conf = LoraConfig(
+        r=conf.rank,
+        lora_alpha=conf.alpha,  # type: ignore[arg-type] # a float scales as well
+        lora_dropout=conf.dropout,
+        target_modules=list(conf.targets),
+    )
+    inject_adapter_in_model(peft_conf, model)
+    for name, parameter in model.named_parameters():
+        if ".lora_" in name:
+            parameter.data = parameter.data.to(torch.float32)

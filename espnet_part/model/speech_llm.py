@@ -1,0 +1,169 @@
+"""The multilingual speech LLM: encoder -> adapter -> splice -> LLM (PART, Section 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import torch
+from espnet2.train.abs_espnet_model import AbsESPnetModel
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from espnet_part.model.llm import LLM
+from espnet_part.model.loss import labelled_loss
+from espnet_part.model.splice import IGNORE, Spliced, pad_left, splice
+
+SILENCE = 8000  # samples; longer than any encoder's receptive field at its first output
+
+
+class SpeechLLMOutput(NamedTuple):
+    """What the trainer needs of a batch.
+
+    Attributes:
+        loss: float32 scalar with a graph, summed over the labelled tokens.
+        row_loss, row_tokens, row_correct: (B,), detached: summed loss, labelled tokens, and those
+            of them that were the likeliest.
+    """
+
+    loss: Tensor
+    row_loss: Tensor
+    row_tokens: Tensor
+    row_correct: Tensor
+
+
+class SpeechLLM(AbsESPnetModel):
+    """A speech encoder, an adapter and an LLM; all parameters start frozen.
+
+    Args:
+        encoder: (S, samples) waveforms -> (S, states, dim). adapter: states -> LLM embeddings.
+        llm: the language model.
+    """
+
+    def __init__(self, encoder: Any, adapter: Any, llm: LLM) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.adapter = adapter
+        self.llm = llm
+        self.requires_grad_(False)
+
+    def forward(self, *, labels: Tensor, **batch: Any) -> SpeechLLMOutput:
+        """Loss of a batch.
+
+        Args:
+            labels: (B, L), aligned with ``input_ids``, -100 where there is no loss.
+            batch: see `read`; other keys are ignored.
+        """
+        prompt, unused = self.read(labels=labels, **batch)
+        hidden = self.llm.hidden(prompt.embeddings, prompt.mask, prompt.positions)
+        loss, *by_row = labelled_loss(hidden, prompt.labels, self.llm.logits)
+        return SpeechLLMOutput(loss + unused, *by_row)
+
+    def read(
+        self,
+        *,
+        input_ids: Tensor,
+        input_lengths: Tensor,
+        labels: Tensor,
+        speech_row: Tensor | None = None,
+        speech_position: Tensor | None = None,
+        speech: Tensor | None = None,
+        speech_lengths: Tensor | None = None,
+        encoder_out: Tensor | None = None,
+        encoder_out_lengths: Tensor | None = None,
+        **_: Any,
+    ) -> tuple[Spliced, Tensor | float]:
+        """Put tokens and speech together.
+
+        Args:
+            input_ids: (B, L) right-padded. input_lengths: (B,). labels: (B, L).
+            speech_row: (S,) the row of clip s. speech_position: (S,) the token before which it is
+                inserted.
+            speech: (S, samples) 16 kHz waveforms. speech_lengths: (S,) in samples.
+            encoder_out: (S, states, dim), instead of ``speech``: states kept from an earlier run of
+                the same encoder. encoder_out_lengths: (S,).
+
+        Returns:
+            What the LLM reads, and a zero to be added to the loss. In a batch without speech it ties
+            the trainable parameters of encoder and adapter to the loss: under data parallelism
+            every process must give every parameter a gradient.
+        """
+        tokens = self.llm.embedding(input_ids)
+        if encoder_out is None and speech is not None and len(speech) > 0:
+            encoder_out, encoder_out_lengths = self.encoder(speech, speech_lengths)
+        if encoder_out is None or len(encoder_out) == 0:
+            return splice(tokens, input_lengths, labels), self._unused(tokens)
+        adapted, lengths = self.adapter(encoder_out, encoder_out_lengths)
+        adapted = adapted.to(tokens.dtype)
+        return splice(
+            tokens, input_lengths, labels, adapted, lengths, speech_row, speech_position
+        ), 0.0
+
+    def _unused(self, tokens: Tensor) -> Tensor | float:
+        """Zero, through the encoder and adapter where they have trainable parameters."""
+        modules = (self.encoder, self.adapter)
+        if not torch.is_grad_enabled() or not any(
+            p.requires_grad for module in modules for p in module.parameters()
+        ):
+            return 0.0
+        with _running_statistics_kept(self):
+            samples = torch.full((1,), SILENCE, device=tokens.device)
+            states, lengths = self.encoder(tokens.new_zeros(1, SILENCE).float(), samples)
+            return self.adapter(states, lengths)[0].float().sum() * 0.0
+
+    @torch.no_grad()
+    def generate(
+        self,
+        *,
+        max_new_tokens: Tensor | int,
+        beam_size: int = 1,
+        length_penalty: float = 1.0,
+        **batch: Any,
+    ) -> tuple[list[list[int]], list[float]]:
+        """Decode; the tokens of a row do not depend on the batch (in float32).
+
+        Args:
+            max_new_tokens: one limit, or (B,) limits, end token included.
+            beam_size: 1 is greedy. length_penalty: see `LLM.generate`.
+            batch: as in `read`, the rows ending where the answer begins.
+
+        Returns:
+            Token ids of each row without the end token, and scores (natural logarithm).
+        """
+        input_ids = batch["input_ids"]
+        batch["labels"] = torch.full_like(input_ids, IGNORE)
+        embeddings, mask = pad_left(self.read(**batch)[0])
+        limits = torch.as_tensor(max_new_tokens, device=input_ids.device).expand(len(input_ids))
+        return self.llm.generate(embeddings, mask, limits, beam_size, length_penalty)
+
+    @property
+    def end_token_ids(self) -> list[int]:
+        """Decoding stops at any of these tokens."""
+        return self.llm.end_token_ids
+
+    def base_models(self) -> list[dict[str, Any]]:
+        """What a checkpoint of this model builds upon (see `espnet_part.model.base.BaseModel`)."""
+        bases = (self.encoder.base, self.llm.base)
+        return [asdict(base) for base in bases if base is not None]
+
+    def collect_feats(
+        self, *, speech: Tensor, speech_lengths: Tensor, **_: Any
+    ) -> dict[str, Tensor]:
+        """The encoder's states, ESPnet's "features"."""
+        feats, lengths = self.encoder(speech, speech_lengths)
+        return {"feats": feats, "feats_lengths": lengths}
+
+
+@contextmanager
+def _running_statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Batch normalisation does not learn from what passes in this block."""
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
+    for norm in norms:
+        norm.training = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.training = True
