@@ -1,0 +1,411 @@
+"""Data directories: one-line-per-utterance tables (Kaldi's layout) to and from `Example` records.
+
+Tables: ``wav.scp`` (a path, or ``path.ark:offset``; a recording where ``segments`` is given),
+``segments``, ``text`` (the target), ``utt2task``, ``utt2lang`` (language heard or read),
+``utt2tgt`` (language written; an ASR line may be left out), ``src_text`` (source of text tasks),
+``utt2spk``, ``utt2num_samples`` (at 16 kHz) and ``feats.scp`` (cached encoder output).
+Lines may come in any order. What is wrong is gathered, never raised line by line.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from sys import intern
+
+from espnet_part.errors import DataError
+from espnet_part.files import atomic_write
+
+#: Task name -> what the task reads.
+TASKS: Mapping[str, str] = {"asr": "speech", "s2tt": "speech", "t2tt": "text"}
+
+# Cc apart from the newline that ends a line, Unicode's own line ends, and a byte-order mark.
+_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
+_LANGUAGE = re.compile("[a-z]{2,3}")
+_FATAL = ("missing directory", "missing file", "unreadable file")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One utterance of one task.
+
+    Attributes:
+        utt_id: unique over all directories of a run.
+        task: a key of `TASKS`.
+        lang: language heard or read, ISO 639-1/3.
+        tgt: language written.
+        text: the target; empty where a test set has no reference.
+        src_text: what a text task reads.
+        audio: path or ``path.ark:offset``; None for a text task.
+        segment: (start, end) in seconds within ``audio``; None for the whole of it.
+        num_samples: length at 16 kHz, None where unknown.
+        spk: speaker.
+        feats: ``path.ark:offset`` of the encoder's cached output.
+    """
+
+    utt_id: str
+    task: str
+    lang: str
+    tgt: str
+    text: str
+    src_text: str | None = None
+    audio: str | None = None
+    segment: tuple[float, float] | None = None
+    num_samples: int | None = None
+    spk: str | None = None
+    feats: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong in a data directory.
+
+    Attributes:
+        kind: what is wrong, the same words for every fault of its kind.
+        where: file and line, or file.
+        utt_id: the utterance that is left out because of it; None where no line is to blame.
+        detail: what was found.
+    """
+
+    kind: str
+    where: str
+    utt_id: str | None = None
+    detail: str = ""
+
+    def __str__(self) -> str:
+        who = f" {self.utt_id}" if self.utt_id else ""
+        detail = f": {self.detail}" if self.detail else ""
+        return f"{self.where}:{who} {self.kind}{detail}"
+
+
+class DataDir:
+    """Reads and writes data directories."""
+
+    @staticmethod
+    def load(
+        path: str | Path, tasks: Collection[str] = tuple(TASKS), need_text: bool = True
+    ) -> tuple[list[Example], list[Fault]]:
+        """Read a directory.
+
+        Args:
+            path: the directory.
+            tasks: the task names that may occur.
+            need_text: false for a test set without references.
+
+        Returns:
+            The examples without any fault, in the order of ``utt2task``, and all faults. An
+            utterance with a fault in any of its lines is in the second, never in the first.
+        """
+        return _Reader(Path(path), tasks, need_text).read()
+
+    @staticmethod
+    def combine(
+        paths: Sequence[str | Path],
+        tasks: Collection[str] = tuple(TASKS),
+        need_text: bool = True,
+    ) -> tuple[list[Example], list[Fault]]:
+        """Read several directories as one; an id that two of them hold is a fault in both."""
+        loaded = [DataDir.load(path, tasks, need_text) for path in paths]
+        faults = [fault for _, found in loaded for fault in found]
+        seen: dict[str, int] = {}
+        twice: set[str] = set()
+        for number, (examples, _) in enumerate(loaded):
+            for example in examples:
+                first = seen.setdefault(example.utt_id, number)
+                if first != number:
+                    twice.add(example.utt_id)
+                    faults.append(
+                        Fault(
+                            "id in two directories",
+                            str(paths[number]),
+                            example.utt_id,
+                            f"also in {paths[first]}",
+                        )
+                    )
+        return [e for examples, _ in loaded for e in examples if e.utt_id not in twice], faults
+
+    @staticmethod
+    def write(path: str | Path, examples: Iterable[Example]) -> None:
+        """Write a directory: every table sorted by id, whole or not at all.
+
+        Raises:
+            DataError: an id is given twice, or a value would not survive in a line.
+        """
+        path = Path(path)
+        ordered = sorted(examples, key=lambda e: e.utt_id)
+        for one, other in itertools.pairwise(ordered):
+            if one.utt_id == other.utt_id:
+                raise DataError(f"{path}: the id {one.utt_id} is given twice")
+        # A cut piece needs a recording's name in wav.scp; a whole file keeps the utterance's.
+        cut = sorted({e.audio for e in ordered if e.audio and e.segment})
+        recordings = {audio: f"recording_{n:07d}" for n, audio in enumerate(cut, 1)}
+        tables: dict[str, list[tuple[str, str]]] = {
+            "wav.scp": sorted(
+                [(name, audio) for audio, name in recordings.items()]
+                + [(e.utt_id, e.audio) for e in ordered if e.audio and not e.segment]
+            ),
+            "segments": [
+                (e.utt_id, f"{recordings[e.audio]} {e.segment[0]:.6f} {e.segment[1]:.6f}")
+                for e in ordered
+                if e.audio and e.segment
+            ],
+            "text": [(e.utt_id, e.text) for e in ordered if e.text],
+            "src_text": [(e.utt_id, e.src_text) for e in ordered if e.src_text],
+            "utt2task": [(e.utt_id, e.task) for e in ordered],
+            "utt2lang": [(e.utt_id, e.lang) for e in ordered],
+            "utt2tgt": [(e.utt_id, e.tgt) for e in ordered],
+            "utt2spk": [(e.utt_id, e.spk) for e in ordered if e.spk],
+            "utt2num_samples": [
+                (e.utt_id, str(e.num_samples)) for e in ordered if e.num_samples is not None
+            ],
+            "feats.scp": [(e.utt_id, e.feats) for e in ordered if e.feats],
+        }
+        for name, rows in tables.items():
+            if rows or name in ("text", "utt2task", "utt2lang", "utt2tgt"):
+                _write_table(path / name, rows)
+            else:  # a table of an earlier run must not stay behind
+                (path / name).unlink(missing_ok=True)
+
+
+def report_faults(faults: Sequence[Fault], shown: int = 3) -> str:
+    """Count faults by kind, each with its first few cases; one line a kind and a case."""
+    lines = []
+    for kind, count in Counter(fault.kind for fault in faults).most_common():
+        lines.append(f"{count} x {kind}")
+        cases = [fault for fault in faults if fault.kind == kind][:shown]
+        lines += [f"    {case}" for case in cases]
+        if count > shown:
+            lines.append(f"    … and {count - shown} more")
+    return "\n".join(lines)
+
+
+def check_share(
+    faults: Sequence[Fault], examples: Sequence[Example], max_bad_share: float, where: str
+) -> None:
+    """Stop when too much of a data set is bad.
+
+    Raises:
+        DataError: no usable example is left, or more than ``max_bad_share`` of all are faulty.
+    """
+    bad = len({fault.utt_id for fault in faults if fault.utt_id})
+    total = bad + len(examples)
+    if not examples or bad > max_bad_share * total:
+        found = report_faults(faults, 1).replace("\n    ", ", e.g. ").replace("\n", "; ")
+        raise DataError(
+            f"{where}: {bad} of {total} utterances are unusable"
+            f" (at most {max_bad_share:.1%} may be): {found or 'the directory is empty'}"
+        )
+
+
+@functools.lru_cache(maxsize=512)
+def is_language(code: str) -> bool:
+    """Whether ``code`` is a known ISO 639-1 or 639-3 code in lower case."""
+    if not _LANGUAGE.fullmatch(code):
+        return False
+    import langcodes
+
+    return langcodes.tag_is_valid(code)
+
+
+class _Reader:
+    """Reads one directory; `faults` and `bad` fill up on the way."""
+
+    def __init__(self, path: Path, tasks: Collection[str], need_text: bool):
+        self.path = path
+        self.tasks = tasks
+        self.need_text = need_text
+        self.faults: list[Fault] = []
+        self.bad: set[str] = set()
+
+    def read(self) -> tuple[list[Example], list[Fault]]:
+        if not self.path.is_dir():
+            self.faults.append(Fault("missing directory", str(self.path)))
+            return [], self.faults
+        task = self.table("utt2task", required=True)
+        lang = self.table("utt2lang", required=True)
+        tgt = self.table("utt2tgt")
+        text = self.table("text", free=True, required=self.need_text)
+        source = self.table("src_text", free=True)
+        wavs = self.table("wav.scp", columns=None)
+        segments = self.table("segments", columns=3)
+        speaker = self.table("utt2spk")
+        samples = self.table("utt2num_samples")
+        feats = self.table("feats.scp", columns=None)
+
+        if any(fault.kind in _FATAL for fault in self.faults):
+            return [], self.faults
+        ids = task.keys()
+        recordings = {row.split()[0] for row in segments.values()}
+        needed = {"utt2task": task, "utt2lang": lang}
+        if self.need_text:
+            needed["text"] = text
+        for name, table in needed.items():
+            for utt in sorted(ids - table.keys() - self.bad):
+                self.fault("unmatched id", name, utt, f"in utt2task but not in {name}")
+        present = {
+            "utt2lang": lang.keys(),
+            "utt2tgt": tgt.keys(),
+            "text": text.keys(),
+            "src_text": source.keys(),
+            "segments": segments.keys(),
+            "wav.scp": wavs.keys() - recordings,
+            "utt2spk": speaker.keys(),
+            "utt2num_samples": samples.keys(),
+            "feats.scp": feats.keys(),
+        }
+        for name, given in present.items():
+            for utt in sorted(given - ids - self.bad):
+                self.fault("unmatched id", name, utt, f"in {name} but not in utt2task")
+
+        examples = []
+        spans = {utt: self.span(utt, row, wavs) for utt, row in segments.items() if utt in ids}
+        for utt, kind in task.items():
+            if utt in self.bad:
+                continue
+            audio, segment = spans.get(utt, (wavs.get(utt), None))
+            heard = lang[utt]
+            written = tgt.get(utt, heard if kind == "asr" else "")
+            count = self.samples(utt, samples.get(utt))
+            if self.sound(utt, kind, heard, written, audio, source.get(utt)):
+                examples.append(
+                    Example(
+                        utt_id=utt,
+                        task=intern(kind),
+                        lang=intern(heard),
+                        tgt=intern(written),
+                        text=text.get(utt, ""),
+                        src_text=source.get(utt),
+                        audio=audio,
+                        segment=segment,
+                        num_samples=count,
+                        spk=speaker.get(utt),
+                        feats=feats.get(utt),
+                    )
+                )
+        return examples, self.faults
+
+    def fault(self, kind: str, where: str, utt: str | None, detail: str = "") -> None:
+        self.faults.append(Fault(kind, f"{self.path / where}", utt, detail))
+        if utt is not None:
+            self.bad.add(utt)
+
+    def table(
+        self, name: str, columns: int | None = 1, free: bool = False, required: bool = False
+    ) -> dict[str, str]:
+        """One file as {id: rest of the line}; ``columns`` counts the values after the id."""
+        path = self.path / name
+        try:
+            raw = path.read_bytes()
+        except FileNotFoundError:
+            if required:
+                self.fault("missing file", name, None)
+            return {}
+        except OSError as error:
+            self.fault("unreadable file", name, None, error.strerror or str(error))
+            return {}
+        table: dict[str, str] = {}
+        for number, line in enumerate(self.lines(name, raw), 1):
+            utt, _, value = line.partition(" ")
+            if "\t" in utt:
+                utt, _, value = line.partition("\t")
+            value = value.strip(" \t") if not free else value.strip(" ")
+            where = f"{name}:{number}"
+            if not utt:
+                self.fault("wrong number of columns", where, None, "an empty line or id")
+            elif utt in table:
+                self.fault("duplicate id", where, utt)
+            elif free and not value.strip():
+                self.fault("empty text", where, utt)
+                table[utt] = value
+            elif not value or (columns and not free and len(value.split()) != columns):
+                number_of = len(value.split()) + 1
+                self.fault("wrong number of columns", where, utt, f"{number_of} columns")
+                table[utt] = value
+            else:
+                if self.controls and _CONTROL.search(utt + value):
+                    found = sorted({f"U+{ord(c):04X}" for c in _CONTROL.findall(utt + value)})
+                    self.fault("control character", where, utt, " ".join(found))
+                elif self.replaced and "\ufffd" in line:
+                    self.fault("wrong encoding", where, utt, "not UTF-8")
+                table[utt] = value
+        return table
+
+    def lines(self, name: str, raw: bytes) -> list[str]:
+        """The lines of a file; a line that is not UTF-8 keeps U+FFFD for what is wrong in it."""
+        try:
+            content = raw.decode("utf-8")
+        except UnicodeDecodeError:
+            content = raw.decode("utf-8", errors="replace")
+        if content.startswith("\ufeff"):
+            self.fault("byte-order mark", f"{name}:1", None, "save the file without it")
+            content = content[1:]
+        self.replaced = "\ufffd" in content
+        self.controls = _CONTROL.search(content) is not None
+        lines = content.split("\n")
+        if lines and not lines[-1]:
+            lines.pop()
+        return lines
+
+    def span(
+        self, utt: str, row: str, wavs: Mapping[str, str]
+    ) -> tuple[str | None, tuple[float, float] | None]:
+        """A line of ``segments`` as audio and (start, end)."""
+        parts = row.split()
+        if len(parts) != 3:
+            return None, None  # named already
+        try:
+            start, end = float(parts[1]), float(parts[2])
+        except ValueError:
+            start = end = math.nan
+        if not (0 <= start < end < math.inf):
+            self.fault("wrong segment", "segments", utt, f"{parts[1]} to {parts[2]}")
+        if parts[0] not in wavs:
+            self.fault("unmatched id", "segments", utt, f"no recording {parts[0]} in wav.scp")
+        return wavs.get(parts[0]), (start, end)
+
+    def sound(
+        self, utt: str, task: str, lang: str, tgt: str, audio: str | None, source: str | None
+    ) -> bool:
+        """Whether the parts of an example fit together; says what does not."""
+        if task not in self.tasks:
+            self.fault("unknown task", "utt2task", utt, f"{task}; known: {', '.join(self.tasks)}")
+        for name, code in (("utt2lang", lang), ("utt2tgt", tgt)):
+            if not code:
+                self.fault("unmatched id", name, utt, f"a {task} example needs a line in {name}")
+            elif not is_language(code):
+                self.fault("unknown language", name, utt, f"{code}; use ISO 639-1 or 639-3")
+        if task == "asr" and tgt and tgt != lang:
+            self.fault("ASR into another language", "utt2tgt", utt, f"{lang} to {tgt}")
+        reads = TASKS.get(task, "speech" if audio else "text")
+        if reads == "speech" and audio is None:
+            self.fault("speech task without audio", "wav.scp", utt, task)
+        if reads == "text" and audio is not None:
+            self.fault("text task with audio", "wav.scp", utt, task)
+        if reads == "text" and not source:
+            self.fault("text task without source text", "src_text", utt, task)
+        if audio is not None and (audio.endswith("|") or audio.startswith("|")):
+            self.fault("command instead of a file", "wav.scp", utt, "nothing in data is run")
+        return utt not in self.bad
+
+    def samples(self, utt: str, value: str | None) -> int | None:
+        """The number of samples, None where it is not known."""
+        if value is None:
+            return None
+        if value.isascii() and value.isdigit() and int(value) > 0:
+            return int(value)
+        self.fault("wrong number of samples", "utt2num_samples", utt, value)
+        return None
+
+
+def _write_table(path: Path, rows: Iterable[tuple[str, str]]) -> None:
+    with atomic_write(path) as file:
+        for key, value in rows:
+            if not key or any(c.isspace() for c in key) or _CONTROL.search(value) or "\n" in value:
+                raise DataError(f"{path}: cannot be written as one line: {key!r} {value!r}")
+            file.write(f"{key} {value}\n")

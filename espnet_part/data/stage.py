@@ -1,0 +1,235 @@
+"""The data of a training run on one process: examples, measured once, handed out by phase."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from espnet_part.data.chat import ChatFormat
+from espnet_part.data.datadir import DataDir, Example, check_share, report_faults
+from espnet_part.data.dataset import BatchConfig, Corpus, PhaseData, SpeechLengths
+from espnet_part.data.prompts import Prompts
+from espnet_part.data.tokens import read_token_counts
+from espnet_part.errors import DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class LoaderConfig:
+    """How batches are made and loaded.
+
+    Attributes:
+        batch: The size of a step.
+        seed: Of everything random in the data.
+        world, rank: Processes, and the number of this one.
+        accum: Micro-batches of a process in a step.
+        num_workers: Loading processes.
+        pin_memory: See torch's DataLoader.
+    """
+
+    batch: BatchConfig
+    seed: int = 0
+    world: int = 1
+    rank: int = 0
+    accum: int = 1
+    num_workers: int = 0
+    pin_memory: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class SpeechSide:
+    """What the data must know of the model's encoder and adapter.
+
+    Attributes:
+        lengths: Samples -> encoder frames and LLM positions.
+        fingerprint: What identifies the frozen encoder's weights.
+    """
+
+    lengths: SpeechLengths
+    fingerprint: Mapping[str, Any]
+
+
+class StageData:
+    """Examples for training or validation.
+
+    Args:
+        examples: All usable examples.
+        prompts, chat: How they are put to the LLM.
+        loader: How they are batched and loaded.
+        token_counts: See `Corpus`.
+        feats_dirs: Where a frozen encoder's cached output is (see part_extract_features).
+        where: A name for messages.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        prompts: Prompts,
+        chat: ChatFormat,
+        loader: LoaderConfig,
+        token_counts: Mapping[str, tuple[int, int]] | None = None,
+        feats_dirs: Sequence[str] = (),
+        where: str = "data",
+    ) -> None:
+        self.examples = examples
+        self.prompts = prompts
+        self.chat = chat
+        self.loader = loader
+        self.token_counts = token_counts
+        self.feats_dirs = feats_dirs
+        self.where = where
+        self._corpora: dict[bool, Corpus] = {}
+
+    def phase(
+        self,
+        tasks: Sequence[str] | Mapping[str, float],
+        temperature: float,
+        speech: SpeechSide,
+        untouched_encoder: bool,
+        where: str,
+    ) -> PhaseData:
+        """The training data of a phase; logs what an epoch of it holds.
+
+        Args:
+            tasks, temperature: The mixture.
+            speech: The model's side.
+            untouched_encoder: Whether the encoder is as it was loaded and stays so, and its cached
+                output may stand for the audio.
+            where: File and phase, for messages.
+
+        Raises:
+            ConfigError: a task without data.
+        """
+        config = self.loader
+        data = PhaseData(
+            self._corpus(speech, untouched_encoder),
+            tasks,
+            config.batch,
+            temperature=temperature,
+            seed=config.seed,
+            world=config.world,
+            rank=config.rank,
+            accum=config.accum,
+            num_workers=config.num_workers,
+            pin_memory=config.pin_memory,
+            where=where,
+        )
+        _log_dropped(data.dropped, where)
+        counts = data.counts(0)
+        shown = ", ".join(f"{'-'.join(stratum)} {n}" for stratum, n in counts.items())
+        logging.info("%s: an epoch holds %d examples: %s", where, sum(counts.values()), shown)
+        return data
+
+    def batches(
+        self, tasks: Sequence[str], speech: SpeechSide, untouched_encoder: bool
+    ) -> Iterator[dict[str, Any]]:
+        """This process's share of one pass over all examples of ``tasks``, in a fixed order."""
+        config = self.loader
+        present = sorted({e.task for e in self.examples} & set(tasks))
+        data = PhaseData(
+            self._corpus(speech, untouched_encoder),
+            present,
+            config.batch,
+            seed=config.seed,
+            train=False,
+            world=config.world,
+            rank=config.rank,
+            num_workers=config.num_workers,
+            pin_memory=config.pin_memory,
+            where=self.where,
+        )
+        for (batch,) in data.loader():
+            yield batch
+
+    def _corpus(self, speech: SpeechSide, untouched_encoder: bool) -> Corpus:
+        cached = untouched_encoder and bool(self.feats_dirs)
+        if cached not in self._corpora:
+            feats = load_feats(self.feats_dirs, speech.fingerprint) if cached else None
+            self._corpora[cached] = Corpus(
+                _with_feats(self.examples, feats, self.where),
+                self.prompts,
+                self.chat,
+                speech.lengths,
+                self.token_counts,
+                self.where,
+            )
+        return self._corpora[cached]
+
+
+def load_examples(directories: Sequence[str], max_bad_share: float) -> list[Example]:
+    """Read data directories, name what is wrong in them, and stop when that is too much.
+
+    Raises:
+        DataError: more than ``max_bad_share`` is unusable, or nothing is left.
+    """
+    examples, faults = DataDir.combine(directories)
+    where = " ".join(directories)
+    if faults:
+        logging.warning("%s:\n%s", where, report_faults(faults))
+    check_share(faults, examples, max_bad_share, where)
+    return examples
+
+
+def load_token_counts(files: Sequence[str]) -> dict[str, tuple[int, int]] | None:
+    """Read ``text_tokens`` files; None when there are none."""
+    if not files:
+        return None
+    return {utt: counts for file in files for utt, counts in read_token_counts(file).items()}
+
+
+def load_feats(directories: Sequence[str], fingerprint: Mapping[str, Any]) -> dict[str, str]:
+    """Read the index of cached encoder outputs.
+
+    Args:
+        directories: Written by part_extract_features.
+        fingerprint: What the encoder of this run says of itself.
+
+    Raises:
+        DataError: the cache was made with another encoder, or cannot be read.
+    """
+    feats: dict[str, str] = {}
+    for directory in map(Path, directories):
+        try:
+            made_with = json.loads((directory / "encoder.json").read_text(encoding="utf-8"))
+            lines = (directory / "feats.scp").read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError) as error:
+            raise DataError(f"{directory}: no usable cache of encoder outputs: {error}") from None
+        for key, value in fingerprint.items():
+            if made_with.get(key) != value:
+                raise DataError(
+                    f"{directory}: was made with another encoder ({key} {made_with.get(key)!r}, "
+                    f"here {value!r}); make it anew (stage 6) or do without --cache_features"
+                )
+        feats.update(line.split(maxsplit=1) for line in lines)  # type: ignore[misc]
+    return feats
+
+
+def _with_feats(
+    examples: Sequence[Example], feats: Mapping[str, str] | None, where: str
+) -> Sequence[Example]:
+    plain = [dataclasses.replace(e, feats=None) if e.feats else e for e in examples]
+    if feats is None:
+        return plain
+    cached = [
+        dataclasses.replace(e, feats=feats[e.utt_id]) if e.utt_id in feats else e for e in plain
+    ]
+    left_out = [e for e in cached if e.audio is not None and e.feats is None]
+    if left_out:
+        logging.warning(
+            "%s: %d utterances have no cached encoder output and are left out, such as %s",
+            where,
+            len(left_out),
+            left_out[0].utt_id,
+        )
+    return [e for e in cached if e.audio is None or e.feats is not None]
+
+
+def _log_dropped(dropped: Sequence[tuple[str, str]], where: str) -> None:
+    if dropped:
+        utt, reason = dropped[0]
+        logging.warning(
+            "%s: %d examples are left out, such as %s: %s", where, len(dropped), utt, reason
+        )

@@ -1,0 +1,98 @@
+"""Token counts of prompts and answers: the ``text_tokens`` file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from espnet_part.data.chat import ChatFormat
+from espnet_part.data.datadir import Example
+from espnet_part.data.prompts import Prompts
+from espnet_part.errors import DataError
+from espnet_part.files import atomic_write
+
+_CHECKED = 10  # known counts that are counted again, to notice a file of another tokenizer
+
+
+def count_tokens(
+    examples: Sequence[Example],
+    prompts: Prompts,
+    chat: ChatFormat,
+    known: Mapping[str, tuple[int, int]] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Count the tokens of each example.
+
+    Args:
+        examples: the examples.
+        prompts, chat: how they are put to the LLM.
+        known: utterance -> counts found earlier; only the others are tokenised.
+
+    Returns:
+        (N,) int64 tokens of the longest wording of the prompt, speech not counted, and (N,) int64
+        tokens of the answer with its end token.
+
+    Raises:
+        DataError: ``known`` does not fit these prompts and this tokenizer.
+    """
+    known = known or {}
+    counts = np.zeros((2, len(examples)), dtype=np.int64)
+    new = []
+    checked = 0
+    for position, example in enumerate(examples):
+        found = known.get(example.utt_id)
+        if found is None:
+            new.append(position)
+            continue
+        counts[:, position] = found
+        if checked < _CHECKED:
+            checked += 1
+            real = _longest_prompt(example, prompts, chat), chat.count_answers([example.text])[0]
+            if real != tuple(found):
+                raise DataError(
+                    f"the token counts {found} of {example.utt_id} should be {real}: they were"
+                    " made with other prompts or another tokenizer; run part_collect_stats again"
+                )
+    if new:
+        counts[1, new] = chat.count_answers([examples[position].text for position in new])
+        counts[0, new] = [_longest_prompt(examples[n], prompts, chat) for n in new]
+    return counts[0], counts[1]
+
+
+def _longest_prompt(example: Example, prompts: Prompts, chat: ChatFormat) -> int:
+    lengths = []
+    for wording in range(prompts.count(example.task)):
+        tokens = chat.encode(prompts.render(example, wording))
+        lengths.append(len(tokens.prefix_ids) + len(tokens.suffix_ids))
+    return max(lengths)
+
+
+def write_token_counts(
+    path: str | Path, examples: Sequence[Example], prompt: np.ndarray, answer: np.ndarray
+) -> None:
+    """Write lines of utterance, prompt tokens, answer tokens."""
+    with atomic_write(path) as file:
+        for example, p, a in zip(examples, prompt, answer, strict=True):
+            file.write(f"{example.utt_id} {p} {a}\n")
+
+
+def read_token_counts(path: str | Path) -> dict[str, tuple[int, int]]:
+    """Read what `write_token_counts` wrote.
+
+    Raises:
+        DataError: the file is missing, or a line is not of that form.
+    """
+    counts = {}
+    number = 0
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            for line in file:
+                number += 1
+                utt, prompt, answer = line.rstrip("\n").split(" ")
+                counts[utt] = (int(prompt), int(answer))
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    except ValueError:
+        raise DataError(f"{path}:{number}: not of the form `utterance prompt answer`") from None
+    return counts

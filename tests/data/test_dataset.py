@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from espnet_part.config import ConfigError
+from espnet_part.data.chat import ChatFormat
+from espnet_part.data.collate import NO_LOSS, collate, make_row
+from espnet_part.data.dataset import BatchConfig, Corpus, PhaseData, StepDataset
+from espnet_part.data.prompts import Prompts
+from espnet_part.data.tokens import count_tokens, read_token_counts, write_token_counts
+from espnet_part.errors import DataError
+from tests.data.conftest import make_tokenizer
+
+
+def speech_lengths(samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    frames = samples // 320 + 1
+    return frames, frames // 2 + 1
+
+
+@pytest.fixture
+def prompts() -> Prompts:
+    return Prompts.load("conf/prompts.yaml")
+
+
+@pytest.fixture
+def corpus(examples, prompts, tokenizer) -> Corpus:
+    return Corpus(examples, prompts, ChatFormat(tokenizer), speech_lengths)
+
+
+def same(one, other) -> bool:
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    return one == other
+
+
+def test_labels_are_the_answer_and_the_end_token_only(corpus):
+    chat = corpus.chat
+    rows = [make_row(e, corpus.prompts, chat) for e in corpus.examples]
+    batch = collate(rows, chat.pad_token_id)
+    for n, example in enumerate(corpus.examples):
+        length = int(batch["input_lengths"][n])
+        labelled = batch["labels"][n] != NO_LOSS
+        answer = batch["labels"][n][labelled].tolist()
+        assert answer == chat.encode(corpus.prompts.render(example), example.text).answer_ids
+        assert answer[-1] == chat.end_token_id
+        assert not labelled[length:].any()
+        assert torch.equal(batch["labels"][n][labelled], batch["input_ids"][n][labelled])
+        assert labelled[length - len(answer) : length].all()
+
+
+def test_peer_defect_07_prompt_is_not_trained_on_and_end_token_is_when_pad_is_eos(
+    examples, prompts
+):
+    chat = ChatFormat(make_tokenizer(pad="<|im_end|>"))
+    assert chat.pad_token_id == chat.end_token_id
+    batch = collate([make_row(e, prompts, chat) for e in examples], chat.pad_token_id)
+    ends = (batch["labels"] == chat.end_token_id).sum(dim=1)
+    assert ends.tolist() == [1] * len(examples)
+    assert (batch["labels"][:, 0] == NO_LOSS).all()
+    beyond = torch.arange(batch["labels"].shape[1]) >= batch["input_lengths"][:, None]
+    assert (batch["labels"][beyond] == NO_LOSS).all()
+
+
+def test_speech_stands_where_the_prompt_says(corpus):
+    spoken = [e for e in corpus.examples if e.audio][:2]
+    text = [e for e in corpus.examples if not e.audio][:1]
+    rows = [make_row(e, corpus.prompts, corpus.chat) for e in [spoken[0], *text, spoken[1]]]
+    batch = collate(rows, corpus.chat.pad_token_id)
+    assert batch["speech_row"].tolist() == [0, 2]
+    for clip, row in enumerate([rows[0], rows[2]]):
+        assert batch["speech_position"][clip] == len(row.tokens.prefix_ids)
+        assert batch["speech_lengths"][clip] == len(row.speech)
+        np.testing.assert_array_equal(batch["speech"][clip, : len(row.speech)], row.speech)
+        assert not batch["speech"][clip, len(row.speech) :].any()
+
+
+def test_text_batch_holds_no_speech(corpus):
+    text = [e for e in corpus.examples if e.task == "t2tt"]
+    batch = collate([make_row(e, corpus.prompts, corpus.chat) for e in text], 0)
+    assert not {"speech", "encoder_out", "speech_row"} & batch.keys()
+    assert batch["padding"]["encoder_padded"] == 0
+
+
+def test_without_answers_for_decoding(corpus):
+    data = PhaseData(corpus, None, BatchConfig(size=4), train=False, answers=False)
+    for (batch,) in data.loader():
+        assert (batch["labels"] == NO_LOSS).all()
+
+
+def test_every_example_once_over_ranks_and_micro_batches(corpus):
+    steps = None
+    for world, accum in [(1, 1), (2, 1), (1, 3), (2, 2)]:
+        by_step: dict[int, list[str]] = {}
+        for rank in range(world):
+            data = PhaseData(
+                corpus,
+                ["asr", "s2tt", "t2tt"],
+                BatchConfig(bins=300, encoder_cost=0.5),
+                world=world,
+                rank=rank,
+                accum=accum,
+            )
+            for number, step in enumerate(data.loader(3)):
+                assert len(step) == accum
+                ids = [utt for batch in step for utt in batch["utt_ids"]]
+                by_step[number] = by_step.get(number, []) + ids
+        read = [utt for ids in by_step.values() for utt in ids]
+        assert sorted(read) == sorted(e.utt_id for e in corpus.examples)
+        content = {n: sorted(ids) for n, ids in by_step.items()}
+        assert steps is None or content == steps  # whatever the world size and accumulation
+        steps = content
+
+
+def test_peer_defect_03_nothing_is_unread_whatever_the_workers(corpus):
+    """A skipped over-long utterance must not shift what the workers read."""
+    longest = int(np.argmax(corpus.llm))
+    batch = BatchConfig(size=3, max_llm_length=int(corpus.llm.max()) - 1)
+    seen = []
+    for workers in (0, 2):
+        data = PhaseData(corpus, None, batch, num_workers=workers)
+        seen.append([b for step in data.loader(0) for b in step])
+        assert {utt for utt, _ in data.dropped} >= {corpus.examples[longest].utt_id}
+        read = [utt for b in seen[-1] for utt in b["utt_ids"]]
+        dropped = {utt for utt, _ in data.dropped}
+        assert sorted(read) == sorted({e.utt_id for e in corpus.examples} - dropped)
+    for one, other in zip(*seen, strict=True):
+        assert one.keys() == other.keys()
+        assert all(same(one[key], other[key]) for key in one)
+
+
+def test_peer_defect_04_epochs_differ_and_repeat_on_demand(corpus):
+    data = PhaseData(corpus, None, BatchConfig(size=2))
+    order = [[u for s in data.loader(e) for b in s for u in b["utt_ids"]] for e in (0, 1, 0)]
+    assert order[0] != order[1]
+    assert order[0] == order[2]
+
+
+def test_resumes_inside_an_epoch(corpus):
+    data = PhaseData(corpus, None, BatchConfig(size=2), accum=2)
+    whole = list(data.loader(1))
+    rest = list(data.loader(1, start_step=3))
+    assert len(whole) == data.steps_per_epoch(1)
+    assert [[b["utt_ids"] for b in s] for s in rest] == [[b["utt_ids"] for b in s] for s in whole][
+        3:
+    ]
+
+
+def test_loading_leaves_the_global_random_state_alone(corpus):
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    list(PhaseData(corpus, None, BatchConfig(size=4)).loader(0))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_validation_is_a_fixed_full_pass_with_the_first_wording(corpus):
+    data = PhaseData(corpus, None, BatchConfig(size=4), train=False)
+    first, again = list(data.loader(0)), list(data.loader(5))
+    ids = [u for (b,) in first for u in b["utt_ids"]]
+    assert sorted(ids) == sorted(e.utt_id for e in corpus.examples)
+    assert ids == [u for (b,) in again for u in b["utt_ids"]]
+
+
+def test_bad_audio_is_named_and_the_rest_goes_on(corpus, tmp_path):
+    examples = list(corpus.examples)
+    spoken = [n for n, e in enumerate(examples) if e.audio]
+    (tmp_path / "junk.wav").write_bytes(b"no audio here")
+    examples[spoken[0]] = dataclasses.replace(examples[spoken[0]], audio=str(tmp_path / "none.wav"))
+    examples[spoken[1]] = dataclasses.replace(examples[spoken[1]], audio=str(tmp_path / "junk.wav"))
+    examples[spoken[2]] = dataclasses.replace(examples[spoken[2]], num_samples=99999)
+    broken = Corpus(examples, corpus.prompts, corpus.chat, speech_lengths)
+    batches = [b for s in PhaseData(broken, None, BatchConfig(size=4)).loader(0) for b in s]
+    bad = dict(pair for b in batches for pair in b["bad"])
+    assert bad.keys() == {examples[n].utt_id for n in spoken[:3]}
+    assert "missing file" in bad[examples[spoken[0]].utt_id]
+    read = [u for b in batches for u in b["utt_ids"]]
+    assert len(read) == len(examples) - 3
+
+
+def test_micro_batch_with_nothing_left_is_a_row_without_labels(corpus, tmp_path):
+    example = dataclasses.replace(corpus.examples[0], audio=str(tmp_path / "none.wav"))
+    broken = Corpus([example], corpus.prompts, corpus.chat, speech_lengths)
+    ((batch, empty),) = PhaseData(broken, None, BatchConfig(size=1), accum=2).loader(0)
+    for b in (batch, empty):
+        assert b["input_ids"].shape == (1, 1)
+        assert b["labels"].tolist() == [[NO_LOSS]]
+        assert b["utt_ids"] == []
+    assert len(batch["bad"]) == 1
+
+
+def test_padding_is_counted(corpus):
+    for (batch,) in PhaseData(corpus, None, BatchConfig(size=5)).loader(0):
+        count = batch["padding"]
+        assert count["llm_padded"] >= count["llm"] > 0
+        assert count["encoder_padded"] >= count["encoder"]
+
+
+def test_dataset_travels_to_a_spawned_worker(corpus):
+    data = PhaseData(corpus, None, BatchConfig(size=4))
+    dataset = StepDataset(data, data.steps(0), 0)
+    copy = pickle.loads(pickle.dumps(dataset))
+    assert copy[0]["utt_ids"] == dataset[0]["utt_ids"]
+
+
+def test_cached_encoder_output_in_place_of_audio(corpus, tmp_path):
+    import kaldiio
+
+    ark, scp = tmp_path / "f.ark", tmp_path / "f.scp"
+    matrices = {}
+    with kaldiio.WriteHelper(f"ark,scp:{ark},{scp}") as write:
+        for n, example in enumerate(corpus.examples):
+            if example.audio:
+                frames = int(corpus.encoder[n])
+                matrices[example.utt_id] = np.random.randn(frames, 4).astype(np.float32)
+                write(example.utt_id, matrices[example.utt_id])
+    feats = dict(line.split(" ") for line in scp.read_text().splitlines())
+    examples = [dataclasses.replace(e, feats=feats.get(e.utt_id)) for e in corpus.examples]
+    cached = Corpus(examples, corpus.prompts, corpus.chat, speech_lengths)
+    for (batch,) in PhaseData(cached, None, BatchConfig(size=4)).loader(0):
+        assert "speech" not in batch
+        for clip, row in enumerate(batch.get("speech_row", [])):
+            matrix = matrices[batch["utt_ids"][row]]
+            assert batch["encoder_out_lengths"][clip] == len(matrix)
+            np.testing.assert_array_equal(batch["encoder_out"][clip, : len(matrix)], matrix)
+    with pytest.raises(ConfigError, match="cached encoder output is missing"):
+        Corpus([examples[0], corpus.examples[1]], corpus.prompts, corpus.chat, speech_lengths)
+
+
+def test_unknown_length_is_a_clear_error(corpus):
+    example = dataclasses.replace(corpus.examples[0], num_samples=None)
+    with pytest.raises(DataError, match="run part_format_data"):
+        Corpus([example], corpus.prompts, corpus.chat, speech_lengths)
+
+
+def test_lengths_bill_the_longest_wording(corpus):
+    for epoch in range(4):
+        for n, example in enumerate(corpus.examples):
+            wording = corpus.prompts.choose(example, 0, epoch)
+            tokens = corpus.chat.encode(corpus.prompts.render(example, wording), example.text)
+            real = sum(map(len, (tokens.prefix_ids, tokens.suffix_ids, tokens.answer_ids)))
+            assert real + corpus.speech[n] <= corpus.llm[n]
+
+
+def test_token_counts_file(corpus, tmp_path):
+    prompt, answer = count_tokens(corpus.examples, corpus.prompts, corpus.chat)
+    path = tmp_path / "text_tokens"
+    write_token_counts(path, corpus.examples, prompt, answer)
+    known = read_token_counts(path)
+    again = count_tokens(corpus.examples, corpus.prompts, corpus.chat, known)
+    np.testing.assert_array_equal(again, (prompt, answer))
+    wrong = {utt: (p + 1, a) for utt, (p, a) in known.items()}
+    with pytest.raises(DataError, match="other prompts or another tokenizer"):
+        count_tokens(corpus.examples, corpus.prompts, corpus.chat, wrong)
+    path.write_text("a 1\n")
+    with pytest.raises(DataError, match=":1: not of the form"):
+        read_token_counts(path)
+
+
+def test_phase_without_data(corpus):
+    only_text = [e for e in corpus.examples if e.task == "t2tt"]
+    small = Corpus(only_text, corpus.prompts, corpus.chat, speech_lengths)
+    with pytest.raises(ConfigError, match=r"stage1.yaml: adapter: tasks: no data for asr"):
+        PhaseData(small, {"asr": 1.0}, BatchConfig(size=4), where="stage1.yaml: adapter")
