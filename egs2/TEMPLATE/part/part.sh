@@ -20,6 +20,7 @@ skip_eval=false      # Skip stages 10-11.
 skip_packing=true    # Skip stage 12.
 ngpu=1               # Number of GPUs a node for training (0: CPU).
 num_nodes=1          # Number of nodes for training.
+num_threads=1        # Number of CPU threads of each training process.
 nj=4                 # Number of parallel jobs in data preparation.
 inference_nj=4       # Number of parallel jobs in decoding.
 gpu_inference=false  # Whether decoding uses GPUs, one a job.
@@ -112,10 +113,10 @@ fi
 
 force=false
 if [ -n "${stage}" ]; then force=true; else stage=1; fi
-for name in stage stop_stage ngpu num_nodes nj inference_nj inference_batch_size seed; do
+for name in stage stop_stage ngpu num_nodes num_threads nj inference_nj inference_batch_size seed; do
     [[ "${!name}" =~ ^[0-9]+$ ]] || die "--${name} must be a number: ${!name}"
 done
-for name in num_nodes nj inference_nj inference_batch_size; do
+for name in num_nodes num_threads nj inference_nj inference_batch_size; do
     [ "${!name}" -ge 1 ] || die "--${name} must be at least 1: ${!name}"
 done
 command -v "${python}" >/dev/null || die "--python ${python}: no such command"
@@ -482,7 +483,7 @@ train_stage() { # N: PART stage N, which is recipe stage N + 6
         --init_file_prefix "${dir}/.dist_init_" \
         --multiprocessing_distributed true \
         ${launch[@]+"${launch[@]}"} -- \
-        "${python}" -m espnet_part.bin.part_train \
+        env OMP_NUM_THREADS="${num_threads}" "${python}" -m espnet_part.bin.part_train \
         --use_preprocessor true \
         --config "${config}" \
         --model_config "${model_config}" \

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# The embedded recipe: makes its own speech, pretrains its own encoder and LLM, trains PART's three
+# stages, decodes and scores. Takes part.sh's options as well (./part.sh --help).
+set -e
+set -u
+set -o pipefail
+
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+
+langs="en de es"      # Languages: en and at least one of de es fr it zh.
+systems="part"        # Directories of conf/ to train, the first one at the top of RESULTS.md.
+seeds="0"             # Seeds of the trainings; the tag of a system gets _seedN for each but the first.
+data_opts=            # More options for the corpus (python -m espnet_part.corpora.mini.prepare --help).
+base_opts=            # More options for local/base_models.sh.
+nj=2                  # Parallel jobs.
+model_config=conf/model.yaml
+
+help_message="Usage: $0 [options]
+
+Own options, then those of part.sh:
+  --langs LIST        en and at least one of de es fr it zh [${langs}]
+  --systems LIST      directories of conf/ to train and compare: part, baseline_2stage,
+                      baseline_2stage_lora [${systems}]
+  --seeds LIST        seeds of the trainings [${seeds}]
+  --data_opts STRING  more options for local/data.sh
+  --base_opts STRING  more options for local/base_models.sh"
+
+rest=()
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --langs | --systems | --seeds | --data_opts | --base_opts | --nj | --model_config)
+            if [ $# -lt 2 ]; then
+                echo "run.sh: error: the option $1 needs a value" >&2
+                exit 2
+            fi
+            printf -v "${1#--}" '%s' "$2"
+            shift 2
+            ;;
+        -h | --help)
+            printf '%s\n\n' "${help_message}"
+            ./part.sh --help
+            exit 0
+            ;;
+        *)
+            rest+=("$1")
+            shift
+            ;;
+    esac
+done
+
+../../../tools/setup.sh --extras mini
+
+read -r -a system_list <<<"${systems}"
+read -r -a seed_list <<<"${seeds}"
+if [ ${#system_list[@]} -eq 0 ] || [ ${#seed_list[@]} -eq 0 ]; then
+    echo "run.sh: error: --systems and --seeds must name at least one" >&2
+    exit 2
+fi
+main_tag="${system_list[0]}"
+shared=() # the data and the base models serve all systems
+
+for system in "${system_list[@]}"; do
+    for seed in "${seed_list[@]}"; do
+        tag="${system}"
+        if [ "${seed}" != "${seed_list[0]}" ]; then tag+="_seed${seed}"; fi
+        ./part.sh \
+            --train_set train \
+            --valid_set dev \
+            --test_sets test \
+            --local_data_opts "--langs '${langs}' --nj ${nj} ${data_opts}" \
+            --local_base_models_opts "--langs '${langs}' ${base_opts}" \
+            --audio_format wav \
+            --ngpu 0 \
+            --num_threads 2 \
+            --nj "${nj}" \
+            --inference_nj 2 \
+            --model_config "${model_config}" \
+            --part_config "conf/${system}" \
+            --part_tag "${tag}" \
+            --main_tag "${main_tag}" \
+            --seed "${seed}" \
+            --report_title "RESULTS: mini_multilingual (${langs})" \
+            ${shared[@]+"${shared[@]}"} \
+            ${rest[@]+"${rest[@]}"}
+        shared=(--skip_data_prep true)
+    done
+done
