@@ -266,13 +266,27 @@ unset PYTHONPATH PYTHONHOME
 
 run_logged() { "$@" 2>&1 | tee "${log}"; }
 
+# ESPnet requires pyworld, which has no wheels and serves only its text-to-speech; PART runs
+# without it on a machine that has no compiler.
+options=()
+include=$("${venv}/bin/python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+if ! { command -v c++ || command -v g++ || command -v clang++; } >/dev/null 2>&1 ||
+    [ ! -f "${include}/Python.h" ]; then
+    say "no C++ compiler or no Python headers here: pyworld, which only ESPnet's text-to-speech needs," \
+        "is left out, and pip check will name it (on Debian and Ubuntu, to have it:" \
+        "apt-get install g++ python3-dev)"
+    echo 'pyworld ; python_version < "3"' >"${venv}/no-compiler.txt"
+    options=(--override "${venv}/no-compiler.txt")
+fi
+
 # uv resolves in seconds what takes pip minutes, and accepts the metadata of ci_sdr, a requirement
 # of espnet that new versions of pip refuse.
 index=$("${venv}/bin/python" -m pip config get global.index-url 2>/dev/null || true)
 installed=false
 if run_logged "${venv}/bin/python" -m pip install --quiet --disable-pip-version-check uv; then
     if UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-${PIP_INDEX_URL:-${index:-https://pypi.org/simple}}}" \
-        run_logged "${venv}/bin/uv" pip install --python "${venv}/bin/python" -e "${target}"; then
+        run_logged "${venv}/bin/uv" pip install --python "${venv}/bin/python" \
+        ${options[@]+"${options[@]}"} -e "${target}"; then
         installed=true
     elif grep -qi -e 'no space left' -e 'os error 28' -e 'dns error' -e 'error sending request' "${log}"; then
         explain "installing the package"
