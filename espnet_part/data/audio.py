@@ -145,36 +145,31 @@ def _read_sound(sound, segment: tuple[float, float] | None, max_seconds: float) 
 def _read_ark(
     path: Path, offset: int, segment: tuple[float, float] | None, max_seconds: float
 ) -> tuple[np.ndarray, int]:
-    """Read an entry of an ark: a WAV or FLAC file, or kaldiio's own audio entry.
+    """Read an entry of an ark: a WAV file, or kaldiio's audio entry in any format.
 
-    kaldiio would unpickle an entry that says it is one; such an entry never reaches it.
+    The entry is not left to kaldiio, which would unpickle one that says it is a pickle.
     """
     import soundfile
-    from kaldiio.matio import read_kaldi
 
     with _open(path) as file:
         file.seek(offset)
         head = file.read(8)
-        file.seek(offset)
-        try:
-            if head[:4] == b"RIFF" and len(head) == 8:
-                size = struct.unpack("<I", head[4:])[0] + 8
-                content = file.read(size)
-                if len(content) < size:
-                    raise BadAudio(f"truncated: {len(content)} of {size} bytes")
-                with soundfile.SoundFile(io.BytesIO(content)) as sound:
-                    return _read_sound(sound, segment, max_seconds), sound.samplerate
-            if head[:5] == b"AUDIO" or head[:4] == b"fLaC":
-                rate, samples = read_kaldi(file)
-                samples = np.asarray(samples, dtype=np.float32)
-                start, stop = _bounds(segment, len(samples), rate)
-                _check_length((stop - start) / rate, max_seconds)
-                return samples[start:stop], rate
-        except BadAudio:
-            raise
-        except Exception as error:  # kaldiio raises whatever its parts raise
-            raise BadAudio(f"not readable as audio: {_reason(error)}") from None
-    raise BadAudio(f"no audio at offset {offset} of the ark")
+        if head[:4] == b"RIFF" and len(head) == 8:
+            size = struct.unpack("<I", head[4:])[0] + 8
+            file.seek(offset)
+        elif head[:5] == b"AUDIO" and len(head) == 8:
+            file.seek(offset + 6)
+            size = int.from_bytes(file.read(head[5]), "little")
+        else:
+            raise BadAudio(f"no audio at offset {offset} of the ark")
+        content = file.read(size)
+    if len(content) < size:
+        raise BadAudio(f"truncated: {len(content)} of {size} bytes")
+    try:
+        with soundfile.SoundFile(io.BytesIO(content)) as sound:
+            return _read_sound(sound, segment, max_seconds), sound.samplerate
+    except (soundfile.SoundFileError, RuntimeError, ValueError, OSError) as error:
+        raise BadAudio(f"not readable as audio: {_reason(error)}") from None
 
 
 def _bounds(segment: tuple[float, float] | None, frames: int, rate: int) -> tuple[int, int]:

@@ -79,7 +79,7 @@ class Fault:
     detail: str = ""
 
     def __str__(self) -> str:
-        who = f" {self.utt_id}" if self.utt_id else ""
+        who = f" {self.utt_id}:" if self.utt_id else ""
         detail = f": {self.detail}" if self.detail else ""
         return f"{self.where}:{who} {self.kind}{detail}"
 

@@ -75,15 +75,15 @@ def make_examples(directory: Path, speech: int = 9, text: int = 5) -> list[Examp
                 task,
                 lang,
                 tgt,
-                text="the dog sees " + "a small house " * (n % 3 + 1),
+                text="the dog sees" + " a small house" * (n % 3 + 1),
                 audio=str(path),
                 num_samples=len(wave),
             )
         )
     for n in range(text):
-        source = "der Hund sieht " + "ein Haus " * (n % 3 + 1)
+        source = "der Hund sieht" + " ein Haus" * (n % 3 + 1)
         examples.append(
-            Example(f"de_t{n:03d}-t2tt-en", "t2tt", "de", "en", "the dog " * (n + 1), source)
+            Example(f"de_t{n:03d}-t2tt-en", "t2tt", "de", "en", "the dog" + " the dog" * n, source)
         )
     return examples
 

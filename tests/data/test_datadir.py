@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from espnet_part.data.datadir import DataDir, Example, check_share, report_faults
+from espnet_part.errors import DataError
+
+
+def kinds(faults):
+    return sorted({fault.kind for fault in faults})
+
+
+def shuffle_lines(path: Path) -> None:
+    lines = path.read_text().splitlines(keepends=True)
+    random.Random(0).shuffle(lines)
+    path.write_text("".join(lines))
+
+
+def test_what_is_written_is_read_again(data_dir, examples):
+    loaded, faults = DataDir.load(data_dir)
+    assert not faults
+    assert sorted(loaded, key=lambda e: e.utt_id) == sorted(examples, key=lambda e: e.utt_id)
+    for table in data_dir.iterdir():
+        lines = table.read_text().splitlines()
+        assert lines == sorted(lines, key=lambda line: line.split(" ")[0])
+
+
+def test_segments_beside_whole_files(tmp_path):
+    examples = [
+        Example("a", "asr", "de", "de", "x", audio="long.wav", segment=(0.5, 1.25), num_samples=9),
+        Example("b", "asr", "de", "de", "y", audio="long.wav", segment=(3600.125, 3601.0)),
+        Example("c", "s2tt", "de", "en", "z", audio="c d.wav", spk="s1", feats="f.ark:7"),
+        Example("d", "t2tt", "yue", "zh", "z", src_text="佢哋"),
+    ]
+    DataDir.write(tmp_path, examples)
+    assert DataDir.load(tmp_path) == (examples, [])
+
+
+def test_rewriting_leaves_no_table_of_the_run_before(tmp_path):
+    DataDir.write(tmp_path, [Example("a", "asr", "de", "de", "x", audio="a.wav", spk="s")])
+    DataDir.write(tmp_path, [Example("a", "t2tt", "de", "en", "x", src_text="y")])
+    assert not (tmp_path / "wav.scp").exists()
+    assert not (tmp_path / "utt2spk").exists()
+
+
+def test_unsorted_tables_are_fine(data_dir, examples):
+    for table in data_dir.iterdir():
+        shuffle_lines(table)
+    loaded, faults = DataDir.load(data_dir)
+    assert not faults
+    assert {e.utt_id: e for e in loaded} == {e.utt_id: e for e in examples}
+
+
+def test_tabs_and_windows_files(data_dir):
+    lang = data_dir / "utt2lang"
+    lang.write_text(lang.read_text().replace(" ", "\t"))
+    assert not DataDir.load(data_dir)[1]
+    lang.write_bytes(lang.read_bytes().replace(b"\n", b"\r\n"))
+    assert kinds(DataDir.load(data_dir)[1]) == ["control character"]
+
+
+UTT = "es_000-s2tt-en"
+
+
+@pytest.mark.parametrize(
+    ("table", "line", "kind"),
+    [
+        ("text", UTT, "empty text"),
+        ("text", f"{UTT} \u3000 ", "empty text"),
+        ("text", f"{UTT} the\x07dog", "control character"),
+        ("text", f"{UTT} the\u2028dog", "control character"),
+        ("text", f"{UTT} the\ttab", "control character"),
+        ("utt2task", f"{UTT} tts", "unknown task"),
+        ("utt2lang", f"{UTT} xx", "unknown language"),
+        ("utt2lang", f"{UTT} de_DE", "unknown language"),
+        ("utt2lang", UTT, "wrong number of columns"),
+        ("utt2lang", f"{UTT} es es", "wrong number of columns"),
+        ("utt2num_samples", f"{UTT} -3", "wrong number of samples"),
+        ("utt2num_samples", f"{UTT} 0", "wrong number of samples"),
+        ("wav.scp", f"{UTT} sox a.wav -t wav - |", "command instead of a file"),
+        ("wav.scp", UTT, "wrong number of columns"),
+        ("wav.scp", "", "wrong number of columns"),
+    ],
+)
+def test_faults_of_one_line(data_dir, examples, table, line, kind):
+    path = data_dir / table
+    lines = [old for old in path.read_text().split("\n") if not old.startswith(UTT)]
+    path.write_text("\n".join([line, *lines]))
+    loaded, faults = DataDir.load(data_dir)
+    assert kind in kinds(faults)
+    assert {e.utt_id for e in loaded} == {e.utt_id for e in examples} - {UTT}
+
+
+def test_all_faults_at_once(data_dir, examples):
+    """Each is named with its file and line, and nothing stops at the first."""
+    text = (data_dir / "text").read_text().splitlines()
+    text[0] += "\x00"
+    text.append(text[1])  # duplicate
+    text.append("nobody a text without utterance")
+    (data_dir / "text").write_bytes("\n".join(text).encode() + b"\nwrong \xff\xfe")
+    task = (data_dir / "utt2task").read_text()
+    (data_dir / "utt2task").write_text(task + "lonely asr\nwrong asr\n")
+    lang = (data_dir / "utt2lang").read_text()
+    (data_dir / "utt2lang").write_text(lang + "lonely de\nwrong de\n")
+    loaded, faults = DataDir.load(data_dir)
+    assert kinds(faults) == [
+        "control character",
+        "duplicate id",
+        "unmatched id",
+        "wrong encoding",
+    ]
+    assert len(loaded) == len(examples) - 2
+    report = report_faults(faults)
+    assert "2 x unmatched id" in report
+    assert f"{data_dir}/text:{len(text) - 1}: {text[1].split()[0]}: duplicate id" in report
+
+
+def test_tasks_and_audio_must_fit(tmp_path):
+    DataDir.write(
+        tmp_path,
+        [
+            Example("a", "asr", "de", "de", "x"),
+            Example("b", "t2tt", "de", "en", "x", src_text="y", audio="b.wav"),
+            Example("c", "t2tt", "de", "en", "x"),
+            Example("d", "asr", "de", "en", "x", audio="d.wav"),
+        ],
+    )
+    loaded, faults = DataDir.load(tmp_path)
+    assert not loaded
+    assert kinds(faults) == [
+        "ASR into another language",
+        "speech task without audio",
+        "text task with audio",
+        "text task without source text",
+    ]
+
+
+def test_asr_needs_no_target_language_but_translation_does(data_dir):
+    (data_dir / "utt2tgt").unlink()
+    loaded, faults = DataDir.load(data_dir)
+    assert {e.task for e in loaded} == {"asr"}
+    assert all(e.tgt == e.lang for e in loaded)
+    assert kinds(faults) == ["unmatched id"]
+
+
+def test_wrong_segments(tmp_path):
+    DataDir.write(tmp_path, [Example("a", "asr", "de", "de", "x", audio="a.wav", segment=(1, 2))])
+    for line, kind in [
+        ("a recording_0000001 2 1", "wrong segment"),
+        ("a recording_0000001 nan 1", "wrong segment"),
+        ("a recording_0000001 x 1", "wrong segment"),
+        ("a recording_0000001 1", "wrong number of columns"),
+        ("a other 1 2", "unmatched id"),
+    ]:
+        (tmp_path / "segments").write_text(line + "\n")
+        loaded, faults = DataDir.load(tmp_path)
+        assert not loaded
+        assert kind in kinds(faults), line
+
+
+def test_missing_files_and_directory(data_dir, tmp_path):
+    assert kinds(DataDir.load(tmp_path / "none")[1]) == ["missing directory"]
+    (data_dir / "text").unlink()
+    loaded, faults = DataDir.load(data_dir)
+    assert kinds(faults) == ["missing file"] and not loaded
+    loaded, faults = DataDir.load(data_dir, need_text=False)
+    assert not faults and loaded[0].text == ""
+
+
+def test_byte_order_mark(data_dir):
+    path = data_dir / "utt2task"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert kinds(DataDir.load(data_dir)[1]) == ["byte-order mark"]
+
+
+def test_ids_are_unique_over_directories(tmp_path, examples):
+    DataDir.write(tmp_path / "a", examples[:6])
+    DataDir.write(tmp_path / "b", examples[5:])
+    loaded, faults = DataDir.combine([tmp_path / "a", tmp_path / "b"])
+    assert [f.utt_id for f in faults] == [examples[5].utt_id]
+    assert len(loaded) == len(examples) - 1
+
+
+def test_nothing_unwritable_is_written(tmp_path):
+    for wrong in (Example("a b", "asr", "de", "de", "x"), Example("a", "asr", "de", "de", "x\ny")):
+        with pytest.raises(DataError, match="one line"):
+            DataDir.write(tmp_path, [wrong])
+    twice = [Example("a", "asr", "de", "de", "x")] * 2
+    with pytest.raises(DataError, match="given twice"):
+        DataDir.write(tmp_path, twice)
+
+
+def test_too_large_a_bad_share_stops(data_dir):
+    (data_dir / "utt2spk").write_text("ghost a\n")
+    loaded, faults = DataDir.load(data_dir)
+    check_share(faults, loaded, 0.1, "train")
+    with pytest.raises(DataError, match=r"train: 1 of 15 .* unmatched id"):
+        check_share(faults, loaded, 0.01, "train")
+    with pytest.raises(DataError, match="0 of 0"):
+        check_share([], [], 1.0, "train")
