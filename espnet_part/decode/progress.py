@@ -1,0 +1,77 @@
+"""Progress with an estimate: a bar on a terminal, log lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+INTERVAL = 15.0
+"""Seconds between log lines."""
+
+
+class Progress:
+    """Counts utterances; estimates the time left from their cost.
+
+    Args:
+        cost: of all utterances, in any unit.
+        utterances: how many there are.
+        name: what is being done.
+    """
+
+    def __init__(self, cost: float, utterances: int, name: str = "decoding"):
+        self.cost = max(cost, 1)
+        self.utterances = utterances
+        self.name = name
+        self.done_cost = 0.0
+        self.done = 0
+        self.bar: Any = None
+
+    def __enter__(self) -> Progress:
+        self.start = self.logged = time.monotonic()
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            layout = "{desc} {percentage:3.0f}%|{bar}| {postfix[0]} [{elapsed}<{remaining}]"
+            self.bar = tqdm(
+                total=self.cost, desc=self.name, bar_format=layout, postfix=[""], leave=True
+            )
+        return self
+
+    def advance(self, cost: float, utterances: int) -> None:
+        """Tell that so much more is done."""
+        self.done_cost += cost
+        self.done += utterances
+        now = time.monotonic()
+        if self.bar is not None:
+            self.bar.postfix[0] = f"{self.done}/{self.utterances}"
+            self.bar.update(cost)
+        elif now - self.logged >= INTERVAL or self.done == self.utterances:
+            self.logged = now
+            logging.info("%s: %s", self.name, self.line(now - self.start))
+
+    def line(self, elapsed: float) -> str:
+        """The state in words."""
+        left = elapsed * (self.cost - self.done_cost) / max(self.done_cost, 1e-9)
+        return (
+            f"{self.done}/{self.utterances} utterances, {100 * self.done_cost / self.cost:.0f} %, "
+            f"{clock(elapsed)} so far, about {clock(max(left, 0.0))} left"
+        )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss or m:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,49 @@
+"""Settings of the search, and how many tokens a hypothesis may have."""
+
+from __future__ import annotations
+
+import math
+
+import pydantic
+from pydantic.dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, config=pydantic.ConfigDict(extra="forbid"))
+class Search:
+    """How hypotheses are searched; what decides which tokens come out.
+
+    Attributes:
+        beam_size: 1 is greedy search.
+        length_penalty: a beam's log-probability is divided by its length to this power.
+        max_tokens_per_second: of audio. Fast speech has about 8 words in 2 seconds; tokens of
+            single characters or bytes need the most.
+        max_tokens_ratio: tokens a source token, for text tasks.
+        max_tokens_extra: added to either limit, for very short inputs.
+        max_new_tokens: a limit whatever the input; null for none.
+    """
+
+    beam_size: int = 1
+    length_penalty: float = 1.0
+    max_tokens_per_second: float = 25.0
+    max_tokens_ratio: float = 3.0
+    max_tokens_extra: int = 10
+    max_new_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("beam_size", "max_tokens_per_second", "max_tokens_ratio", "max_tokens_extra"):
+            if getattr(self, key) <= 0:
+                raise ValueError(f"`{key}` must be positive (got {getattr(self, key)!r})")
+        if self.max_new_tokens is not None and self.max_new_tokens <= 0:
+            raise ValueError(f"`max_new_tokens` must be positive (got {self.max_new_tokens})")
+
+    def limit_speech(self, seconds: float) -> int:
+        """Most new tokens for so many seconds of audio; no output is endless."""
+        return self._limit(self.max_tokens_per_second * seconds)
+
+    def limit_text(self, source_tokens: int) -> int:
+        """Most new tokens for a source text of so many tokens."""
+        return self._limit(self.max_tokens_ratio * source_tokens)
+
+    def _limit(self, tokens: float) -> int:
+        limit = math.ceil(tokens) + self.max_tokens_extra
+        return limit if self.max_new_tokens is None else min(limit, self.max_new_tokens)

@@ -1,0 +1,264 @@
+"""Decoding one shard of a test set: in batches, resumable, with every failure named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from espnet_part.data.audio import SAMPLE_RATE, BadAudio
+from espnet_part.data.collate import Row
+from espnet_part.data.datadir import DataDir, Example
+from espnet_part.decode.journal import Journal, Record, write_shard
+from espnet_part.decode.progress import Progress
+from espnet_part.decode.speech2text import Hypothesis, Speech2Text
+from espnet_part.errors import DataError, UserError
+from espnet_part.files import atomic_write
+
+JOURNAL = "hypotheses.jsonl"
+SETTINGS = "decode.json"
+_HOPELESS = 20
+"""So many failures in a row at the start mean that the model or the device is broken."""
+
+
+def select_examples(
+    data_dir: Path, key_file: Path | None
+) -> tuple[list[Example], list[tuple[str, str]]]:
+    """The examples of a shard, and (utterance, reason) of those that cannot be used.
+
+    Args:
+        data_dir: a data directory; `text` may be missing.
+        key_file: utterance ids in the first column; None for the whole directory.
+
+    Raises:
+        DataError: the directory or the key file cannot be read, or names nothing.
+    """
+    examples, faults = DataDir.load(data_dir, need_text=False)
+    general = [fault for fault in faults if fault.utt_id is None]
+    if general:
+        raise DataError("; ".join(str(fault) for fault in general[:3]))
+    reasons = {fault.utt_id: f"{fault.kind} {fault.detail}".strip() for fault in faults}
+    known = {example.utt_id: example for example in examples}
+    if key_file is None:
+        keys = [*known, *(utt for utt in reasons if utt not in known)]
+    else:
+        try:
+            lines = key_file.read_text(encoding="utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{key_file}: cannot be read: {error}") from None
+        keys = list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
+    if not keys:
+        raise DataError(f"{key_file or data_dir}: names no utterance")
+    bad = [(key, reasons.get(key, f"not in {data_dir}")) for key in keys if key not in known]
+    return [known[key] for key in keys if key in known], [(str(key), why) for key, why in bad]
+
+
+def decode_shard(
+    examples: Sequence[Example],
+    bad: Sequence[tuple[str, str]],
+    output_dir: Path,
+    load: Callable[[], Speech2Text],
+    settings: dict[str, Any],
+    batch_size: int,
+    max_bad_share: float,
+) -> dict[str, float]:
+    """Decode examples into ``output_dir``; what an earlier run has decoded is kept.
+
+    Args:
+        examples: in the order of the output's lines.
+        bad: (utterance, reason) of further utterances that are failures from the start.
+        load: gives the model; not called when nothing is left to decode.
+        settings: what the hypotheses depend on; those of other settings are not kept.
+        batch_size: most utterances decoded at once.
+        max_bad_share: with a larger share of failures an error ends the run, all files written.
+
+    Returns:
+        The content of rtf.json.
+
+    Raises:
+        DataError: nothing can be decoded, or too much failed.
+    """
+    journal = Journal(output_dir / JOURNAL)
+    _open_settings(output_dir / SETTINGS, settings, journal)
+    sources = {example.utt_id: _hash(example) for example in examples}
+    done = {
+        utt: record
+        for utt, record in journal.read().items()
+        if record.error is None and record.source == sources.get(utt)
+    }
+    # what failed is tried again: a full memory or a missing file may have been mended
+    todo = [example for example in examples if example.utt_id not in done]
+    if done:
+        logging.info("%d utterances were decoded before, %d are left", len(done), len(todo))
+    failed = {utt: Record(utt, "", error=reason) for utt, reason in bad}
+    for utt, reason in bad:
+        logging.warning("%s: %s", utt, reason)
+    if todo:
+        for records in _decode(todo, sources, load(), batch_size):
+            journal.add(records)
+            for record in records:
+                (done if record.error is None else failed)[record.utt_id] = record
+            if not done and len(failed) - len(bad) >= _HOPELESS:
+                first = next(iter(failed.values()))
+                raise DataError(
+                    f"the first {len(failed) - len(bad)} utterances all failed, such as "
+                    f"{first.utt_id}: {first.error}"
+                )
+    order = [example.utt_id for example in examples] + [utt for utt, _ in bad]
+    times = write_shard(output_dir, [(done.get(utt) or failed[utt]) for utt in order])
+    if failed:
+        logging.warning("%d utterances failed: see %s", len(failed), output_dir / "failed.tsv")
+    if len(failed) > max_bad_share * len(order):
+        raise DataError(
+            f"{len(failed)} of {len(order)} utterances failed (at most {max_bad_share:.1%} may): "
+            f"see {output_dir / 'failed.tsv'}"
+        )
+    return times
+
+
+def _decode(
+    examples: Sequence[Example], sources: dict[str, str], model: Speech2Text, batch_size: int
+) -> Iterator[list[Record]]:
+    """Decode in batches of like length, the longest first: memory that runs out does so at once."""
+    ordered = sorted(examples, key=lambda e: (e.audio is None, -_cost(e), e.utt_id))
+    batches = list(_cut(ordered, batch_size))
+    with (
+        Progress(sum(map(_cost, examples)), len(examples)) as progress,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        # the next batch is read while this one is decoded
+        reading = pool.submit(_read, model, batches[0])
+        for number, batch in enumerate(batches):
+            rows, records = reading.result()
+            if number + 1 < len(batches):
+                reading = pool.submit(_read, model, batches[number + 1])
+            records += decode_or_name(model, rows, sources)
+            for record in records:
+                if record.error is not None:
+                    logging.warning("%s: %s", record.utt_id, record.error)
+            yield records
+            progress.advance(sum(map(_cost, batch)), len(batch))
+
+
+def _cut(examples: Sequence[Example], batch_size: int) -> Iterator[list[Example]]:
+    """Batches of speech, then batches of text."""
+    for spoken in (True, False):
+        chosen = [example for example in examples if (example.audio is not None) == spoken]
+        for start in range(0, len(chosen), batch_size):
+            yield chosen[start : start + batch_size]
+
+
+def _read(model: Speech2Text, batch: Sequence[Example]) -> tuple[list[Row], list[Record]]:
+    rows, failed = [], []
+    for example in batch:
+        try:
+            rows.append(model.prepare(example))
+        except BadAudio as error:
+            failed.append(Record(example.utt_id, _hash(example), error=str(error)))
+    return rows, failed
+
+
+def decode_or_name(
+    model: Speech2Text, rows: Sequence[Row], sources: dict[str, str]
+) -> list[Record]:
+    """Decode rows; where that fails, halve the batch until what fails stands alone.
+
+    A batch that does not fit the memory is decoded in halves; a single utterance that fails is
+    named with the reason, and the others have their hypotheses.
+    """
+    if not rows:
+        return []
+    start = time.perf_counter()
+    reason = ""
+    hypotheses: list[list[Hypothesis]] = []
+    try:
+        hypotheses = model.decode_rows(rows)
+    except UserError as error:
+        reason = str(error)
+    except Exception as error:  # whatever one utterance provokes must not end the others
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        logging.debug("decoding failed", exc_info=True)
+    if not reason:
+        share = (time.perf_counter() - start) / len(rows)
+        return [
+            _record(row, sources[row.example.utt_id], found[0], share)
+            for row, found in zip(rows, hypotheses, strict=True)
+        ]
+    if len(rows) == 1:
+        utt = rows[0].example.utt_id
+        return [Record(utt, sources[utt], error=reason)]
+    # outside the handler: the traceback would hold on to the failed batch's memory
+    _free_memory(model)
+    logging.info("a batch of %d failed and is halved: %s", len(rows), reason)
+    half = len(rows) // 2
+    return decode_or_name(model, rows[:half], sources) + decode_or_name(model, rows[half:], sources)
+
+
+def _free_memory(model: Speech2Text) -> None:
+    if model.device.type == "cuda":
+        import torch
+
+        torch.cuda.empty_cache()
+
+
+def _record(row: Row, source: str, best: Hypothesis, seconds: float) -> Record:
+    return Record(
+        utt_id=row.example.utt_id,
+        source=source,
+        text=best.text,
+        tokens=tuple(best.tokens),
+        token_int=tuple(best.token_int),
+        score=best.score,
+        seconds=seconds,
+        audio_seconds=0.0 if row.speech is None else len(row.speech) / SAMPLE_RATE,
+    )
+
+
+def _cost(example: Example) -> int:
+    """About what an example costs, for sorting and for the estimate of the time left."""
+    if example.audio is None:
+        return 200 * len(example.src_text or "")  # a character is spoken in some 0.07 s
+    if example.num_samples is not None:
+        return example.num_samples
+    if example.segment is not None:
+        return round((example.segment[1] - example.segment[0]) * SAMPLE_RATE)
+    return 5 * SAMPLE_RATE
+
+
+def _hash(example: Example) -> str:
+    """What a hypothesis was made from; the reference does not count."""
+    content = (
+        example.task,
+        example.lang,
+        example.tgt,
+        example.src_text,
+        example.audio,
+        example.segment,
+        example.num_samples,
+    )
+    return hashlib.blake2b(repr(content).encode(), digest_size=8).hexdigest()
+
+
+def _open_settings(path: Path, settings: dict[str, Any], journal: Journal) -> None:
+    """Forget hypotheses that were decoded with other settings."""
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        before = None
+    if before == settings:
+        return
+    if before is not None:
+        changed = [key for key in settings if before.get(key) != settings[key]]
+        logging.warning(
+            "%s: decoded with other settings (%s): starting over", path.parent, ", ".join(changed)
+        )
+    journal.clear()
+    (path.parent / "1best_recog" / "text").unlink(missing_ok=True)
+    with atomic_write(path) as file:
+        json.dump(settings, file, indent=1)
+        file.write("\n")

@@ -1,0 +1,252 @@
+"""From speech (or text) to text: a trained model, its prompts and a search."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from espnet_part.config import ConfigError, build, load_yaml
+from espnet_part.data.audio import SAMPLE_RATE
+from espnet_part.data.chat import ChatFormat
+from espnet_part.data.collate import Row, collate, make_row
+from espnet_part.data.datadir import TASKS, Example
+from espnet_part.data.prompts import Prompts
+from espnet_part.decode.search import Search
+from espnet_part.errors import DataError
+
+
+class Hypothesis(NamedTuple):
+    """One hypothesis, in the order of ESPnet's Speech2Text.
+
+    Attributes:
+        text: without special tokens.
+        tokens, token_int: without the end token.
+        score: natural logarithm of its probability; normalised by length in beam search.
+    """
+
+    text: str
+    tokens: list[str]
+    token_int: list[int]
+    score: float
+
+
+class Speech2Text:
+    """A trained model ready to decode.
+
+    The tokens of an utterance do not depend on the batch that it is decoded in (in float32).
+
+    Args:
+        part_train_config: `config.yaml` of the training; paths in it are relative to the current
+            directory, as they were in training.
+        part_model_file: trained weights; without any, the adapter is random.
+        device: as torch names it.
+        dtype: "float32" or "bfloat16" (weights of the LLM in it, the rest under autocast).
+        batch_size: most utterances decoded at once.
+        search: settings of `Search` by name: beam_size, max_tokens_per_second, …
+
+    Raises:
+        ConfigError, DataError: a file is missing or wrong, or does not belong to the other.
+    """
+
+    def __init__(
+        self,
+        part_train_config: str | Path,
+        part_model_file: str | Path | None = None,
+        device: str = "cpu",
+        dtype: str = "float32",
+        batch_size: int = 8,
+        **search: Any,
+    ):
+        from espnet_part.model.build import build_model, load_tokenizer
+        from espnet_part.model.config import ModelConfig
+        from espnet_part.train.checkpoint import load_trained
+
+        if dtype not in ("float32", "bfloat16"):
+            raise ConfigError(f"dtype: must be float32 or bfloat16, not {dtype!r}")
+        where = str(part_train_config)
+        config = ModelConfig.from_mapping(load_yaml(part_train_config), where)
+        if config.prompts is None:
+            raise ConfigError(f"{where}: the key `prompts` is missing")
+        settings = build(Search, search, "search")
+        prompts = Prompts.load(config.prompts)
+        llm = dataclasses.replace(config.llm_conf, dtype=dtype)  # type: ignore[arg-type]
+        model = build_model(dataclasses.replace(config, llm_conf=llm))
+        if part_model_file is not None:
+            load_trained(model, part_model_file)
+        else:
+            logging.warning("no trained weights are given: the adapter is random")
+        self._set(model.to(device), load_tokenizer(llm), prompts, settings, dtype, batch_size)
+
+    @classmethod
+    def from_parts(
+        cls,
+        model: Any,
+        tokenizer: Any,
+        prompts: Prompts,
+        search: Search | None = None,
+        dtype: str = "float32",
+        batch_size: int = 8,
+    ) -> Speech2Text:
+        """Decode with a model that is in memory already."""
+        self = cls.__new__(cls)
+        self._set(model, tokenizer, prompts, search or Search(), dtype, batch_size)
+        return self
+
+    def _set(
+        self,
+        model: Any,
+        tokenizer: Any,
+        prompts: Prompts,
+        search: Search,
+        dtype: str,
+        batch_size: int,
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"batch_size: must be at least 1, not {batch_size}")
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.chat = ChatFormat(tokenizer)
+        self.prompts = prompts
+        self.search = search
+        self.dtype = dtype
+        self.batch_size = batch_size
+        self.device = next(model.parameters()).device
+
+    def __call__(
+        self,
+        speech: np.ndarray | torch.Tensor | None = None,
+        task: str = "asr",
+        lang: str = "en",
+        tgt: str | None = None,
+        text: str | None = None,
+    ) -> list[Hypothesis]:
+        """Decode one utterance.
+
+        Args:
+            speech: (samples,) 16 kHz, in [-1, 1]; None for a text task.
+            task: asr, s2tt or t2tt.
+            lang: language heard or read.
+            tgt: language to be written; by default the same.
+            text: the source of a text task.
+
+        Returns:
+            The best hypotheses, the best one first (at present there is one).
+        """
+        if TASKS.get(task) == "speech":
+            if speech is None:
+                raise ValueError(f"the task {task} needs speech")
+            samples = torch.as_tensor(speech).detach().cpu().float().numpy()
+            if samples.ndim != 1 or not samples.size or not np.isfinite(samples).all():
+                raise ValueError(f"speech must be finite samples of one channel: {samples.shape}")
+        elif text is None:
+            raise ValueError(f"the task {task} needs text")
+        else:
+            samples = None
+        example = Example("utterance", task, lang, tgt or lang, "", text, audio="")
+        return self.decode_rows([self.prepare(example, samples)])[0]
+
+    def decode_batch(
+        self, examples: Sequence[Example], speech: Sequence[np.ndarray | None] | None = None
+    ) -> list[list[Hypothesis]]:
+        """Decode many utterances, sorted by length into batches; answers in the given order.
+
+        Args:
+            examples: what to decode; their ``text`` is not looked at.
+            speech: (samples,) 16 kHz waveforms; read from the examples' audio where not given.
+
+        Raises:
+            BadAudio: an utterance's audio cannot be used.
+        """
+        given = [None] * len(examples) if speech is None else list(speech)
+        rows = [self.prepare(e, s) for e, s in zip(examples, given, strict=True)]
+        order = sorted(range(len(rows)), key=lambda n: row_cost(rows[n]))
+        results: list[list[Hypothesis]] = [[] for _ in rows]
+        for start in range(0, len(order), self.batch_size):
+            chosen = order[start : start + self.batch_size]
+            for n, found in zip(chosen, self.decode_rows([rows[n] for n in chosen]), strict=True):
+                results[n] = found
+        return results
+
+    def prepare(self, example: Example, speech: np.ndarray | None = None) -> Row:
+        """Read and tokenise one example.
+
+        Raises:
+            BadAudio: its audio cannot be used.
+            ConfigError: no prompt for its task.
+        """
+        example = dataclasses.replace(example, feats=None)  # decoding always runs the encoder
+        return make_row(example, self.prompts, self.chat, answer=False, speech=speech)
+
+    def limit(self, row: Row) -> int:
+        """Most new tokens of a hypothesis.
+
+        Raises:
+            DataError: prompt and answer do not fit into the LLM's context.
+        """
+        prompt = len(row.tokens.prefix_ids) + len(row.tokens.suffix_ids)
+        if row.speech is not None:
+            limit = self.search.limit_speech(len(row.speech) / SAMPLE_RATE)
+            samples = torch.tensor([len(row.speech)])
+            frames = self.model.adapter.output_lengths(self.model.encoder.output_lengths(samples))
+            prompt += int(frames[0])
+        else:
+            source = self.tokenizer(row.example.src_text or "", add_special_tokens=False)
+            limit = self.search.limit_text(len(source["input_ids"]))
+        context = self.model.llm.max_length
+        if context is None:
+            return limit
+        if prompt >= context:
+            raise DataError(f"{prompt} positions of prompt, the LLM's context has {context}")
+        return min(limit, context - prompt)
+
+    def decode_rows(self, rows: Sequence[Row]) -> list[list[Hypothesis]]:
+        """Decode prepared rows as one batch.
+
+        Raises:
+            DataError: a row does not fit into the LLM's context.
+        """
+        limits = torch.tensor([self.limit(row) for row in rows], device=self.device)
+        batch = {
+            key: value.to(self.device)
+            for key, value in collate(rows, self.chat.pad_token_id).items()
+            if isinstance(value, torch.Tensor)
+        }
+        with torch.inference_mode(), self._autocast():
+            ids, scores = self.model.generate(
+                **batch,
+                max_new_tokens=limits,
+                beam_size=self.search.beam_size,
+                length_penalty=self.search.length_penalty,
+            )
+        return [[self._hypothesis(*best)] for best in zip(ids, scores, strict=True)]
+
+    def _hypothesis(self, token_int: list[int], score: float) -> Hypothesis:
+        text = self.tokenizer.decode(token_int, skip_special_tokens=True).strip()
+        tokens = self.tokenizer.convert_ids_to_tokens(token_int)
+        # an id beyond the tokenizer, as a padded output layer may give, has no name
+        tokens = [
+            f"<{n}>" if token is None else token for n, token in zip(token_int, tokens, strict=True)
+        ]
+        return Hypothesis(text, tokens, token_int, float(score))
+
+    @contextlib.contextmanager
+    def _autocast(self) -> Iterator[None]:
+        if self.dtype == "float32":
+            yield
+        else:
+            with torch.autocast(self.device.type, dtype=torch.bfloat16):
+                yield
+
+
+def row_cost(row: Row) -> int:
+    """What rows are sorted by, so that a batch has little padding."""
+    if row.speech is not None:
+        return len(row.speech)
+    return len(row.tokens.prefix_ids) + len(row.tokens.suffix_ids)

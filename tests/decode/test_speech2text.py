@@ -1,0 +1,125 @@
+"""Decoding with a tiny random model: equality over batch sizes, limits, the Python interface."""
+
+import numpy as np
+import pytest
+import torch
+
+from espnet_part.config import ConfigError
+from espnet_part.data.audio import BadAudio
+from espnet_part.data.datadir import DataDir, Example
+from espnet_part.decode.search import Search
+from espnet_part.decode.speech2text import Speech2Text
+from espnet_part.errors import DataError
+from tests.decode.conftest import make_speech
+
+
+def _decode(model, examples, batch_size, **search):
+    other = Speech2Text.from_parts(
+        model.model, model.tokenizer, model.prompts, Search(**search), batch_size=batch_size
+    )
+    return [found[0] for found in other.decode_batch(examples)]
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_peer_defect_01_batched_decoding_equals_single(model, data, beam_size):
+    examples, faults = DataDir.load(data)
+    assert not faults and len(examples) == 8
+    search = {"beam_size": beam_size, "max_tokens_per_second": 8}
+    single = _decode(model, examples, 1, **search)
+    for batch_size in (2, 3, 8):
+        batched = _decode(model, examples, batch_size, **search)
+        assert [x.token_int for x in batched] == [x.token_int for x in single]
+        assert [x.text for x in batched] == [x.text for x in single]
+        assert [x.score for x in batched] == pytest.approx([x.score for x in single], abs=1e-4)
+    # the test would say nothing if all clips led to the same tokens
+    assert len({tuple(x.token_int[:4]) for x in single}) > 4
+
+
+def test_peer_defect_07_no_endless_output(model, data):
+    """A model that never says the end token stops at the limit that the audio's length sets."""
+    examples, _ = DataDir.load(data)
+    by_id = {e.utt_id: len(x.token_int) for e, x in zip(examples, _decode(model, examples, 8))}  # noqa: B905
+    search = Search()
+    for example in examples:
+        if example.audio:
+            assert by_id[example.utt_id] <= search.limit_speech(example.num_samples / 16000)
+    assert by_id["v1"] <= search.limit_text(len("Buenos días".encode()))
+
+
+def test_limits():
+    search = Search(max_tokens_per_second=10, max_tokens_ratio=2, max_tokens_extra=5)
+    assert search.limit_speech(2.0) == 25 and search.limit_speech(0.01) == 6
+    assert search.limit_text(7) == 19
+    assert Search(max_new_tokens=4).limit_speech(100) == 4
+    for wrong in ({"beam_size": 0}, {"max_new_tokens": 0}, {"max_tokens_ratio": -1.0}):
+        with pytest.raises(ValueError, match="must be positive"):
+            Search(**wrong)
+
+
+def test_call_gives_espnets_tuple(model):
+    speech = make_speech(1.0, 7)
+    best, *more = model(speech, lang="de")
+    text, tokens, token_int, score = best
+    assert not more and isinstance(text, str) and isinstance(score, float)
+    assert len(tokens) == len(token_int) > 0 and all(isinstance(token, str) for token in tokens)
+    assert model(torch.from_numpy(speech), lang="de")[0].token_int == token_int
+    assert model(speech.astype(np.float64), lang="de")[0].token_int == token_int
+    other = model(speech, task="s2tt", lang="de", tgt="en")[0]
+    assert other.token_int != token_int
+    assert model(task="t2tt", lang="de", tgt="en", text="Guten Tag")[0].token_int
+
+
+def test_score_is_the_tokens_log_probability(model):
+    """Computed anew from one forward pass over prompt and hypothesis."""
+    from espnet_part.data.chat import Tokens
+    from espnet_part.data.collate import Row, collate
+
+    row = model.prepare(
+        Example("u", "asr", "de", "de", "", audio="", num_samples=None), make_speech(0.7, 3)
+    )
+    (best,) = model.decode_rows([row])[0]
+    ended = len(best.token_int) < model.limit(row)
+    answer = best.token_int + [model.chat.end_token_id] * ended
+    tokens = Tokens(row.tokens.prefix_ids, row.tokens.suffix_ids, answer)
+    batch = collate([Row(row.example, tokens, row.speech)], 0)
+    with torch.no_grad():
+        loss = model.model(**batch).loss
+    assert best.score == pytest.approx(-float(loss), abs=1e-3)
+
+
+def test_wrong_calls(model):
+    with pytest.raises(ValueError, match="needs speech"):
+        model(lang="de")
+    with pytest.raises(ValueError, match="needs text"):
+        model(task="t2tt", lang="de", tgt="en")
+    for speech in (np.zeros((2, 100)), np.zeros(0), np.array([np.nan] * 100)):
+        with pytest.raises(ValueError, match="finite samples of one channel"):
+            model(speech)
+    with pytest.raises(BadAudio, match="missing file"):
+        model.decode_batch([Example("u", "asr", "de", "de", "", audio="/nowhere.wav")])
+
+
+def test_what_exceeds_the_context_is_refused(model):
+    text = "wort " * 200
+    with pytest.raises(DataError, match="the LLM's context has 600"):
+        model(task="t2tt", lang="de", tgt="en", text=text)
+    almost = "x" * 560  # room for a few tokens only
+    assert len(model(task="t2tt", lang="de", tgt="en", text=almost[:500])[0].token_int) < 100
+
+
+def test_bad_configurations(exp, tmp_path):
+    with pytest.raises(ConfigError, match="dtype"):
+        Speech2Text(exp / "config.yaml", dtype="int8")
+    with pytest.raises(ConfigError, match="batch_size"):
+        Speech2Text(exp / "config.yaml", exp / "model.safetensors", batch_size=0)
+    with pytest.raises(ConfigError, match="beam_size"):
+        Speech2Text(exp / "config.yaml", beam_size=0)
+    text = (exp / "config.yaml").read_text()
+    (tmp_path / "config.yaml").write_text(text.replace("prompts:", "promptz:"))
+    with pytest.raises(ConfigError, match="`prompts` is missing"):
+        Speech2Text(tmp_path / "config.yaml")
+
+
+def test_bfloat16_decodes(exp):
+    model = Speech2Text(exp / "config.yaml", exp / "model.safetensors", dtype="bfloat16")
+    assert model(make_speech(0.5, 1), lang="de")[0].token_int
