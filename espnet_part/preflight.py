@@ -13,7 +13,7 @@ from espnet_part.config import load_yaml
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.model.config import ModelConfig
 from espnet_part.model.protected import PROTECTED
-from espnet_part.model.shapes import meta_shapes, parameter_shapes
+from espnet_part.model.shapes import parameter_shapes
 from espnet_part.schedule.schedule import Schedule
 
 Shapes = dict[str, tuple[int, ...]]
@@ -41,7 +41,11 @@ def read_shapes(path: str) -> Shapes:
     """
     cfg = ModelConfig.from_mapping(load_yaml(path), path)
     shapes = parameter_shapes(cfg)
-    return meta_shapes(cfg) if shapes is None else shapes
+    if shapes is None:
+        from espnet_part.model.build import meta_shapes
+
+        return meta_shapes(cfg)
+    return shapes
 
 
 def count_tasks(directories: Sequence[str]) -> Counter[str]:

@@ -58,7 +58,8 @@ class Report:
         assert self.train is not None
         weight = result.counts["tokens"]
         self.train.register({"iter_time": iter_time})
-        self.train.register(result.counts.means(), weight)
+        means = result.counts.means()
+        self.train.register({k: v for k, v in means.items() if not math.isnan(v)}, weight)
         self.train.register(
             {
                 "forward_time": result.forward_time,

@@ -16,15 +16,7 @@ from espnet_part.train.parallel import Parallel
 
 Batch = dict[str, Any]
 PER_TASK = ("loss", "tokens", "correct")
-TOTALS = (
-    "examples",
-    "bad",
-    "audio_seconds",
-    "positions",
-    "padded_positions",
-    "frames",
-    "padded_frames",
-)
+TOTALS = ("examples", "bad", "audio_seconds", "llm", "llm_padded", "encoder", "encoder_padded")
 
 
 @dataclasses.dataclass
@@ -34,7 +26,7 @@ class Counts:
     Attributes:
         tasks: The stage's tasks, in a fixed order.
         values: (3 * len(tasks) + 7,) float64: by task the summed loss in nats, target tokens and correct
-            tokens, then `TOTALS` (padded counts include the real ones).
+            tokens, then `TOTALS`: LLM positions and encoder frames without and with padding last.
     """
 
     tasks: tuple[str, ...]
@@ -48,7 +40,8 @@ class Counts:
     def add(self, batch: Batch, output: Any) -> None:
         """Add a micro-batch and the model's output for it."""
         rows = torch.stack([output.row_loss, output.row_tokens, output.row_correct])
-        for row, task in zip(rows.T.double().tolist(), batch["tasks"], strict=True):
+        # a batch whose utterances were all bad has one row and no task
+        for row, task in zip(rows.T.double().tolist(), batch["tasks"], strict=False):
             start = len(PER_TASK) * self.tasks.index(task)
             self.values[start : start + len(PER_TASK)] += torch.tensor(row, dtype=torch.float64)
         totals = [
@@ -82,8 +75,8 @@ class Counts:
     @property
     def padding_share(self) -> float:
         """The share of computed positions and frames that is padding."""
-        padded = self["padded_positions"] + self["padded_frames"]
-        return 1 - (self["positions"] + self["frames"]) / padded if padded else 0.0
+        padded = self["llm_padded"] + self["encoder_padded"]
+        return 1 - (self["llm"] + self["encoder"]) / padded if padded else 0.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from espnet_part.data.dataset import PhaseData
+from espnet_part.data.stage import SpeechSide, StageData
 from espnet_part.errors import DataError
 from espnet_part.model.protected import PROTECTED
 from espnet_part.schedule.activation import activate, set_modes
@@ -95,8 +97,7 @@ class Run:
         model: A SpeechLLM on its device.
         optimizer: Over all that ever trains in the stage; its groups are named.
         scheduler_class: An ESPnet scheduler, made anew by phase; None for constant rates.
-        train_data: ``train_data.phase(phase)`` gives the data of a phase (see `PhaseData`).
-        valid_data: ``valid_data.batches()`` gives this rank's share of the validation set.
+        train_data, valid_data: This rank's share of the data.
     """
 
     def __init__(
@@ -104,8 +105,8 @@ class Run:
         model: Any,
         optimizer: torch.optim.Optimizer,
         scheduler_class: type | None,
-        train_data: Any,
-        valid_data: Any,
+        train_data: StageData,
+        valid_data: StageData,
         options: TrainerOptions,
         parallel: Parallel,
     ) -> None:
@@ -123,6 +124,7 @@ class Run:
         self.trainable = self.schedule.resolve(
             [name for name, _ in model.named_parameters()], PROTECTED
         )
+        self.speech = _speech_side(model)
         self.position = Position()
         self.ever_trained: set[str] = set()
         self.report = Report(options, parallel.is_main)
@@ -145,7 +147,7 @@ class Run:
         learning_rate.forget_frozen(self.optimizer)
         self.ever_trained |= trainable.names
         module = self.parallel.wrap(self.model)  # anew: the trainable set has changed
-        data = self.train_data.phase(phase)
+        data = self._phase_data(phase)
         steps = self._length(phase, data)
         self._start_scheduler(phase, steps, saved)
         interval = self.options.num_iters_per_epoch or steps
@@ -177,9 +179,11 @@ class Run:
             clock = now
             self._note_bad(result, batches)
             is_end = self.position.step == steps
-            if self.position.step % (self.options.log_interval or _log_interval(steps)) == 0:
+            is_epoch_end = is_end or self.position.step % interval == 0
+            log_interval = self.options.log_interval or _log_interval(steps)
+            if is_epoch_end or self.position.step % log_interval == 0:
                 self.report.progress(phase.name, self.position, steps, self.optimizer.param_groups)
-            if is_end or self.position.step % interval == 0:
+            if is_epoch_end:
                 self._finish_epoch(phase)
                 if not is_end:
                     self.report.start_epoch(self.position.epoch + 1)
@@ -190,7 +194,19 @@ class Run:
                 self._save_checkpoint()
         self.report.finish_phase()
 
-    def _length(self, phase: Phase, data: Any) -> int:
+    def _phase_data(self, phase: Phase) -> PhaseData:
+        return self.train_data.phase(
+            phase.tasks,
+            phase.language_temperature,
+            self.speech,
+            self._is_encoder_untouched(),
+            f"{self.schedule.where}: phase {phase.name}",
+        )
+
+    def _is_encoder_untouched(self) -> bool:
+        return not any(name.startswith("encoder.") for name in self.ever_trained)
+
+    def _length(self, phase: Phase, data: PhaseData) -> int:
         """The phase's number of steps; an epoch may differ from the next in its last batches."""
         if phase.steps is not None:
             return phase.steps
@@ -220,7 +236,7 @@ class Run:
         self.position.epoch += 1
         counts = validate(
             self.model,
-            self.valid_data.batches(),
+            self.valid_data.batches(self.schedule.tasks, self.speech, self._is_encoder_untouched()),
             self.schedule.tasks,
             self.parallel,
             amp=self.options.use_amp,
@@ -341,12 +357,23 @@ class Run:
         return saved
 
 
+def _speech_side(model: Any) -> SpeechSide:
+    """How long speech becomes in ``model``, and what its encoder was loaded from."""
+
+    def lengths(samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        frames = model.encoder.output_lengths(samples)
+        return frames, model.adapter.output_lengths(frames)
+
+    base = next((b for b in model.base_models() if b["part"] == "encoder"), {})
+    return SpeechSide(lengths, {key: base.get(key) for key in ("config_sha256", "fingerprint")})
+
+
 def _stream(data: Any, position: Position, steps: int) -> Iterator[tuple[int, int, list[Batch]]]:
     """The steps of a phase from ``position`` to its end: (pass, step within it, batches)."""
     epoch, start = position.data_epoch, position.data_step
     remaining = steps - position.step
     while remaining > 0:
-        for step, batches in enumerate(data.steps(epoch, start), start):
+        for step, batches in enumerate(data.loader(epoch, start), start):
             yield epoch, step, batches
             remaining -= 1
             if remaining == 0:

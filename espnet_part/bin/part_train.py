@@ -1,0 +1,44 @@
+"""Train one stage of a speech LLM by its schedule of phases."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from espnet_part.bin import command
+
+
+def get_parser() -> Any:
+    """The parser with all of ESPnet's training options and this task's own."""
+    from espnet_part.task import PARTTask
+
+    return PARTTask.get_parser()
+
+
+@command
+def main(cmd: Sequence[str] | None = None) -> None:
+    # the loading processes each run the tokenizer in one thread
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    _check(cmd)
+    from espnet_part.task import PARTTask
+
+    PARTTask.main(cmd=cmd)
+
+
+def _check(cmd: Sequence[str] | None) -> None:
+    """Refuse a wrong configuration before ESPnet is imported, which takes seconds."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config")
+    parser.add_argument("--model_config")
+    parser.add_argument("--train_data_dir", nargs="+", default=[])
+    args, _ = parser.parse_known_args(cmd)
+    if args.config is not None and args.model_config is not None and args.train_data_dir:
+        from espnet_part import preflight
+
+        preflight.check(args.config, args.model_config, args.train_data_dir)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,274 @@
+"""The task `part` for ESPnet: options and files become objects here, and only here."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from espnet2.iterators.abs_iter_factory import AbsIterFactory
+from espnet2.tasks.abs_task import AbsTask, optim_classes
+from espnet2.train.distributed_utils import DistributedOption
+from espnet2.utils.nested_dict_action import NestedDictAction
+from espnet2.utils.types import str_or_none
+
+from espnet_part.config import did_you_mean, load_yaml
+from espnet_part.data.chat import ChatFormat
+from espnet_part.data.dataset import BatchConfig
+from espnet_part.data.prompts import Prompts
+from espnet_part.data.stage import LoaderConfig, StageData, load_examples, load_token_counts
+from espnet_part.errors import ConfigError
+from espnet_part.model.build import build_model, load_tokenizer
+from espnet_part.model.config import ModelConfig
+from espnet_part.model.protected import PROTECTED
+from espnet_part.schedule.schedule import Schedule
+from espnet_part.train.checkpoint import load_trained
+from espnet_part.train.learning_rate import parameter_groups
+from espnet_part.train.trainer import PARTTrainer
+
+FIXED_SIZE_BATCHES = ("unsorted", "sorted")
+
+
+class PARTTask(AbsTask):
+    """Trains a SpeechLLM by a schedule of phases."""
+
+    num_optimizers = 1
+    trainer = PARTTrainer
+    class_choices_list: ClassVar[list[Any]] = []
+
+    @classmethod
+    def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        _add_model_arguments(parser.add_argument_group("PART model"))
+        _add_data_arguments(parser.add_argument_group("PART schedule and data"))
+        parser.set_defaults(
+            required=["output_dir", "train_data_dir", "valid_data_dir", "phases"],
+            iterator_type="task",
+            valid_iterator_type=None,
+            batch_type="numel",
+            num_att_plot=0,
+            optim="adamw",
+            best_model_criterion=[("valid", "acc", "max")],
+            keep_nbest_models=[3],
+            unused_parameters=False,
+        )
+
+    @classmethod
+    def main(cls, args: argparse.Namespace | None = None, cmd: Sequence[str] | None = None) -> None:
+        """Parse ``cmd`` (a stage file may have a ``base``), and train."""
+        super().main(args=cls.parse(cmd) if args is None else args)
+
+    @classmethod
+    def parse(cls, cmd: Sequence[str] | None) -> argparse.Namespace:
+        """Lay the command line over the stage file over the model file.
+
+        Raises:
+            ConfigError: an unknown key in a file.
+        """
+        parser = cls.get_parser()
+        files = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        files.add_argument("--config")
+        files.add_argument("--model_config")
+        paths, rest = files.parse_known_args(cmd)
+        known = {action.dest for action in parser._actions}
+        for path in (paths.model_config, paths.config):
+            values = load_yaml(path) if path is not None else {}
+            for key in values:
+                if key not in known:
+                    raise ConfigError(f"{path}: {did_you_mean(key, known)}")
+            parser.set_defaults(**values)
+        args = parser.parse_args(rest)
+        args.config, args.model_config = paths.config, paths.model_config
+        return args
+
+    @classmethod
+    def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        return ()
+
+    @classmethod
+    def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        return ()
+
+    @classmethod
+    def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable[..., Any]:
+        raise ConfigError("collect_stats: part_collect_stats takes its place for this task")
+
+    @classmethod
+    def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> None:
+        return None
+
+    @classmethod
+    def build_model(cls, args: argparse.Namespace) -> Any:
+        """Build the model, and load what an earlier stage trained (``--part_init``)."""
+        model = build_model(_model_config(args))
+        if args.part_init is not None:
+            load_trained(model, args.part_init)
+        return model
+
+    @classmethod
+    def build_optimizers(
+        cls, args: argparse.Namespace, model: torch.nn.Module
+    ) -> list[torch.optim.Optimizer]:
+        """One optimizer over all that ever trains in the stage, in named groups."""
+        optim_class = optim_classes.get(args.optim)
+        if optim_class is None:
+            raise ConfigError(f"optim: {did_you_mean(args.optim, optim_classes)}")
+        parameters = dict(model.named_parameters())
+        schedule = Schedule.from_list(args.phases, args.config or "phases")
+        ever = {name for t in schedule.resolve(list(parameters), PROTECTED) for name in t.names}
+        chosen = {name: p for name, p in parameters.items() if name in ever}
+        groups = parameter_groups(chosen, args.exclude_weight_decay)
+        try:
+            return [optim_class(groups, **args.optim_conf)]
+        except TypeError as error:
+            raise ConfigError(f"optim_conf: {error}") from None
+
+    @classmethod
+    def build_task_iter_factory(
+        cls, args: argparse.Namespace, iter_options: Any, mode: str
+    ) -> AbsIterFactory:
+        """ESPnet's hook for a task's own batches; ``mode`` is "train" or "valid"."""
+        distributed = iter_options.distributed
+        world = torch.distributed.get_world_size() if distributed else 1
+        rank = torch.distributed.get_rank() if distributed else 0
+        train = mode == "train"
+        accum = args.accum_grad if train else 1
+        tokenizer = load_tokenizer(_model_config(args).llm_conf)
+        return _IterFactory(
+            load_examples(
+                _listed(args.train_data_dir if train else args.valid_data_dir), args.max_bad_share
+            ),
+            Prompts.load(_given(args.prompts, "prompts")),
+            ChatFormat(tokenizer),
+            LoaderConfig(
+                _batch_config(args, train, accum),
+                args.seed,
+                world,
+                rank,
+                accum,
+                args.num_workers,
+                args.ngpu > 0,
+            ),
+            load_token_counts(args.train_shape_file if train else args.valid_shape_file),
+            _listed(args.train_feats_dir if train else args.valid_feats_dir),
+            where=mode,
+        )
+
+    @classmethod
+    def build_iter_options(
+        cls, args: argparse.Namespace, distributed_option: DistributedOption, mode: str
+    ) -> Any:
+        # ESPnet's own would ask for a collate function and shape files that this task has no use for.
+        return argparse.Namespace(distributed=distributed_option.distributed)
+
+
+class _IterFactory(StageData, AbsIterFactory):
+    """`StageData` under the type that ESPnet checks for; the trainer asks it by phase."""
+
+    def build_iter(self, epoch: int, shuffle: bool | None = None) -> Any:
+        raise TypeError("data are given out by phase: see StageData.phase and StageData.batches")
+
+
+def _add_model_arguments(group: Any) -> None:
+    group.add_argument(
+        "--model_config",
+        metavar="MODEL.yaml",
+        help="A file with the options of this group, such as "
+        "conf/model/whisper_large_v3_qwen2.5_1.5b.yaml",
+    )
+    group.add_argument(
+        "--encoder", default="whisper", help="The kind of speech encoder: whisper or espnet"
+    )
+    group.add_argument(
+        "--speech_adapter",
+        default="transformer_cnn",
+        help="The kind of adapter between encoder and LLM: transformer_cnn (the paper's) or linear",
+    )
+    for name, said in (
+        ("encoder_conf", "Its options, such as name=openai/whisper-large-v3"),
+        ("speech_adapter_conf", "Its options"),
+        ("llm_conf", "The LLM, such as name=Qwen/Qwen2.5-1.5B"),
+    ):
+        group.add_argument(f"--{name}", action=NestedDictAction, default={}, help=said)
+    group.add_argument(
+        "--lora_conf",
+        action=NestedDictAction,
+        default=None,
+        help="LoRA: rank, alpha, dropout, targets; trained only in phases that say `llm.lora`",
+    )
+    group.add_argument("--prompts", metavar="PROMPTS.yaml", help="The wordings of each task")
+    group.add_argument(
+        "--part_init",
+        type=str_or_none,
+        metavar="FILE.safetensors",
+        help="Start from what an earlier stage trained",
+    )
+
+
+def _add_data_arguments(group: Any) -> None:
+    import yaml
+
+    group.add_argument(
+        "--phases", type=yaml.safe_load, help="The schedule; usually in the stage file (--config)"
+    )
+    for split in ("train", "valid"):
+        group.add_argument(
+            f"--{split}_data_dir",
+            nargs="+",
+            metavar="DIR",
+            help="Kaldi-style data directories (see part_validate_data)",
+        )
+        group.add_argument(
+            f"--{split}_feats_dir",
+            nargs="+",
+            default=[],
+            metavar="DIR",
+            help="A frozen encoder's cached output (part_extract_features), read in place of "
+            "the audio as long as the encoder has not been trained",
+        )
+    group.add_argument(
+        "--encoder_cost",
+        type=float,
+        default=0.4,
+        help="What an encoder frame costs beside an LLM position in --batch_bins. A step holds "
+        "--batch_bins x --accum_grad over all processes (--batch_size examples in place of "
+        "bins with --batch_type unsorted)",
+    )
+    group.add_argument(
+        "--max_llm_length",
+        type=int,
+        default=None,
+        help="Leave out examples with more LLM positions (prompt, speech and answer)",
+    )
+
+
+def _model_config(args: argparse.Namespace) -> ModelConfig:
+    return ModelConfig.from_mapping(vars(args), args.model_config or "model options")
+
+
+def _batch_config(args: argparse.Namespace, train: bool, accum: int) -> BatchConfig:
+    size, bins = args.batch_size, args.batch_bins
+    if not train:
+        size = args.valid_batch_size or size
+        bins = args.valid_batch_bins or bins
+    common = {"encoder_cost": args.encoder_cost, "max_llm_length": args.max_llm_length}
+    if args.batch_type in FIXED_SIZE_BATCHES:
+        return BatchConfig(size=size * accum, **common)
+    if args.batch_type != "numel":
+        raise ConfigError(
+            f"batch_type: {args.batch_type!r} is not one of numel (by --batch_bins), "
+            f"{', '.join(FIXED_SIZE_BATCHES)} (by --batch_size)"
+        )
+    return BatchConfig(bins=bins * accum, **common)
+
+
+def _listed(value: str | Sequence[str] | None) -> list[str]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _given(value: str | None, key: str) -> str:
+    if value is None:
+        raise ConfigError(f"{key}: is missing (in the model file)")
+    return value

@@ -1,0 +1,98 @@
+"""Runs `part_train` in processes of their own, to kill them at will and to let them work together."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+# The server imports ESPnet once, does no arithmetic, and forks each run from itself.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["espnet_part.task", "transformers.models.whisper.modeling_whisper"])
+
+Kill = tuple[str, int]  # the function that is interrupted, and at which of its calls
+
+
+def part_train(
+    cmd: Sequence[str],
+    log: Path,
+    *,
+    kill: Kill | None = None,
+    kill_after: float | None = None,
+    world: int = 1,
+) -> int:
+    """Run to the end or to death; returns the exit status (negative for a signal).
+
+    Args:
+        kill: SIGKILL before the n-th call of a function, given as "module:name".
+        kill_after: SIGKILL after this many seconds.
+        world: Processes, joined through gloo.
+    """
+    rendezvous = log.with_name(f"{log.name}.{time.time_ns()}.rendezvous")
+    processes = []
+    for rank in range(world):
+        more = () if world == 1 else _distributed(rank, world, rendezvous)
+        process = CONTEXT.Process(target=_child, args=([*cmd, *more], str(log), kill))
+        process.start()
+        processes.append(process)
+    if kill_after is not None:
+        time.sleep(kill_after)
+        for process in processes:
+            process.kill()
+    statuses = []
+    for process in processes:
+        process.join(timeout=120)
+        if process.is_alive():
+            process.kill()
+            raise TimeoutError(f"a process hangs: {log.read_text(encoding='utf-8')[-3000:]}")
+        statuses.append(process.exitcode)
+    return next((status for status in statuses if status), 0)
+
+
+def _distributed(rank: int, world: int, rendezvous: Path) -> Sequence[str]:
+    return (
+        *("--dist_world_size", str(world), "--dist_rank", str(rank), "--dist_backend", "gloo"),
+        *("--dist_init_method", f"file://{rendezvous}", "--multiprocessing_distributed", "false"),
+    )
+
+
+def _child(cmd: list[str], log: str, kill: Kill | None) -> None:
+    with Path(log).open("a", encoding="utf-8") as out:
+        os.dup2(out.fileno(), 1)
+        os.dup2(out.fileno(), 2)
+    import torch
+
+    torch.set_num_threads(1)
+    if kill is not None:
+        _arm(*kill)
+    from espnet_part.bin import part_train as command
+
+    sys.argv = ["part_train", *cmd]
+    command.main(cmd)
+
+
+def _arm(target: str, call: int) -> None:
+    """Replace a function by itself with a bomb that goes off at the n-th call."""
+    import importlib
+
+    module_name, name = target.split(":")
+    owner: Any = importlib.import_module(module_name)
+    *path, name = name.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    original = getattr(owner, name)
+    calls = 0
+
+    def bomb(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **kwargs)
+
+    setattr(owner, name, bomb)

@@ -1,0 +1,129 @@
+"""Checkpoints are whole or absent; what is wrong with weights is said."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from espnet_part.errors import DataError
+from espnet_part.train import checkpoint as module
+from espnet_part.train.checkpoint import (
+    Checkpoint,
+    find_checkpoints,
+    load_trained,
+    read_newest_checkpoint,
+    save_trained,
+    write_checkpoint,
+)
+
+
+class Model(nn.Module):
+    def __init__(self, size: int = 3) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+        self.adapter = nn.Linear(2, size)
+
+    def base_models(self) -> list[dict[str, Any]]:
+        return []
+
+
+def state(number: int) -> Checkpoint:
+    weights = {"adapter.weight": torch.full((3, 2), float(number))}
+    return Checkpoint(weights, {"optimizer": {}, "scheduler": None}, {"number": number})
+
+
+def test_the_newest_two_are_kept(tmp_path: Path) -> None:
+    for number in (5, 10, 15):
+        write_checkpoint(tmp_path / f"{number:08d}", state(number))
+    assert [p.name for p in find_checkpoints(tmp_path)] == ["00000015", "00000010"]
+    newest = read_newest_checkpoint(tmp_path)
+    assert newest is not None
+    assert newest.state == {"number": 15}
+
+
+@pytest.mark.parametrize("failing", ["torch.save", "safetensors.torch.save_file", "json.dumps"])
+def test_a_full_disk_leaves_the_checkpoints_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    write_checkpoint(tmp_path / "00000001", state(1))
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"espnet_part.train.checkpoint.{failing}", full)
+        with pytest.raises(DataError, match="no space left on the disk"):
+            write_checkpoint(tmp_path / "00000002", state(2))
+    assert [p.name for p in tmp_path.iterdir()] == ["00000001"]
+    assert read_newest_checkpoint(tmp_path) is not None
+
+
+def test_a_real_full_disk_is_recognised(tmp_path: Path) -> None:
+    """The libraries wrap the system's error, each in its own way."""
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full here")
+    with pytest.raises(Exception) as caught, full.open("wb") as file:
+        torch.save({"a": torch.zeros(1 << 20)}, file)
+    assert module._is_disk_full(caught.value)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.pt", "state.json"])
+def test_a_flipped_bit_is_found(tmp_path: Path, name: str) -> None:
+    for number in (1, 2):
+        write_checkpoint(tmp_path / f"{number:08d}", state(number))
+    file = tmp_path / "00000002" / name
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 16
+    file.write_bytes(content)
+    found = read_newest_checkpoint(tmp_path)
+    assert found is not None
+    assert found.state == {"number": 1}
+
+
+def test_only_damaged_checkpoints_are_an_error(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "00000001", state(1))
+    (tmp_path / "00000001" / "optimizer.pt").unlink()
+    with pytest.raises(DataError, match="all 1 checkpoints are damaged"):
+        read_newest_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (tmp_path / "ran",))
+
+    bad = Checkpoint({}, {"optimizer": Bomb(), "scheduler": None}, {})
+    write_checkpoint(tmp_path / "00000001", bad)
+    with pytest.raises(Exception, match=r"weights_only|Unsupported"):
+        read_newest_checkpoint(tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_running_statistics_travel_with_the_norm_that_trained(tmp_path: Path) -> None:
+    model, other = Model(), Model()
+    model.encoder(torch.randn(8, 2))
+    names = [name for name, _ in model.named_parameters()]
+    save_trained(tmp_path / "m.safetensors", model, names, {})
+    load_trained(other, tmp_path / "m.safetensors")
+    for key, tensor in model.state_dict().items():
+        assert torch.equal(other.state_dict()[key], tensor), key
+
+
+def test_a_missing_adapter_is_never_silent(tmp_path: Path) -> None:
+    model = Model()
+    save_trained(tmp_path / "m.safetensors", model, ["adapter.weight"], {})
+    with pytest.raises(DataError, match=r"lacks 1 tensors of the adapter, such as adapter\.bias"):
+        load_trained(model, tmp_path / "m.safetensors")
+
+
+def test_another_shape_is_refused(tmp_path: Path) -> None:
+    model = Model()
+    save_trained(tmp_path / "m.safetensors", model, ["adapter.weight", "adapter.bias"], {})
+    with pytest.raises(DataError, match=r"adapter\.bias has the shape \(3,\), the model's has \(4,\)"):
+        load_trained(Model(4), tmp_path / "m.safetensors")

@@ -1,0 +1,129 @@
+"""A run that is killed at any instant ends as if nothing had happened, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.train.launch import part_train
+from tests.train.tiny import ADAPTER, JOINT, TOP, Workspace, stage
+
+STAGE = stage(
+    [{**ADAPTER, "steps": 6}, {**TOP, "steps": 5}, {**JOINT, "epochs": 1, "restart_warmup": False}],
+    save_interval=3,
+    # dropout, whose random numbers must come again in the same order
+    accum_grad=2,
+)
+TRAINER = "espnet_part.train.trainer"
+CHECKPOINT = "espnet_part.train.checkpoint"
+
+
+@pytest.fixture(scope="module")
+def runs(workspace: Workspace) -> Workspace:
+    """A workspace with a finished, uninterrupted run in ``whole``."""
+    from tests.train.tiny import model_config
+
+    config = model_config(workspace.root)
+    config["speech_adapter_conf"]["dropout"] = 0.2
+    workspace.write("model.yaml", config)
+    workspace.write("stage.yaml", STAGE)
+    log = workspace.root / "whole.log"
+    assert part_train(workspace.command("stage.yaml", "whole"), log) == 0, log.read_text()
+    return workspace
+
+
+def outcome(directory: Path) -> tuple[dict[str, dict[str, torch.Tensor]], list[dict[str, Any]]]:
+    """All models of a run, and its history without times."""
+    models = {file.name: load_file(file) for file in sorted(directory.glob("*.safetensors"))}
+    history = []
+    for line in (directory / "history.jsonl").read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        entry.pop("seconds")
+        for key in [key for key in entry["train"] if key.endswith("time")]:
+            entry["train"].pop(key)
+        history.append(entry)
+    return models, history
+
+
+def assert_same_outcome(one: Path, other: Path) -> None:
+    models, history = outcome(one)
+    models2, history2 = outcome(other)
+    assert history == history2
+    assert models.keys() == models2.keys()
+    for name, tensors in models.items():
+        assert tensors.keys() == models2[name].keys()
+        for key, tensor in tensors.items():
+            assert torch.equal(tensor, models2[name][key]), f"{name}: {key}"
+
+
+@pytest.mark.parametrize(
+    "kill",
+    [
+        pytest.param((f"{TRAINER}:train_step", 2), id="before the first checkpoint"),
+        pytest.param((f"{TRAINER}:train_step", 5), id="inside a phase, after a checkpoint"),
+        pytest.param((f"{TRAINER}:activate", 2), id="at a phase border"),
+        pytest.param((f"{TRAINER}:activate", 3), id="at the border to LoRA"),
+        pytest.param((f"{CHECKPOINT}:torch.save", 4), id="while a checkpoint is being written"),
+        pytest.param((f"{CHECKPOINT}:_sync", 14), id="while a checkpoint reaches the disk"),
+        pytest.param((f"{CHECKPOINT}:sync_directory", 5), id="at the renaming of a checkpoint"),
+        pytest.param((f"{TRAINER}:save_trained", 4), id="before a model is written"),
+        pytest.param((f"{TRAINER}:update_links", 3), id="between a checkpoint and its links"),
+        pytest.param((f"{TRAINER}:average_best", 1), id="before the averaging"),
+        pytest.param((f"{TRAINER}:validate", 5), id="in a validation"),
+    ],
+)
+def test_killed_and_resumed_is_bit_identical(
+    runs: Workspace, kill: tuple[str, int], log: Path
+) -> None:
+    directory = runs.root / "killed"
+    shutil.rmtree(directory, ignore_errors=True)
+    cmd = runs.command("stage.yaml", "killed")
+    assert part_train(cmd, log, kill=kill) == -9, log.read_text()
+    assert part_train(cmd, log) == 0, log.read_text()
+    assert_same_outcome(runs.root / "whole", directory)
+
+
+def test_many_kills_at_random_times(runs: Workspace, log: Path) -> None:
+    rng = random.Random(5)
+    directory = runs.root / "often"
+    cmd = runs.command("stage.yaml", "often")
+    for _ in range(4):
+        part_train(cmd, log, kill_after=rng.uniform(0.5, 2.5))
+    assert part_train(cmd, log) == 0, log.read_text()
+    assert_same_outcome(runs.root / "whole", directory)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
+    runs: Workspace, log: Path
+) -> None:
+    directory = runs.root / "damaged"
+    cmd = runs.command("stage.yaml", "damaged")
+    assert part_train(cmd, log, kill=(f"{TRAINER}:train_step", 15)) == -9
+    newest = max((directory / "checkpoints").iterdir())
+    content = bytearray((newest / "weights.safetensors").read_bytes())
+    content[-1] ^= 1
+    (newest / "weights.safetensors").write_bytes(content)
+    assert part_train(cmd, log) == 0
+    assert f"{newest.name} is damaged (weights.safetensors has changed)" in log.read_text()
+    assert_same_outcome(runs.root / "whole", directory)
+
+
+def test_a_finished_run_does_nothing_when_typed_again(runs: Workspace, log: Path) -> None:
+    before = outcome(runs.root / "whole")[1]
+    assert part_train(runs.command("stage.yaml", "whole"), log) == 0
+    assert outcome(runs.root / "whole")[1] == before
+    assert "loss=" not in log.read_text()
+
+
+def test_a_changed_phase_is_refused(runs: Workspace, log: Path) -> None:
+    first, *others = STAGE["phases"]
+    runs.write("changed.yaml", {**STAGE, "phases": [{**first, "lr": {"adapter": 1.0}}, *others]})
+    assert part_train(runs.command("changed.yaml", "whole"), log) == 1
+    assert "phase adapter has changed since the checkpoint was written" in log.read_text()
