@@ -221,7 +221,7 @@ def test_made_again_it_is_the_same_whatever_the_number_of_processes(corpus, tmp_
 def test_what_is_there_is_not_made_again(corpus, monkeypatch, capsys):
     monkeypatch.setattr(prepare_module, "_make_all", None)
     options = json.loads((corpus / "corpus.json").read_text())
-    options.pop("version")
+    options.pop("code")
     command = ["--out", str(corpus), "--langs", " ".join(options.pop("langs"))]
     for name, value in options.items():
         command += [f"--{name}", str(value)]

@@ -12,6 +12,7 @@ is drawn from the grammar when it is needed.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import random
 from collections import defaultdict
@@ -23,12 +24,11 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from espnet_part.bin import command
-from espnet_part.corpora.mini import speech
+from espnet_part.corpora.mini import espeak, grammar, lexicon, speech
 from espnet_part.corpora.mini.grammar import check_languages, draw_frames, sentence
 from espnet_part.errors import ConfigError
 from espnet_part.files import atomic_write
 
-VERSION = 1  # of what is written; a corpus of another version is made anew
 PIVOT = "en"
 
 
@@ -216,7 +216,7 @@ def prepare(options: Options, out: Path, jobs: int = 2) -> bool:
         DataError: eSpeak NG is missing; nothing but audio has been written then.
     """
     marker = out / "corpus.json"
-    description = json.dumps({"version": VERSION, **asdict(options)}, indent=1) + "\n"
+    description = json.dumps({**asdict(options), "code": _code_digest()}, indent=1) + "\n"
     if marker.is_file() and marker.read_text(encoding="utf-8") == description:
         return False
     marker.unlink(missing_ok=True)
@@ -231,6 +231,13 @@ def prepare(options: Options, out: Path, jobs: int = 2) -> bool:
     with atomic_write(marker) as file:
         file.write(description)
     return True
+
+
+def _code_digest() -> str:
+    """Hash the code and the words that decide what is written: another corpus is made anew."""
+    files = [Path(str(module.__file__)) for module in (lexicon, grammar, espeak, speech)]
+    files.append(Path(__file__))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 def _make_all(parts: list[Part], langs: tuple[str, ...], jobs: int) -> dict[str, list[Clip]]:
