@@ -199,7 +199,8 @@ explain() { # WHAT: end with the likely cause of what is in the log
     fi
     if grep -qi -e 'name resolution' -e 'dns error' -e 'connection refused' -e 'timed out' \
         -e 'network is unreachable' -e 'error sending request' -e 'connection error' \
-        -e 'failed to establish a new connection' -e 'max retries exceeded' "${log}"; then
+        -e 'failed to establish a new connection' -e 'max retries exceeded' \
+        -e 'from versions: none' "${log}"; then
         die "$1 failed: the package registry cannot be reached; check the network, or give a" \
             "mirror with PIP_INDEX_URL and UV_DEFAULT_INDEX"
     fi
@@ -264,7 +265,7 @@ say "installing ${target} into tools/venv (about 6 GB; a few minutes when nothin
 cd "${root}"
 unset PYTHONPATH PYTHONHOME
 
-run_logged() { "$@" 2>&1 | tee "${log}"; }
+run_logged() { "$@" 2>&1 | tee -a "${log}"; }
 
 # ESPnet requires pyworld, which has no wheels and serves only its text-to-speech; PART runs
 # without it on a machine that has no compiler.

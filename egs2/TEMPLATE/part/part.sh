@@ -56,7 +56,7 @@ master_addr=             # Host of rank 0, with master_port; Slurm finds it by i
 # Decoding and scoring
 decode_config=                                # Options of the search (YAML); greedy by default.
 inference_model=valid.acc.ave.safetensors     # Weights of the last stage that are decoded with.
-inference_batch_size=16                       # Utterances decoded at once.
+inference_batch_size=                         # Utterances decoded at once; by default the configuration's, or 8.
 inference_args=                               # More options for part_inference.
 main_tag=                # Experiment at the top of RESULTS.md; by default this one.
 report_title=RESULTS     # Heading of RESULTS.md.
@@ -113,10 +113,10 @@ fi
 
 force=false
 if [ -n "${stage}" ]; then force=true; else stage=1; fi
-for name in stage stop_stage ngpu num_nodes num_threads nj inference_nj inference_batch_size seed; do
+for name in stage stop_stage ngpu num_nodes num_threads nj inference_nj seed; do
     [[ "${!name}" =~ ^[0-9]+$ ]] || die "--${name} must be a number: ${!name}"
 done
-for name in num_nodes num_threads nj inference_nj inference_batch_size; do
+for name in num_nodes num_threads nj inference_nj; do
     [ "${!name}" -ge 1 ] || die "--${name} must be at least 1: ${!name}"
 done
 command -v "${python}" >/dev/null || die "--python ${python}: no such command"
@@ -525,8 +525,9 @@ if ! "${skip_eval}"; then
     if begin 10 "decoding -> ${decode_dir}" "${key}"; then
         [ -e "${last_exp}/${inference_model}" ] ||
             die "${last_exp}/${inference_model} is missing; run the training first"
-        options=(--batch_size "${inference_batch_size}")
-        if [ -n "${decode_config}" ]; then options=(--config "${decode_config}" "${options[@]}"); fi
+        options=()
+        if [ -n "${decode_config}" ]; then options+=(--config "${decode_config}"); fi
+        if [ -n "${inference_batch_size}" ]; then options+=(--batch_size "${inference_batch_size}"); fi
         split_words "${inference_args}"
         options+=(${words[@]+"${words[@]}"})
         if "${gpu_inference}"; then
@@ -566,6 +567,7 @@ if ! "${skip_eval}"; then
                 --data_dir "${data}" \
                 --key_file "${logdir}/keys.JOB.scp" \
                 --output_dir "${logdir}/output.JOB" \
+                --num_threads 1 \
                 "${options[@]}" || failed "${logs[@]}"
             unwatch
 

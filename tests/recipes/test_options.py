@@ -1,0 +1,80 @@
+"""utils/parse_options.sh and utils/show_progress.py."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+UTILS = Path(__file__).parents[2] / "egs2/TEMPLATE/part/utils"
+SCRIPT = f"""
+set -euo pipefail
+text=default; nj=4; flag=false; help_message="how to"
+. '{UTILS}/parse_options.sh'
+printf '%s|' "$text" "$nj" "$flag" "$@"
+"""
+
+
+def parse(*words: str) -> subprocess.CompletedProcess[str]:
+    command = ["bash", "-c", SCRIPT, "script.sh", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=20)
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        ([], "default|4|false|"),
+        (["--text", "a  'b' $c", "--flag", "true"], "a  'b' $c|4|true|"),
+        (["--nj=8", "--text="], "|8|false|"),
+        (["--text", "--nj"], "--nj|4|false|"),
+        (["--nj", "1", "--nj", "2", "left", "--flag"], "default|2|false|left|--flag|"),
+        (["--nj", "1", "--", "--flag"], "default|1|false|--flag|"),
+    ],
+)
+def test_values(words, values):
+    done = parse(*words)
+    assert (done.returncode, done.stdout, done.stderr) == (0, values, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--nope", "1"], "unknown option --nope"),
+        (["--PATH", "/"], "unknown option --PATH"),
+        (["--a[$(touch x)]", "1"], "unknown option"),
+        (["--nj"], "needs a value"),
+        (["--flag", "maybe"], "must be true or false: maybe"),
+        (["--config", "/nowhere"], "no such file"),
+    ],
+)
+def test_wrong_options(words, message):
+    done = parse(*words)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_help_and_config(tmp_path):
+    assert parse("--help").stdout == "how to\n"
+    config = tmp_path / "my options.conf"
+    config.write_text("nj=7\ntext=file\n")
+    assert parse("--config", str(config), "--text", "line").stdout == "line|7|false|"
+
+
+def test_progress_shows_the_newest_bar_of_a_new_log(tmp_path):
+    log = tmp_path / "train.log"
+    log.write_text("old 10%| of an earlier run\n")
+    command = [sys.executable, str(UTILS / "show_progress.py"), str(log)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as shower:
+        time.sleep(0.5)
+        log.rename(tmp_path / "train.1.log")
+        log.write_text(
+            "2026-01-01 (trainer:1) INFO: phase a, step 5, ETA 0:01\nnothing\rx:  50%|##"
+        )
+        time.sleep(3)
+        shower.terminate()
+        assert shower.stdout is not None
+        shown = shower.stdout.read()
+    assert shown == "  phase a, step 5, ETA 0:01\n"

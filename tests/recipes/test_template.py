@@ -1,0 +1,381 @@
+"""part.sh: the order of stages, what is done, what is run again, and failures.
+
+The commands of stages 2-10 are replaced by small ones that note how they were called; the launcher,
+espnet2.bin.launch, scoring and the report are the real ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TEMPLATE = ROOT / "egs2/TEMPLATE/part"
+
+STAND_IN = r"""
+import json, shutil, sys
+from pathlib import Path
+
+command, words = sys.argv[1].rsplit(".", 1)[1], sys.argv[2:]
+options = dict(zip(words[::2], words[1::2]))
+with open("calls.jsonl", "a") as file:
+    file.write(json.dumps([command, options]) + "\n")
+if Path("broken").is_file() and Path("broken").read_text() == command:
+    sys.exit("this cannot work")
+if command in ("part_format_data", "part_filter_data"):
+    shutil.copytree(options["--in_dir"], options["--out_dir"], dirs_exist_ok=True)
+elif command == "part_inference":
+    out = Path(options["--output_dir"], "1best_recog")
+    out.mkdir(parents=True, exist_ok=True)
+    keys = Path(options["--key_file"]).read_text().split()
+    texts = dict(line.split(maxsplit=1) for line in Path(options["--data_dir"], "text").open())
+    (out / "text").write_text("".join(f"{key} {texts[key]}" for key in keys))
+elif command == "part_train":
+    out = Path(options["--output_dir"])
+    count = len(list(out.glob("started*")))
+    (out / f"started{count}").touch()
+    (out / "config.yaml").write_text("{}")
+    (out / "valid.acc.ave.safetensors").write_text("weights")
+else:
+    out = Path(options["--out_dir"])
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "mixture.md").write_text("| the mixture |\n")
+"""
+DATA = r"""#!/usr/bin/env bash
+set -euo pipefail
+echo "data $*" >>data_calls
+for dset in train dev test2 test3; do
+    mkdir -p "data/$dset"
+    for n in 1 2 3 4 5; do echo "u$n-asr guten Tag $n"; done >"data/$dset/text"
+    for n in 1 2 3 4 5; do echo "u$n-asr asr"; done >"data/$dset/utt2task"
+    for n in 1 2 3 4 5; do echo "u$n-asr de"; done >"data/$dset/utt2lang"
+    cp "data/$dset/utt2lang" "data/$dset/utt2tgt"
+done
+"""
+MODEL = """
+encoder_conf: {config: {d_model: 8}}
+llm_conf: {config: {model_type: qwen2}, tokenizer: t}
+"""
+
+
+class Recipe:
+    """A recipe whose commands are stand-ins, in a directory with a space in its name."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        (directory / "local").mkdir(parents=True)
+        for name in ("part.sh", "path.sh", "cmd.sh", "utils"):
+            (directory / name).symlink_to(TEMPLATE / name)
+        stand_in = directory / "stand_in.py"
+        stand_in.write_text(STAND_IN)
+        self.python = directory / "python"
+        self.script(
+            self.python,
+            "#!/usr/bin/env bash\n"
+            'case "$*" in "-m espnet_part.bin.part_score"* | "-m espnet_part.bin.part_report"*) ;;\n'
+            f'"-m espnet_part.bin."*) shift; exec {sys.executable} "{stand_in}" "$@" ;; esac\n'
+            f'exec {sys.executable} "$@"\n',
+        )
+        self.script(directory / "local/data.sh", DATA)
+        self.script(
+            directory / "local/base_models.sh", "#!/usr/bin/env bash\necho base >>base_calls\n"
+        )
+        (directory / "conf/my system").mkdir(parents=True)
+        (directory / "conf/model.yaml").write_text(MODEL)
+        for n in (1, 2, 3):
+            (directory / f"conf/my system/stage{n}.yaml").write_text("phases: []\n")
+
+    @staticmethod
+    def script(path: Path, content: str) -> None:
+        path.write_text(content)
+        path.chmod(0o755)
+
+    def run(self, *options: str, fails: bool = False) -> str:
+        """Run part.sh and return what it prints."""
+        own = ["--ngpu", "0", "--valid_set", "dev", "--test_sets", "test2", "--nj", "2"]
+        own += ["--model_config", "conf/model.yaml", "--part_config", "conf/my system"]
+        own += ["--inference_nj", "2", "--python", str(self.python)]
+        done = subprocess.run(
+            ["./part.sh", *own, *options],
+            cwd=self.directory,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def calls(self) -> list[tuple[str, dict[str, str]]]:
+        """The stand-ins' calls since the last time this was asked."""
+        path = self.directory / "calls.jsonl"
+        if not path.exists():
+            return []
+        calls = [tuple(json.loads(line)) for line in path.read_text().splitlines()]
+        path.unlink()
+        return calls
+
+    def names(self) -> list[str]:
+        return [name.removeprefix("part_") for name, _ in self.calls()]
+
+
+ALL = ["format_data"] * 3 + ["filter_data"] * 2 + ["collect_stats"] * 2
+ALL += ["train"] * 3 + ["inference"] * 2
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Recipe:
+    recipe = Recipe(tmp_path_factory.mktemp("recipes") / "my recipe")
+    recipe.output = recipe.run("--local_data_opts", "--langs 'en de'")
+    recipe.all_calls = recipe.calls()
+    return recipe
+
+
+@pytest.fixture
+def recipe(finished, tmp_path) -> Recipe:
+    """A copy of the finished recipe."""
+    copied = Recipe(tmp_path / "a copy")
+    for name in ("data", "dump", "exp"):
+        shutil.copytree(finished.directory / name, copied.directory / name)
+    return copied
+
+
+OPTIONS = ("--local_data_opts", "--langs 'en de'")
+
+
+def test_all_stages(finished):
+    assert [name.removeprefix("part_") for name, _ in finished.all_calls] == ALL
+    assert (finished.directory / "data_calls").read_text() == "data --langs en de\n"
+    trainings = [options for name, options in finished.all_calls if name == "part_train"]
+    exp = "exp/my system"
+    assert [t["--output_dir"] for t in trainings] == [f"{exp}/stage{n}" for n in (1, 2, 3)]
+    assert [t["--config"] for t in trainings] == [
+        f"conf/my system/stage{n}.yaml" for n in (1, 2, 3)
+    ]
+    assert "--part_init" not in trainings[0]
+    for n in (1, 2):
+        assert trainings[n]["--part_init"] == f"{exp}/stage{n}/valid.acc.ave.safetensors"
+    assert all(t["--resume"] == "true" and t["--seed"] == "0" for t in trainings)
+    assert "| the mixture |" in finished.output
+    assert "Successfully finished" in finished.output
+
+    results = json.loads((finished.directory / "exp/results.json").read_text())
+    assert results["wer"] == {"de": 0.0}
+    assert [stage["stage"] for stage in results["stages"]] == [1, 2, 3, 4, 5, 7, 8, 9, 10, 11]
+    decoded = (finished.directory / exp / "decode_greedy/test2/text").read_text()
+    assert [line.split()[0] for line in decoded.splitlines()] == [f"u{n}-asr" for n in range(1, 6)]
+    assert "# Ended (code 0)" in (finished.directory / exp / "stage2/train.log").read_text()
+
+
+def test_second_call_does_nothing(recipe):
+    output = recipe.run(*OPTIONS)
+    assert recipe.names() == []
+    assert output.count("already done") == 10
+    assert "stages that were done already: 1 2 3 4 5 7 8 9 10 11" in output
+    assert "exp/RESULTS.md" in output
+
+
+def test_stage_given_runs_again_and_keeps_the_old_training(recipe):
+    recipe.run(*OPTIONS, "--stage", "8", "--stop_stage", "8")
+    assert recipe.names() == ["train"]
+    assert len(list((recipe.directory / "exp/my system").glob("stage2.old.*/started0"))) == 1
+    # what came of the old one is made anew
+    recipe.run(*OPTIONS)
+    assert recipe.names() == ["train", "inference", "inference"]
+
+
+def test_changed_configuration_runs_what_depends_on_it(recipe):
+    (recipe.directory / "conf/my system/stage3.yaml").write_text("phases: [{name: other}]\n")
+    recipe.run(*OPTIONS)
+    assert recipe.names() == ["train", "inference", "inference"]
+    recipe.run(*OPTIONS, "--inference_args", "--beam_size 4")
+    calls = recipe.calls()
+    assert [name for name, _ in calls] == ["part_inference"] * 2
+    assert calls[0][1]["--beam_size"] == "4"
+    recipe.run(
+        *OPTIONS,
+        "--inference_args",
+        "--beam_size 4",
+        "--max_wav_duration",
+        "20",
+        "--skip_eval",
+        "true",
+    )
+    assert recipe.names() == ["filter_data"] * 2 + ["collect_stats"] * 2 + ["train"] * 3
+
+
+def test_failure_names_the_log_and_the_same_command_goes_on(recipe):
+    (recipe.directory / "conf/my system/stage2.yaml").write_text("phases: [{name: new}]\n")
+    (recipe.directory / "broken").write_text("part_train")
+    output = recipe.run(*OPTIONS, fails=True)
+    assert "this cannot work" in output
+    assert "stage 8 (PART stage 2) failed; see exp/my system/stage2/train.log" in output
+    assert recipe.names() == ["train"]
+    (recipe.directory / "broken").unlink()
+    output = recipe.run(*OPTIONS)
+    assert "going on with the interrupted training in exp/my system/stage2" in output
+    assert recipe.names() == ["train", "train", "inference", "inference"]
+    # the earlier, finished training was moved aside once, and the interrupted one was not
+    assert len(list((recipe.directory / "exp/my system").glob("stage2.old.*"))) == 1
+
+
+def test_failed_shard_is_named(recipe):
+    (recipe.directory / "broken").write_text("part_inference")
+    output = recipe.run(*OPTIONS, "--stage", "10", fails=True)
+    assert "run.pl: 2 / 2 failed" in output
+    assert "stage 10" in output
+    assert "inference.1.log" in output
+
+
+def test_baseline_of_two_stages(recipe):
+    baseline = recipe.directory / "conf/baseline"
+    baseline.mkdir()
+    for n in (1, 3):
+        (baseline / f"stage{n}.yaml").write_text("phases: []\n")
+    options = (
+        "--part_config",
+        "conf/baseline",
+        "--main_tag",
+        "my system",
+        "--skip_data_prep",
+        "true",
+    )
+    output = recipe.run(*options)
+    calls = recipe.calls()
+    assert [name for name, _ in calls] == ["part_train"] * 2 + ["part_inference"] * 2
+    assert calls[1][1]["--part_init"] == "exp/baseline/stage1/valid.acc.ave.safetensors"
+    assert "PART stage 2: not part of conf/baseline" in output
+    results = json.loads((recipe.directory / "exp/results.json").read_text())
+    assert list(results["systems"]) == ["my system", "baseline"]
+
+
+def test_two_test_sets(recipe):
+    recipe.run(*OPTIONS, "--test_sets", "test2 test3")
+    shards = [o["--key_file"] for name, o in recipe.calls() if name == "part_inference"]
+    decoded = "exp/my system/decode_greedy"
+    assert sorted(shards) == [
+        f"{decoded}/{dset}/logdir/keys.{n}.scp" for dset in ("test2", "test3") for n in (1, 2)
+    ]
+    results = json.loads((recipe.directory / "exp/results.json").read_text())
+    assert list(results["systems"]["my system"]["sets"]) == ["test2", "test3"]
+
+
+def test_cached_features_serve_the_first_stage_only(recipe):
+    recipe.run(*OPTIONS, "--cache_features", "true", "--part_args", "--note 'two words'")
+    calls = recipe.calls()
+    expected = ["extract_features"] * 2 + ["train"] * 3 + ["inference"] * 2
+    assert [name.removeprefix("part_") for name, _ in calls] == expected
+    feats = [options.get("--train_feats_dir") for name, options in calls if name == "part_train"]
+    assert feats == ["dump/encoder_model/train", None, None]
+    assert calls[2][1]["--note"] == "two words"
+
+
+def test_run_script_of_a_training_repeats_it(recipe):
+    script = recipe.directory / "exp/my system/stage1/run.sh"
+    assert "--stage 7 --stop_stage 7" in script.read_text()
+    assert "--local_data_opts" in script.read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--part_config", "nowhere"], "--part_config nowhere: no such directory"),
+        (["--part_config", "local"], "has none of stage1.yaml"),
+        (["--model_config", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["--nj", "0"], "--nj must be at least 1"),
+        (["--stage", "one"], "--stage must be a number: one"),
+        (["--python", "no-python"], "no such command"),
+        (["stage"], "no positional arguments"),
+    ],
+)
+def test_wrong_options_end_before_anything_runs(tmp_path, options, message):
+    recipe = Recipe(tmp_path / "r")
+    output = recipe.run(*options, fails=True)
+    assert message in output
+    assert recipe.names() == []
+    assert not (recipe.directory / "exp").exists()
+
+
+def test_missing_launcher(tmp_path):
+    recipe = Recipe(tmp_path / "r")
+    (recipe.directory / "cmd.sh").unlink()
+    text = (TEMPLATE / "cmd.sh").read_text()
+    (recipe.directory / "cmd.sh").write_text(text.replace("run.pl", "absent.pl"))
+    assert "absent.pl, which is not on PATH" in recipe.run(fails=True)
+
+
+def test_launchers_of_an_espnet_checkout_come_first(tmp_path, monkeypatch):
+    recipe = Recipe(tmp_path / "r")
+    utils = tmp_path / "espnet/utils"
+    utils.mkdir(parents=True)
+    run = TEMPLATE / "utils/run.pl"
+    recipe.script(utils / "run.pl", f'#!/bin/sh\necho "$1" >> {tmp_path}/used\nexec {run} "$@"\n')
+    monkeypatch.setenv("MAIN_ROOT", str(tmp_path / "espnet"))
+    recipe.run("--stop_stage", "2")
+    assert (tmp_path / "used").read_text().splitlines() == ["--num_threads"] * 3
+
+
+def test_two_runs_at_once_are_refused(recipe):
+    lock = recipe.directory / "exp/my system/.lock"
+    with subprocess.Popen(["flock", str(lock), "sleep", "30"]) as holder:
+        try:
+            for _ in range(100):
+                probe = subprocess.run(["flock", "-n", str(lock), "true"])
+                if probe.returncode:
+                    break
+            assert "another run is at work" in recipe.run(*OPTIONS, fails=True)
+        finally:
+            holder.terminate()
+
+
+def test_new_recipe_directory(tmp_path):
+    # the links depend on the places in the tree, so this works on a copy of what matters
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    shutil.copytree(TEMPLATE, tmp_path / "egs2/TEMPLATE/part", symlinks=True)
+    setup = tmp_path / "egs2/TEMPLATE/part/setup.sh"
+
+    def make(place: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([str(setup), place], cwd=tmp_path, capture_output=True, text=True)
+
+    assert make("egs2/new/part").returncode == 0
+    recipe = tmp_path / "egs2/new/part"
+    for name in (
+        "part.sh",
+        "path.sh",
+        "db.sh",
+        "cmd.sh",
+        "utils/run.pl",
+        "run.sh",
+        "local/data.sh",
+    ):
+        assert (recipe / name).is_file(), name
+    assert (recipe / "conf/stage/stage1.yaml").is_file()
+    assert not (recipe / "cmd.sh").is_symlink()
+
+    (recipe / "run.sh").write_text("mine")
+    assert make("egs2/new/part").returncode == 0
+    assert (recipe / "run.sh").read_text() == "mine"
+    refused = make("elsewhere")
+    assert refused.returncode == 2
+    assert "beside the template" in refused.stderr
+
+
+def test_help():
+    shown = subprocess.run(
+        [str(TEMPLATE / "part.sh"), "--help"], capture_output=True, text=True, cwd=TEMPLATE
+    )
+    assert shown.returncode == 0
+    for option in (
+        "--stage",
+        "--skip_train",
+        "--cache_features",
+        "--gpu_inference",
+        "--part_config",
+    ):
+        assert option in shown.stdout
