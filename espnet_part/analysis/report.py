@@ -112,8 +112,11 @@ def find_systems(expdir: Path) -> list[System]:
 
 
 def find_trainings(expdir: Path) -> dict[str, list[Path]]:
-    """Every training below ``expdir`` that has a history, each on its own."""
-    return {path.parent.name: [path.parent] for path in sorted(expdir.glob("*/history.jsonl"))}
+    """Trainings below ``expdir``: `x/history.jsonl`, and `x/stage*/history.jsonl` as one chain."""
+    found = {path.parent.name: [path.parent] for path in sorted(expdir.glob("*/history.jsonl"))}
+    for path in sorted(expdir.glob("*/stage*/history.jsonl")):
+        found.setdefault(path.parent.parent.name, []).append(path.parent)
+    return found
 
 
 def write_report(

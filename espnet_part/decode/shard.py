@@ -16,8 +16,9 @@ from espnet_part.data.collate import Row
 from espnet_part.data.datadir import DataDir, Example
 from espnet_part.decode.journal import Journal, Record, write_shard
 from espnet_part.decode.progress import Progress
+from espnet_part.decode.robust import run_or_name
 from espnet_part.decode.speech2text import Hypothesis, Speech2Text
-from espnet_part.errors import DataError, UserError
+from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
 
 JOURNAL = "hypotheses.jsonl"
@@ -166,44 +167,22 @@ def _read(model: Speech2Text, batch: Sequence[Example]) -> tuple[list[Row], list
 def decode_or_name(
     model: Speech2Text, rows: Sequence[Row], sources: dict[str, str]
 ) -> list[Record]:
-    """Decode rows; where that fails, halve the batch until what fails stands alone.
+    """Decode rows; one that cannot be decoded even alone becomes a record with the reason."""
 
-    A batch that does not fit the memory is decoded in halves; a single utterance that fails is
-    named with the reason, and the others have their hypotheses.
-    """
-    if not rows:
-        return []
-    start = time.perf_counter()
-    reason = ""
-    hypotheses: list[list[Hypothesis]] = []
-    try:
-        hypotheses = model.decode_rows(rows)
-    except UserError as error:
-        reason = str(error)
-    except Exception as error:  # whatever one utterance provokes must not end the others
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        logging.debug("decoding failed", exc_info=True)
-    if not reason:
-        share = (time.perf_counter() - start) / len(rows)
-        return [
-            _record(row, sources[row.example.utt_id], found[0], share)
-            for row, found in zip(rows, hypotheses, strict=True)
-        ]
-    if len(rows) == 1:
-        utt = rows[0].example.utt_id
-        return [Record(utt, sources[utt], error=reason)]
-    # outside the handler: the traceback would hold on to the failed batch's memory
-    _free_memory(model)
-    logging.info("a batch of %d failed and is halved: %s", len(rows), reason)
-    half = len(rows) // 2
-    return decode_or_name(model, rows[:half], sources) + decode_or_name(model, rows[half:], sources)
+    def run(batch: Sequence[Row]) -> list[tuple[Hypothesis, float]]:
+        start = time.perf_counter()
+        found = model.decode_rows(batch)
+        share = (time.perf_counter() - start) / len(batch)
+        return [(best[0], share) for best in found]
 
-
-def _free_memory(model: Speech2Text) -> None:
-    if model.device.type == "cuda":
-        import torch
-
-        torch.cuda.empty_cache()
+    records = []
+    for row, result, reason in run_or_name(rows, run):
+        utt = row.example.utt_id
+        if result is None:
+            records.append(Record(utt, sources[utt], error=reason))
+        else:
+            records.append(_record(row, sources[utt], *result))
+    return records
 
 
 def _record(row: Row, source: str, best: Hypothesis, seconds: float) -> Record:

@@ -6,6 +6,7 @@ import pytest
 
 from espnet_part.analysis.history import read_history, read_stage_times
 from espnet_part.analysis.plots import plot_bars, plot_learning_curves
+from espnet_part.analysis.report import find_trainings
 from espnet_part.bin.part_report import main
 from espnet_part.errors import DataError
 from espnet_part.score.directory import score_directory
@@ -141,6 +142,16 @@ def test_chain_counts_steps_on(exp):
         "encoder_top",
         "encoder_all",
     ]
+
+
+def test_trainings_are_found(exp):
+    _history(exp / "part/stage1", [("a", 1)])
+    _history(exp / "part/stage2", [("b", 1)])
+    assert find_trainings(exp) == {
+        "part": [exp / "part/stage1", exp / "part/stage2"],
+        "part_stage1": [exp / "part_stage1"],
+        "part_stage2": [exp / "part_stage2"],
+    }
 
 
 def test_repeated_and_damaged_lines(exp, caplog):
