@@ -117,7 +117,7 @@ class ChatFormat:
         )
 
     def _find_end(self, after: str) -> int:
-        ids = self._ids(after)
+        ids = self._ids(after.lstrip())
         if ids and ids[0] in self._control_ids:
             return ids[0]
         if self.tokenizer.eos_token_id is None:

@@ -1,0 +1,66 @@
+"""Bring the audio of a data directory into one format (stage 2 of a recipe)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from espnet_part.bin import command
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="part_format_data",
+        description="Makes a data directory whose audio is 16 kHz, mono, checked and counted "
+        "(utt2num_samples). Reads whatever soundfile reads, Kaldi arks and segments. Audio that "
+        "cannot be used is named with its reason in OUT_DIR/bad_audio.tsv and left out. An "
+        "interrupted run goes on where it stopped.",
+        epilog="example: part_format_data --in_dir data/train --out_dir dump/raw/org/train --nj 8",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--in_dir", required=True, metavar="DIR", help="data directory to read")
+    parser.add_argument("--out_dir", required=True, metavar="DIR", help="data directory to make")
+    parser.add_argument("--fs", type=int, default=16000, help="sampling rate in Hz")
+    parser.add_argument(
+        "--audio_format",
+        choices=("wav", "flac", "copy"),
+        default="flac",
+        help="format of the new files (16 bit); copy leaves the audio where and as it is, and only "
+        "checks and counts it",
+    )
+    parser.add_argument("--nj", type=int, default=4, help="number of processes")
+    parser.add_argument(
+        "--max_bad_share",
+        type=float,
+        default=0.05,
+        help="a larger share of unusable utterances is an error",
+    )
+    return parser
+
+
+@command
+def main(cmd: Sequence[str] | None = None) -> None:
+    parser = get_parser()
+    args = parser.parse_args(cmd)
+    if args.fs < 1000:
+        parser.error(f"--fs {args.fs}: is in Hz")
+    if not 0 <= args.max_bad_share <= 1:
+        parser.error(f"--max_bad_share {args.max_bad_share}: is between 0 and 1")
+    from espnet_part.data.formatting import format_directory
+
+    formatted, bad = format_directory(
+        args.in_dir, args.out_dir, args.fs, args.audio_format, args.nj, args.max_bad_share
+    )
+    hours = sum(e.num_samples or 0 for e in formatted) / args.fs / 3600
+    print(f"{args.out_dir}: {len(formatted)} examples, {hours:.2f} h of speech")
+    if bad:
+        print(
+            f"part_format_data: WARNING: {len(bad)} faults (first: {bad[0][0]}: {bad[0][1]});"
+            f" see {args.out_dir}/bad_audio.tsv",
+            file=sys.stderr,
+        )
+
+
+if __name__ == "__main__":
+    main()

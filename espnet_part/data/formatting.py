@@ -1,0 +1,228 @@
+"""Audio of a data directory in one format: 16 kHz mono files, counted and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import quote
+
+from espnet_part.data.audio import SAMPLE_RATE, BadAudio, read_audio
+from espnet_part.data.datadir import DataDir, Example, Fault, check_share
+from espnet_part.data.parallel import run_jobs
+from espnet_part.errors import DataError
+from espnet_part.files import atomic_write
+
+FORMATS = ("wav", "flac", "copy")
+_JOURNAL = ".formatted.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class AudioJob:
+    """One piece of audio to be read and, with a ``target``, written.
+
+    Attributes:
+        audio, segment: what is read (see `Example`).
+        fs: sampling rate in Hz of the samples that are counted and written.
+        target: the file to write; None only checks and counts.
+        key: changes whenever the result may.
+    """
+
+    audio: str
+    segment: tuple[float, float] | None
+    fs: int
+    target: str | None
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioResult:
+    """The number of samples, or why there are none."""
+
+    samples: int
+    bad: str | None = None
+
+
+def process_audio(job: AudioJob) -> AudioResult:
+    """Read one piece of audio, and write it whole or not at all.
+
+    Raises:
+        DataError: the target cannot be written.
+    """
+    try:
+        samples = read_audio(job.audio, job.segment, job.fs)
+    except BadAudio as error:
+        return AudioResult(0, str(error))
+    if job.target is not None:
+        import soundfile
+
+        target = Path(job.target)
+        aside = target.with_name(f".{os.getpid()}.{target.name}")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(aside, samples, job.fs, subtype="PCM_16")
+            aside.replace(target)
+        except (OSError, soundfile.SoundFileError) as error:
+            aside.unlink(missing_ok=True)
+            raise DataError(f"{target}: cannot be written: {error}") from None
+    return AudioResult(len(samples))
+
+
+def format_directory(
+    in_dir: str | Path,
+    out_dir: str | Path,
+    fs: int = SAMPLE_RATE,
+    audio_format: str = "flac",
+    nj: int = 1,
+    max_bad_share: float = 0.05,
+) -> tuple[list[Example], list[tuple[str, str]]]:
+    """Make a data directory whose audio is checked, counted, and of one format.
+
+    Examples that share audio share the new file. What an earlier, interrupted run has done is
+    not done again, unless its source has changed since.
+
+    Args:
+        in_dir: any data directory.
+        out_dir: the new one; audio goes to ``out_dir/audio``. ``bad_audio.tsv`` names what is left
+            out and why.
+        fs: sampling rate in Hz.
+        audio_format: "wav" or "flac" (16 bit, mono, segments cut out), or "copy": the audio stays
+            where and as it is.
+        nj: number of processes.
+        max_bad_share: more unusable utterances than this share are an error.
+
+    Returns:
+        The examples of the new directory, and (utterance, reason) of those left out.
+
+    Raises:
+        DataError: too many unusable utterances (all are named first); nothing can be written.
+    """
+    in_dir, out_dir = Path(in_dir), Path(out_dir)
+    if in_dir.resolve() == out_dir.resolve():
+        raise DataError(f"{in_dir}: the new directory must be another one")
+    examples, faults = DataDir.load(in_dir, need_text=(in_dir / "text").exists())
+    for fault in faults:
+        if fault.utt_id is None:
+            raise DataError(str(fault))
+    bad = [(fault.utt_id or "", _describe(fault)) for fault in faults]
+    sources, jobs = _plan(examples, out_dir, fs, audio_format)
+    results = dict(zip(sources, _run(list(jobs), out_dir, nj, in_dir.name), strict=True))
+    formatted = []
+    for example in examples:
+        if example.audio is None:
+            formatted.append(example)
+            continue
+        source = (example.audio, example.segment)
+        result, target = results[source], sources[source].target
+        if result.bad is not None:
+            bad.append((example.utt_id, result.bad))
+            faults.append(Fault("bad audio", example.audio, example.utt_id, result.bad))
+        elif target is None:
+            formatted.append(replace(example, num_samples=result.samples))
+        else:
+            formatted.append(
+                replace(example, audio=target, segment=None, num_samples=result.samples)
+            )
+    with atomic_write(out_dir / "bad_audio.tsv") as file:
+        file.writelines(f"{utt}\t{reason}\n" for utt, reason in bad)
+    check_share(faults, formatted, max_bad_share, f"{in_dir} (see {out_dir / 'bad_audio.tsv'})")
+    DataDir.write(out_dir, formatted)
+    return formatted, bad
+
+
+def check_audio(examples: Sequence[Example], nj: int = 1, label: str = "audio") -> list[Fault]:
+    """Open and read the audio of every example; name what cannot be used."""
+    spoken = [example for example in examples if example.audio is not None]
+    sources = {(e.audio or "", e.segment): None for e in spoken}
+    jobs = [AudioJob(audio, segment, SAMPLE_RATE, None) for audio, segment in sources]
+    results = dict(zip(sources, run_jobs(process_audio, jobs, nj, label), strict=True))
+    faults = []
+    for example in spoken:
+        result = results[example.audio or "", example.segment]
+        expected = example.num_samples
+        if result.bad is not None:
+            faults.append(Fault("bad audio", example.audio or "", example.utt_id, result.bad))
+        elif expected is not None and abs(result.samples - expected) > max(160, expected // 100):
+            detail = f"{expected}, the audio has {result.samples} at 16 kHz"
+            faults.append(
+                Fault("wrong number of samples", example.audio or "", example.utt_id, detail)
+            )
+    return faults
+
+
+def _plan(
+    examples: Iterable[Example], out_dir: Path, fs: int, audio_format: str
+) -> tuple[dict[tuple[str, tuple[float, float] | None], AudioJob], Iterable[AudioJob]]:
+    """One job for every different piece of audio."""
+    jobs: dict[tuple[str, tuple[float, float] | None], AudioJob] = {}
+    for example in examples:
+        if example.audio is None or (example.audio, example.segment) in jobs:
+            continue
+        target = None
+        if audio_format != "copy":
+            # a directory of a million files is slow everywhere: spread them over 256
+            digest = hashlib.blake2b(example.utt_id.encode(), digest_size=8).hexdigest()
+            name = quote(example.utt_id, safe="")
+            if len(name) > 120:  # file systems allow 255 bytes
+                name = f"{name[:80]}-{digest}"
+            target = str(out_dir / "audio" / digest[:2] / f"{name}.{audio_format}")
+        key = f"{example.audio} {example.segment} {_state(example.audio)} {fs} {target}"
+        digest = hashlib.blake2b(key.encode(), digest_size=12).hexdigest()
+        jobs[example.audio, example.segment] = AudioJob(
+            example.audio, example.segment, fs, target, digest
+        )
+    return jobs, jobs.values()
+
+
+def _state(audio: str) -> str:
+    """Size and time of a source file; an ark's too."""
+    for path in (audio, audio.rpartition(":")[0]):
+        try:
+            found = Path(path).stat()
+        except OSError:
+            continue
+        return f"{found.st_size} {found.st_mtime_ns}"
+    return "missing"
+
+
+def _run(jobs: Sequence[AudioJob], out_dir: Path, nj: int, label: str) -> list[AudioResult]:
+    """Run what the journal does not hold; good results go into it as they come."""
+    out_dir.mkdir(parents=True, exist_ok=True)
+    journal = out_dir / _JOURNAL
+    known = _read_journal(journal)
+    new = [
+        job
+        for job in jobs
+        if job.key not in known or (job.target and not Path(job.target).exists())
+    ]
+    found = dict(known)
+    try:
+        with journal.open("a", encoding="utf-8") as file:
+            file.write("\n")  # ends a line that a killed run left unfinished
+            for job, result in zip(new, run_jobs(process_audio, new, nj, label), strict=True):
+                found[job.key] = result
+                if result.bad is None:
+                    file.write(json.dumps([job.key, result.samples]) + "\n")
+    except OSError as error:
+        raise DataError(f"{journal}: cannot be written: {error.strerror}") from None
+    return [found[job.key] for job in jobs]
+
+
+def _read_journal(path: Path) -> dict[str, AudioResult]:
+    found: dict[str, AudioResult] = {}
+    if not path.exists():
+        return found
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+        try:
+            key, samples = json.loads(line)
+            found[str(key)] = AudioResult(int(samples))
+        except (ValueError, TypeError):
+            continue  # unfinished; that piece is done again
+    return found
+
+
+def _describe(fault: Fault) -> str:
+    return f"{fault.kind}: {fault.detail}" if fault.detail else fault.kind

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from espnet_part.bin.part_format_data import main
+from espnet_part.data import formatting
+from espnet_part.data.audio import read_audio
+from espnet_part.data.datadir import DataDir, Example
+from tests.data.conftest import make_examples, tone
+
+
+@pytest.fixture
+def examples(tmp_path):
+    """Sound examples, and one of every kind of bad audio (`x_…`)."""
+    audio = tmp_path / "audio"
+    good = [dataclasses.replace(e, num_samples=None) for e in make_examples(audio, 12, 4)]
+    soundfile.write(audio / "stereo.wav", np.stack([tone(0.5)] * 2, axis=1), 16000)
+    soundfile.write(audio / "8k.wav", tone(0.5, 8000), 8000)
+    soundfile.write(audio / "48k.flac", tone(0.5, 48000), 48000)
+    good += [
+        Example(f"{name}-asr-de", "asr", "de", "de", "x", audio=str(audio / name))
+        for name in ("stereo.wav", "8k.wav", "48k.flac")
+    ]
+    # the same audio in two tasks, and a cut piece
+    good.append(Example("stereo-s2tt-en", "s2tt", "de", "en", "x", audio=good[-3].audio))
+    good.append(
+        Example("cut", "asr", "de", "de", "x", audio=good[-2].audio, segment=(0.125, 0.375))
+    )
+    return good
+
+
+BAD = {
+    "x_missing": "missing file",
+    "x_empty": "empty file",
+    "x_junk": "not readable",
+    "x_truncated": "truncated",
+    "x_zero": "no samples",
+    "x_nan": "not finite",
+}
+
+
+def add_bad(examples, audio):
+    (audio / "x_empty.wav").touch()
+    (audio / "x_junk.wav").write_bytes(b"junk" * 9)
+    soundfile.write(audio / "x_truncated.wav", tone(1.0), 16000)
+    whole = (audio / "x_truncated.wav").read_bytes()
+    (audio / "x_truncated.wav").write_bytes(whole[:9000])
+    soundfile.write(audio / "x_zero.wav", np.zeros(0, np.float32), 16000)
+    soundfile.write(audio / "x_nan.wav", np.full(99, np.nan, np.float32), 16000, subtype="FLOAT")
+    return examples + [
+        Example(name, "asr", "de", "de", "x", audio=str(audio / f"{name}.wav")) for name in BAD
+    ]
+
+
+def run(tmp_path, examples, *options, out="out"):
+    DataDir.write(tmp_path / "in", examples)
+    main(["--in_dir", str(tmp_path / "in"), "--out_dir", str(tmp_path / out), *options])
+    formatted, faults = DataDir.load(tmp_path / out)
+    assert not faults
+    return {e.utt_id: e for e in formatted}
+
+
+@pytest.mark.parametrize("audio_format", ["wav", "flac"])
+def test_audio_becomes_16_khz_mono_files(tmp_path, examples, audio_format):
+    formatted = run(tmp_path, examples, "--audio_format", audio_format, "--nj", "2")
+    assert formatted.keys() == {e.utt_id for e in examples}
+    for example in examples:
+        new = formatted[example.utt_id]
+        if example.audio is None:
+            assert new == example
+            continue
+        info = soundfile.info(new.audio)
+        assert (info.samplerate, info.channels) == (16000, 1)
+        assert info.frames == new.num_samples
+        assert new.segment is None
+        np.testing.assert_allclose(
+            soundfile.read(new.audio, dtype="float32")[0], read_audio(example), atol=2**-14
+        )
+    assert formatted["stereo.wav-asr-de"].audio == formatted["stereo-s2tt-en"].audio
+    assert formatted["cut"].num_samples == 4000
+
+
+def test_copy_leaves_the_audio_where_it_is(tmp_path, examples):
+    formatted = run(tmp_path, examples, "--audio_format", "copy", "--nj", "1")
+    assert not (tmp_path / "out" / "audio").exists()
+    for example in examples:
+        new = formatted[example.utt_id]
+        count = None if example.audio is None else len(read_audio(example))
+        assert new == dataclasses.replace(example, num_samples=count)
+
+
+def test_bad_audio_is_named_and_left_out(tmp_path, examples, capsys):
+    formatted = run(
+        tmp_path, add_bad(examples, tmp_path / "audio"), "--max_bad_share", "0.3", "--nj", "1"
+    )
+    assert formatted.keys() == {e.utt_id for e in examples}
+    rows = (tmp_path / "out" / "bad_audio.tsv").read_text().splitlines()
+    named = dict(row.split("\t") for row in rows)
+    assert named.keys() == BAD.keys()
+    for utt, reason in BAD.items():
+        assert reason in named[utt]
+    assert "WARNING: 6 faults" in capsys.readouterr().err
+
+
+def test_too_much_bad_audio_is_an_error(tmp_path, examples, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(tmp_path, add_bad(examples, tmp_path / "audio"), "--nj", "1")
+    assert stop.value.code == 1
+    error = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert len(error) == 1 and "6 of 27 utterances are unusable" in error[0]
+    assert len((tmp_path / "out" / "bad_audio.tsv").read_text().splitlines()) == 6
+    assert not (tmp_path / "out" / "utt2task").exists()
+
+
+def test_done_work_is_not_done_again(tmp_path, examples, monkeypatch):
+    first = run(tmp_path, examples, "--nj", "1")
+    done = []
+    process = formatting.process_audio
+    monkeypatch.setattr(
+        formatting, "process_audio", lambda job: done.append(job.audio) or process(job)
+    )
+    assert run(tmp_path, examples, "--nj", "1") == first
+    assert done == []
+    # a run that was killed while it wrote its journal, a lost file, a new source
+    journal = tmp_path / "out" / formatting._JOURNAL
+    lines = [line for line in journal.read_text().splitlines() if line]
+    assert json.loads(lines[0])
+    journal.write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:5])
+    (tmp_path / "out" / first["8k.wav-asr-de"].audio).unlink()
+    soundfile.write(tmp_path / "audio" / "0.wav", tone(0.3), 16000)
+    again = run(tmp_path, examples, "--nj", "1")
+    assert len(done) == 3
+    assert [utt for utt in first if again[utt] != first[utt]] == ["es_000-s2tt-en"]
+    assert again["es_000-s2tt-en"].num_samples == 4800
+
+
+def test_the_same_directory_and_wrong_options(tmp_path, examples, capsys):
+    DataDir.write(tmp_path / "in", examples)
+    same = str(tmp_path / "in")
+    for options, code in [
+        (["--in_dir", same, "--out_dir", same], 1),
+        (["--in_dir", same, "--out_dir", str(tmp_path / "o"), "--max_bad_share", "7"], 2),
+        (["--in_dir", str(tmp_path / "none"), "--out_dir", str(tmp_path / "o")], 1),
+    ]:
+        with pytest.raises(SystemExit) as stop:
+            main(options)
+        assert stop.value.code == code
+    assert "missing directory" in capsys.readouterr().err
+
+
+def test_directory_that_cannot_be_written(tmp_path, examples, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "audio").write_text("a file where the audio should go")
+    with pytest.raises(SystemExit):
+        run(tmp_path, examples, "--nj", "1")
+    assert "cannot be written" in capsys.readouterr().err
