@@ -49,7 +49,7 @@ def test_counts_and_tables(options, tmp_path, capsys):
     assert sum(line["utterances"] for line in parts) == len(examples)
     markdown = (tmp_path / "stats" / "mixture.md").read_text()
     assert capsys.readouterr().out == markdown
-    assert "| s2tt | es | en | 3 |" in markdown
+    assert "| s2tt | es | en | 2 |" in markdown
     assert len(markdown.splitlines()) == 2 + len(table)
 
 
