@@ -1,0 +1,318 @@
+"""A frozen encoder's output, computed once: `feats.ark` and `feats.scp` for training to read."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from espnet_part.config import ConfigError
+from espnet_part.data.audio import SAMPLE_RATE, BadAudio, read_audio
+from espnet_part.data.datadir import Example
+from espnet_part.decode.progress import Progress
+from espnet_part.decode.robust import run_or_name
+from espnet_part.errors import DataError
+from espnet_part.files import atomic_write
+
+ENCODER = "encoder.json"
+INDEX = "feats.jsonl"
+ARK = "feats.ark"
+_UNKNOWN_SAMPLES = 30 * SAMPLE_RATE  # for planning batches where utt2num_samples is missing
+
+Clip = tuple[str, tuple[float, float] | None]
+"""Audio and the segment of it: what is encoded once, however many examples use it."""
+
+
+class Encoder:
+    """A speech encoder alone, and what identifies its weights.
+
+    Args:
+        encoder: as in `SpeechLLM.encoder`.
+        identity: the content of encoder.json.
+    """
+
+    def __init__(self, encoder: Any, identity: dict[str, Any], device: str = "cpu"):
+        self.encoder = encoder.to(device).float().eval()
+        self.identity = identity
+        self.device = device
+
+    @classmethod
+    def load(cls, config: Any, part_init: str | Path | None, device: str = "cpu") -> Encoder:
+        """Build the encoder of a model configuration; the LLM is not touched.
+
+        Args:
+            config: a `ModelConfig`.
+            part_init: trained weights; where they hold the encoder, they replace its base weights.
+
+        Raises:
+            ConfigError: an encoder of random weights, whose output no training could use.
+            DataError: ``part_init`` cannot be read or belongs to another encoder.
+        """
+        from espnet_part.model.build import build_encoder
+
+        encoder = build_encoder(config.encoder_conf)
+        base = dataclasses.asdict(encoder.base) if encoder.base is not None else {}
+        identity = {**base, "part_init": None}
+        if part_init is not None:
+            trained = _load_trained_encoder(encoder, base, Path(part_init))
+            digest = _sha256(Path(part_init)) if trained else None
+            identity["part_init"] = digest
+            if digest:  # another encoder than the base model: training must not take it for that
+                identity["base_fingerprint"] = identity.get("fingerprint")
+                identity["fingerprint"] = hashlib.sha256(
+                    f"{identity.get('fingerprint')} {digest}".encode()
+                ).hexdigest()
+        if identity.get("fingerprint") is None:
+            raise ConfigError(
+                "the encoder's weights are random (`encoder_conf` names no pretrained model): "
+                "another run would have others, so its output cannot be kept"
+            )
+        return cls(encoder, identity, device)
+
+    def __call__(self, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Encode (samples,) 16 kHz waveforms; (frames, dim) float32 for each."""
+        lengths = torch.tensor([len(clip) for clip in clips])
+        speech = torch.zeros(len(clips), int(lengths.max()))
+        for number, clip in enumerate(clips):
+            speech[number, : len(clip)] = torch.from_numpy(clip)
+        with torch.inference_mode():
+            states, frames = self.encoder(speech.to(self.device), lengths.to(self.device))
+        states = states.float().cpu().numpy()
+        return [states[n, : int(length)].copy() for n, length in enumerate(frames)]
+
+
+def _load_trained_encoder(encoder: Any, base: dict[str, Any], path: Path) -> bool:
+    """Copy the tensors ``encoder.*`` of a file of trained weights; false when it has none."""
+    import safetensors
+
+    from espnet_part.train.checkpoint import read_header
+
+    metadata, names = read_header(path)
+    for trained_on in metadata.get("base_models", []):
+        if trained_on["part"] == "encoder":
+            for key in ("config_sha256", "fingerprint"):
+                if trained_on.get(key) != base.get(key):
+                    raise DataError(f"{path}: was trained on another encoder ({key} differs)")
+    own = encoder.state_dict()
+    chosen = [name for name in names if name.startswith("encoder.")]
+    with safetensors.safe_open(path, framework="pt") as file:
+        state = {name.removeprefix("encoder."): file.get_tensor(name) for name in chosen}
+    for name, tensor in state.items():
+        if name not in own or own[name].shape != tensor.shape:
+            raise DataError(f"{path}: encoder.{name} does not fit the model's encoder")
+    encoder.load_state_dict(state, strict=False)
+    return bool(chosen)
+
+
+def extract_features(
+    examples: Sequence[Example],
+    encoder: Encoder,
+    out_dir: Path,
+    batch_bins: int,
+    max_bad_share: float,
+) -> int:
+    """Write feats.ark, feats.scp, utt2num_frames, encoder.json and failed.tsv.
+
+    Each distinct clip is encoded once; what an earlier run wrote with the same encoder is kept.
+
+    Args:
+        examples: those without audio are passed over.
+        batch_bins: most samples of a batch, padding included.
+        max_bad_share: with a larger share of failures an error ends the run, all files written.
+
+    Returns:
+        How many clips were encoded now.
+
+    Raises:
+        DataError: nothing to encode, or too much failed.
+    """
+    spoken = [example for example in examples if example.audio is not None]
+    if not spoken:
+        raise DataError(f"{out_dir}: no example with speech to encode")
+    clips: dict[Clip, Example] = {}
+    for example in spoken:
+        clips.setdefault(_clip(example), example)
+    store = _Store(out_dir, encoder.identity)
+    todo = [example for clip, example in clips.items() if _key(clip) not in store.index]
+    logging.info(
+        "%d examples with speech, %d distinct clips, %d of them to be encoded",
+        len(spoken),
+        len(clips),
+        len(todo),
+    )
+    failed: dict[str, str] = {}
+    with Progress(sum(map(_samples, todo)), len(todo), "encoding") as progress:
+        for batch in _plan(todo, batch_bins):
+            encoded, reasons = _encode(encoder, batch)
+            store.add(encoded)
+            failed.update(reasons)
+            progress.advance(sum(map(_samples, batch)), len(batch))
+    return _finish(out_dir, spoken, store, failed, len(todo) - len(failed), max_bad_share)
+
+
+def _finish(
+    out_dir: Path,
+    spoken: Sequence[Example],
+    store: _Store,
+    failed: dict[str, str],
+    encoded: int,
+    max_bad_share: float,
+) -> int:
+    good = sorted(
+        (example.utt_id, *store.index[_key(_clip(example))])
+        for example in spoken
+        if _key(_clip(example)) in store.index
+    )
+    bad = [example for example in spoken if _key(_clip(example)) in failed]
+    with atomic_write(out_dir / "failed.tsv") as file:
+        for example in bad:
+            file.write(f"{example.utt_id}\t{failed[_key(_clip(example))]}\n")
+    with atomic_write(out_dir / "utt2num_frames") as file:
+        file.writelines(f"{utt} {frames}\n" for utt, _, frames in good)
+    # feats.scp comes last: where it is, the features are complete
+    with atomic_write(out_dir / "feats.scp") as file:
+        file.writelines(f"{utt} {out_dir / ARK}:{offset}\n" for utt, offset, _ in good)
+    if bad:
+        logging.warning("%d examples failed: see %s", len(bad), out_dir / "failed.tsv")
+    if len(bad) > max_bad_share * len(spoken):
+        raise DataError(
+            f"{len(bad)} of {len(spoken)} examples failed (at most {max_bad_share:.1%} may): see "
+            f"{out_dir / 'failed.tsv'}"
+        )
+    return encoded
+
+
+def _encode(
+    encoder: Encoder, batch: Sequence[Example]
+) -> tuple[list[tuple[str, np.ndarray]], dict[str, str]]:
+    failed: dict[str, str] = {}
+    read: list[tuple[str, np.ndarray]] = []
+    for example in batch:
+        key = _key(_clip(example))
+        try:
+            read.append((key, read_audio(example)))
+        except BadAudio as error:
+            failed[key] = str(error)
+            logging.warning("%s: %s", example.utt_id, error)
+
+    def run(chosen: Sequence[tuple[str, np.ndarray]]) -> list[np.ndarray]:
+        return encoder([speech for _, speech in chosen])
+
+    encoded: list[tuple[str, np.ndarray]] = []
+    for (key, _), states, reason in run_or_name(read, run):
+        if states is not None and not np.isfinite(states).all():
+            states, reason = None, "the encoder's output is not finite"
+        if states is None:
+            failed[key] = reason
+            logging.warning("%s: %s", key, reason)
+        else:
+            encoded.append((key, states))
+    return encoded, failed
+
+
+class _Store:
+    """feats.ark and its index, which only ever names what is on the disk.
+
+    Attributes:
+        index: key of a clip -> offset in the ark, frames.
+    """
+
+    def __init__(self, directory: Path, identity: dict[str, Any]):
+        self.directory = directory
+        self.index: dict[str, tuple[int, int]] = {}
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            before = json.loads((directory / ENCODER).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            before = None
+        if before == identity:
+            self._read()
+            return
+        if before is not None:
+            logging.warning("%s: made with another encoder: starting over", directory)
+        for name in ("feats.scp", INDEX, ARK):
+            (directory / name).unlink(missing_ok=True)
+        with atomic_write(directory / ENCODER) as file:
+            json.dump(identity, file, indent=1)
+            file.write("\n")
+
+    def _read(self) -> None:
+        """Read the index, and cut off what a kill left half written."""
+        path = self.directory / INDEX
+        content = path.read_bytes() if path.exists() else b""
+        end = 0
+        whole = 0
+        size = (self.directory / ARK).stat().st_size if (self.directory / ARK).exists() else 0
+        for line in content.splitlines(keepends=True):
+            try:
+                key, offset, frames, stop = json.loads(line)
+            except (ValueError, TypeError):
+                break
+            if not line.endswith(b"\n") or stop > size:
+                break
+            self.index[key] = (offset, frames)
+            whole += len(line)
+            end = stop
+        if whole < len(content):
+            os.truncate(path, whole)
+        if end < size:
+            os.truncate(self.directory / ARK, end)
+
+    def add(self, encoded: Sequence[tuple[str, np.ndarray]]) -> None:
+        """Append matrices; they and their index are on the disk when this returns."""
+        from kaldiio.matio import write_array
+
+        lines = []
+        with (self.directory / ARK).open("ab") as ark:
+            for key, matrix in encoded:
+                ark.write(f"{key} ".encode())
+                offset = ark.tell()
+                write_array(ark, np.ascontiguousarray(matrix, dtype=np.float32))
+                lines.append((key, offset, len(matrix), ark.tell()))
+            ark.flush()
+            os.fsync(ark.fileno())
+        with (self.directory / INDEX).open("ab") as index:
+            index.writelines(json.dumps(line).encode() + b"\n" for line in lines)
+            index.flush()
+            os.fsync(index.fileno())
+        self.index.update({key: (offset, frames) for key, offset, frames, _ in lines})
+
+
+def _clip(example: Example) -> Clip:
+    return example.audio or "", example.segment
+
+
+def _key(clip: Clip) -> str:
+    return hashlib.blake2b(repr(clip).encode(), digest_size=12).hexdigest()
+
+
+def _samples(example: Example) -> int:
+    return example.num_samples or _UNKNOWN_SAMPLES
+
+
+def _plan(examples: Sequence[Example], batch_bins: int) -> Iterator[list[Example]]:
+    """Batches of like length with at most ``batch_bins`` samples, the longest first."""
+    batch: list[Example] = []
+    for example in sorted(examples, key=_samples, reverse=True):
+        if batch and _samples(batch[0]) * (len(batch) + 1) > batch_bins:
+            yield batch
+            batch = []
+        batch.append(example)
+    if batch:
+        yield batch
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()

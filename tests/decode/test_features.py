@@ -1,0 +1,186 @@
+"""A frozen encoder's output, kept once: equal to the encoder's, resumable, tied to its weights."""
+
+import dataclasses
+import json
+
+import kaldiio
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from espnet_part.bin.part_extract_features import main
+from espnet_part.config import ConfigError
+from espnet_part.data.audio import read_audio, read_matrix
+from espnet_part.data.datadir import DataDir
+from espnet_part.data.stage import load_feats
+from espnet_part.decode.features import Encoder, extract_features
+from espnet_part.errors import DataError
+from espnet_part.model.config import ModelConfig
+from tests.decode.conftest import MODEL
+
+BINS = 16000 * 6
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """A model whose encoder is a pretrained one on the disk."""
+    from transformers import WhisperConfig, WhisperModel
+
+    path = tmp_path_factory.mktemp("whisper")
+    torch.manual_seed(1)
+    WhisperModel(
+        WhisperConfig(
+            **MODEL["encoder_conf"]["config"],
+            decoder_layers=1,
+            vocab_size=20,
+            decoder_attention_heads=2,
+            decoder_ffn_dim=8,
+            pad_token_id=0,
+            bos_token_id=0,
+            eos_token_id=0,
+            decoder_start_token_id=0,
+        )
+    ).save_pretrained(path)
+    return {**MODEL, "encoder_conf": {"name": str(path)}}
+
+
+@pytest.fixture(scope="module")
+def encoder(config):
+    return Encoder.load(ModelConfig.from_mapping(config, "x"), None)
+
+
+@pytest.fixture
+def examples(data):
+    found, _ = DataDir.load(data)
+    first = found[0]  # the same clip in a second task
+    return [*found, dataclasses.replace(first, utt_id="u1-s2tt-en", task="s2tt", tgt="en")]
+
+
+def test_equals_the_encoder_whatever_the_batch(encoder, examples, tmp_path):
+    out = tmp_path / "feats"
+    assert extract_features(examples, encoder, out, BINS, 0.0) == 7
+    entries = dict(line.split() for line in (out / "feats.scp").read_text().splitlines())
+    spoken = [example for example in examples if example.audio]
+    assert sorted(entries) == list(entries) == sorted(e.utt_id for e in spoken)
+    assert entries["u1"] == entries["u1-s2tt-en"]  # encoded once
+    frames = dict(line.split() for line in (out / "utt2num_frames").read_text().splitlines())
+    for example in spoken:
+        (alone,) = encoder([read_audio(example)])
+        matrix = read_matrix(entries[example.utt_id])
+        assert matrix.dtype == np.float32 and len(matrix) == int(frames[example.utt_id])
+        np.testing.assert_allclose(matrix, alone, atol=1e-5)
+        expected = encoder.encoder.output_lengths(torch.tensor([example.num_samples]))
+        assert len(matrix) == int(expected)
+    loaded = kaldiio.load_scp(str(out / "feats.scp"))
+    np.testing.assert_array_equal(loaded["u5"], read_matrix(entries["u5"]))
+
+
+def test_training_accepts_the_cache(encoder, examples, tmp_path):
+    extract_features(examples, encoder, tmp_path, BINS, 0.0)
+    base = dataclasses.asdict(encoder.encoder.base)
+    fingerprint = {key: base[key] for key in ("config_sha256", "fingerprint")}
+    assert set(load_feats([str(tmp_path)], fingerprint)) >= {"u1", "u7"}
+    with pytest.raises(DataError, match="another encoder"):
+        load_feats([str(tmp_path)], {**fingerprint, "fingerprint": "other"})
+
+
+class Dying(Encoder):
+    def __init__(self, encoder, calls):
+        super().__init__(encoder.encoder, encoder.identity)
+        self.calls = calls
+
+    def __call__(self, clips):
+        self.calls -= 1
+        if self.calls < 0:
+            raise KeyboardInterrupt
+        return super().__call__(clips)
+
+
+def test_resumes_after_a_kill(encoder, examples, tmp_path):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    extract_features(examples, encoder, whole, BINS, 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        extract_features(examples, Dying(encoder, 2), out, BINS, 0.0)
+    assert not (out / "feats.scp").exists()
+    index = out / "feats.jsonl"
+    done = index.read_bytes().count(b"\n")
+    assert 1 <= done < 7
+    index.write_bytes(index.read_bytes()[:-5])  # killed while the last line was written
+    with (out / "feats.ark").open("ab") as file:
+        file.write(b"half a matr")
+    assert extract_features(examples, encoder, out, BINS, 0.0) == 7 - done + 1
+    one, other = (kaldiio.load_scp(str(path / "feats.scp")) for path in (whole, out))
+    assert set(one) == set(other)
+    for key in one:
+        np.testing.assert_allclose(one[key], other[key], atol=1e-5)
+    assert extract_features(examples, Dying(encoder, 0), out, BINS, 0.0) == 0
+
+
+def test_another_encoder_starts_over(encoder, examples, tmp_path, caplog):
+    extract_features(examples, encoder, tmp_path, BINS, 0.0)
+    other = Encoder(encoder.encoder, {**encoder.identity, "fingerprint": "x"})
+    assert extract_features(examples, other, tmp_path, BINS, 0.0) == 7
+    assert "another encoder: starting over" in caplog.text
+    assert json.loads((tmp_path / "encoder.json").read_text())["fingerprint"] == "x"
+
+
+def test_bad_audio_is_named(encoder, examples, data, tmp_path):
+    (data.parent / "u1.wav").write_bytes(b"")
+    extract_features(examples, encoder, tmp_path / "out", BINS, 0.5)
+    lines = (tmp_path / "out/failed.tsv").read_text().splitlines()
+    assert lines == ["u1\tempty file", "u1-s2tt-en\tempty file"]
+    assert len((tmp_path / "out/feats.scp").read_text().splitlines()) == 6
+    with pytest.raises(DataError, match="2 of 8 examples failed"):
+        extract_features(examples, encoder, tmp_path / "out", BINS, 0.1)
+    text = [example for example in examples if example.audio is None]
+    with pytest.raises(DataError, match="no example with speech"):
+        extract_features(text, encoder, tmp_path / "text", BINS, 0.1)
+
+
+def test_trained_encoder_is_another_encoder(config, encoder, tmp_path):
+    from espnet_part.train.checkpoint import write_tensors
+
+    parsed = ModelConfig.from_mapping(config, "x")
+    base = {"base_models": [dataclasses.asdict(encoder.encoder.base)]}
+    changed = {f"encoder.{n}": t + 1 for n, t in encoder.encoder.state_dict().items()}
+    write_tensors(tmp_path / "enc.safetensors", changed, base)
+    trained = Encoder.load(parsed, tmp_path / "enc.safetensors")
+    assert trained.identity["fingerprint"] != encoder.identity["fingerprint"]
+    assert trained.identity["base_fingerprint"] == encoder.identity["fingerprint"]
+    name = "layer_norm.weight"
+    assert torch.equal(trained.encoder.state_dict()[name], changed[f"encoder.{name}"])
+
+    write_tensors(tmp_path / "adapter.safetensors", {"adapter.x": torch.zeros(1)}, base)
+    same = Encoder.load(parsed, tmp_path / "adapter.safetensors")
+    assert same.identity["fingerprint"] == encoder.identity["fingerprint"]
+
+    write_tensors(tmp_path / "wrong.safetensors", {"encoder.x": torch.zeros(1)}, base)
+    with pytest.raises(DataError, match="does not fit"):
+        Encoder.load(parsed, tmp_path / "wrong.safetensors")
+    base["base_models"][0]["fingerprint"] = "other"
+    write_tensors(tmp_path / "other.safetensors", changed, base)
+    with pytest.raises(DataError, match="another encoder"):
+        Encoder.load(parsed, tmp_path / "other.safetensors")
+
+
+def test_random_encoders_are_refused():
+    with pytest.raises(ConfigError, match="weights are random"):
+        Encoder.load(ModelConfig.from_mapping(MODEL, "x"), None)
+
+
+def test_command(config, data, tmp_path, capsys):
+    path = tmp_path / "model.yaml"
+    path.write_text(yaml.safe_dump(config))
+    arguments = ["--data_dir", str(data), "--model_config", str(path)]
+    main([*arguments, "--out_dir", str(tmp_path / "out")])
+    assert len((tmp_path / "out/feats.scp").read_text().splitlines()) == 7
+    for wrong, message in (
+        (["--batch_bins", "0"], "--batch_bins"),
+        (["--part_init", "nowhere"], "nowhere: no such file"),
+        (["--data_dir", "nowhere"], "nowhere"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main([*arguments, "--out_dir", str(tmp_path / "x"), *wrong])
+        assert stopped.value.code == 1
+        assert message in capsys.readouterr().err.splitlines()[-1]
