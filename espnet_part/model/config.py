@@ -100,10 +100,14 @@ class ESPnetEncoderConf:
     Attributes:
         train_config: the `config.yaml` of the training run.
         model_file: its checkpoint (`*.pth`); without one the weights are random.
+        batched: encode the clips of a batch together even while the encoder is frozen. Faster, but
+            ESPnet's encoders let padding leak into a clip's last frames, so that the output depends
+            a little on the batch.
     """
 
     train_config: str
     model_file: str | None = None
+    batched: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
