@@ -23,7 +23,7 @@ def register() -> None:
 def _add(module: ModuleType) -> None:
     from espnet_part.task import PARTTask
 
-    module.TASK_CLASSES["part"] = PARTTask  # type: ignore[attr-defined]
+    module.TASK_CLASSES["part"] = PARTTask
 
 
 class _Finder(importlib.abc.MetaPathFinder):

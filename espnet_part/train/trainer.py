@@ -364,7 +364,8 @@ def _speech_side(model: Any) -> SpeechSide:
         frames = model.encoder.output_lengths(samples)
         return frames, model.adapter.output_lengths(frames)
 
-    base = next((b for b in model.base_models() if b["part"] == "encoder"), {})
+    bases: list[dict[str, Any]] = model.base_models()
+    base = next((b for b in bases if b["part"] == "encoder"), {})
     return SpeechSide(lengths, {key: base.get(key) for key in ("config_sha256", "fingerprint")})
 
 
