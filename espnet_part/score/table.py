@@ -152,8 +152,8 @@ def _facts(scores: Labelled) -> list[str]:
     if any(group["metric"] == "cer" for _, score in scores for group in score["errors"]):
         facts.append("CER is counted after normalisation, without spaces")
     groups = [group for _, score in scores for group in score["translations"]]
-    for key in ("bleu_signature", "chrf_signature"):
-        facts += [f"sacreBLEU `{signature}`" for signature in sorted({g[key] for g in groups})]
+    for key, name in (("bleu_signature", "BLEU"), ("chrf_signature", "chrF")):
+        facts += [f"{name} `{signature}`" for signature in sorted({g[key] for g in groups})]
     versions = {
         ", ".join(f"{name} {number}" for name, number in score["scorer"].items())
         for _, score in scores

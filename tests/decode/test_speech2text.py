@@ -1,5 +1,7 @@
 """Decoding with a tiny random model: equality over batch sizes, limits, the Python interface."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -33,6 +35,30 @@ def test_peer_defect_01_batched_decoding_equals_single(model, data, beam_size):
         assert [x.score for x in batched] == pytest.approx([x.score for x in single], abs=1e-4)
     # the test would say nothing if all clips led to the same tokens
     assert len({tuple(x.token_int[:4]) for x in single}) > 4
+
+
+def _that_ends(model, boost=2.0):
+    """The same model with end tokens that are likelier, so that rows end at different lengths."""
+    changed = copy.deepcopy(model.model)
+    with torch.no_grad():
+        changed.llm.model.get_output_embeddings().weight[model.chat.end_token_id] *= boost
+    return Speech2Text.from_parts(changed, model.tokenizer, model.prompts)
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_batches_whose_rows_end_at_different_lengths(model, beam_size):
+    ending = _that_ends(model)
+    examples = [Example(f"u{n}", "asr", "de", "de", "", audio="") for n in range(10)]
+    speech = [make_speech(0.3 + 0.2 * n, n) for n in range(10)]
+    results = []
+    for batch_size in (1, 4, 10):
+        ending.search, ending.batch_size = Search(beam_size=beam_size), batch_size
+        results.append([found[0].token_int for found in ending.decode_batch(examples, speech)])
+    assert results[0] == results[1] == results[2]
+    limits = [ending.limit(ending.prepare(*pair)) for pair in zip(examples, speech, strict=True)]
+    ended = [ids for ids, limit in zip(results[0], limits, strict=True) if len(ids) < limit]
+    assert len(ended) > 2 and len({len(ids) for ids in results[0]}) > 3
+    assert not any(model.chat.end_token_id in ids for ids in ended)
 
 
 def test_peer_defect_07_no_endless_output(model, data):
