@@ -354,6 +354,7 @@ if ! "${skip_data_prep}"; then
         printf '%s\n' "base models" "${local_base_models_opts}" "${config_key}"
         if [ -e local/base_models.sh ]; then
             cat local/base_models.sh
+            cat conf/base_models.yaml 2>/dev/null || true
             after 1
         fi
     } | digest)
@@ -484,7 +485,6 @@ train_stage() { # N: PART stage N, which is recipe stage N + 6
         --multiprocessing_distributed true \
         ${launch[@]+"${launch[@]}"} -- \
         env OMP_NUM_THREADS="${num_threads}" "${python}" -m espnet_part.bin.part_train \
-        --use_preprocessor true \
         --config "${config}" \
         --model_config "${model_config}" \
         --train_data_dir "${data_feats}/${train_set}" \

@@ -1,0 +1,143 @@
+"""run.sh of the embedded recipe on little data and few steps: every stage, twice, and a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from espnet_part.config import load_yaml
+
+ROOT = Path(__file__).parents[2]
+MINI = "egs2/mini_multilingual/part"
+TINY = ["--langs", "en de", "--cache_features", "true"]
+TINY += ["--data_opts"]
+TINY += ["--train_clips 12 --dev_clips 4 --test_clips 4 --text_pairs 12 --encoder_clips 16"]
+TINY += ["--base_opts", "--encoder_steps 4 --llm_steps 4"]
+# models that have learnt nothing babble until they are stopped
+TINY += ["--inference_args", "--max_new_tokens 8", "--inference_batch_size", "32"]
+
+pytestmark = pytest.mark.recipe
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recipe in a tree of its own, its stage files cut to a few steps."""
+    tree = tmp_path_factory.mktemp("tree")
+    ignored = shutil.ignore_patterns("data", "dump", "exp", "downloads", "logs", "__pycache__")
+    shutil.copytree(ROOT / "egs2/TEMPLATE", tree / "egs2/TEMPLATE", symlinks=True)
+    shutil.copytree(ROOT / MINI, tree / MINI, symlinks=True, ignore=ignored)
+    shutil.copytree(ROOT / "conf", tree / "conf")
+    (tree / "tools").mkdir()
+    for name, run in (("setup.sh", 'exec "{}" "$@"'), ("env.sh", '. "{}"')):
+        script = tree / "tools" / name
+        script.write_text("#!/usr/bin/env bash\n" + run.format(ROOT / "tools" / name) + "\n")
+        script.chmod(0o755)
+    for path in sorted((tree / MINI / "conf/part").glob("stage*.yaml")):
+        stage = load_yaml(path)
+        for phase in stage["phases"]:
+            phase["steps"] = 8
+        stage |= {"batch_size": 4, "num_iters_per_epoch": 4, "save_interval": 2, "log_interval": 2}
+        path.write_text(yaml.safe_dump(stage))
+    return tree / MINI
+
+
+def environment() -> dict[str, str]:
+    own = {"VIRTUAL_ENV": sys.prefix, "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"}
+    return {**os.environ, **own, "OMP_NUM_THREADS": "1"}
+
+
+def run(recipe: Path, *options: str) -> str:
+    done = subprocess.run(
+        [str(recipe / "run.sh"), *TINY, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=900,
+        env=environment(),
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def first(recipe: Path) -> str:
+    """What the first run prints; it is killed once in the middle of stage 8."""
+    printed = recipe / "first.log"
+    with printed.open("w") as file:
+        running = subprocess.Popen(
+            [str(recipe / "run.sh"), *TINY],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env=environment(),
+        )
+    deadline = time.monotonic() + 600
+    checkpoints = recipe / "exp/part/stage2"
+    while running.poll() is None and time.monotonic() < deadline:
+        if (checkpoints / "latest.safetensors").exists():
+            break
+        time.sleep(0.05)
+    finished = running.poll() is not None
+    if not finished:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+    assert not finished, printed.read_text()[-6000:]
+    assert not (checkpoints / "valid.acc.ave.safetensors").exists()
+    return printed.read_text() + run(recipe)
+
+
+def test_every_stage_and_a_kill_in_stage_8(recipe, first):
+    for stage in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11):
+        assert f" Stage {stage}: " in first
+    assert "going on with the interrupted training in exp/part/stage2" in first
+    assert "Successfully finished" in first
+
+    results = json.loads((recipe / "exp/results.json").read_text())
+    assert set(results["wer"]) == {"de", "en"}
+    assert set(results["bleu"]) == {"de-en", "en-de"}
+    assert [stage["stage"] for stage in results["stages"]] == list(range(1, 12))
+    assert list(results["systems"]) == ["part"]
+    assert (recipe / "exp/RESULTS.md").read_text() in first
+    assert list((recipe / "exp/figures").glob("*.png"))
+
+    exp = recipe / "exp/part"
+    for n in (1, 2, 3):
+        assert (exp / f"stage{n}/valid.acc.ave.safetensors").exists()
+        assert (exp / f"stage{n}/config.yaml").is_file()
+        assert (exp / f"stage{n}/run.sh").is_file()
+        assert "# Ended (code 0)" in (exp / f"stage{n}/train.log").read_text()
+    assert (recipe / "dump/encoder_model/train/feats.scp").is_file()
+    reference = (recipe / "dump/raw/test/text").read_text().splitlines()
+    decoded = (exp / "decode_greedy/test/text").read_text().splitlines()
+    assert sorted(line.split()[0] for line in decoded) == sorted(
+        line.split()[0] for line in reference
+    )
+
+
+def test_second_call_does_nothing_and_says_so(recipe, first):
+    def state() -> dict[Path, int]:
+        return {p: p.stat().st_mtime_ns for p in recipe.rglob("*") if p.is_file()}
+
+    before = state()
+    output = run(recipe)
+    assert "stages that were done already: 1 2 3 4 5 6 7 8 9 10 11" in output
+    assert "exp/RESULTS.md" in output
+    assert state() == before
+
+
+def test_a_part_can_be_run_again(recipe, first):
+    output = run(recipe, "--stage", "10", "--stop_stage", "11")
+    assert " Stage 10: " in output
+    assert " Stage 9: " not in output
+    assert "Successfully finished" in output
