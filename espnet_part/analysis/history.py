@@ -18,7 +18,7 @@ class Interval:
     Attributes:
         step: optimizer steps so far; over a chain of trainings it goes on counting.
         train, valid: measures by name ("loss", "acc", "loss_asr", …).
-        seconds: wall time of the interval.
+        seconds: wall time since the start of its training.
     """
 
     training: str

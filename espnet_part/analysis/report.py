@@ -240,10 +240,11 @@ def _training_table(
     rows = []
     for name, intervals in histories.items():
         seeds = {path.name: _seed(path / "config.yaml") for path in trainings[name]}
-        start = 0
+        start, before, started = 0, "", 0.0
         for (training, phase), group in groupby(intervals, lambda x: (x.training, x.phase)):
-            members = list(group)
-            last = members[-1]
+            *_, last = group
+            if training != before:
+                before, started = training, 0.0
             rows.append(
                 [
                     name,
@@ -254,10 +255,10 @@ def _training_table(
                     _shown(last.train.get("loss"), 3),
                     _shown(last.valid.get("loss"), 3),
                     _shown(last.valid.get("acc"), 3),
-                    f"{sum(member.seconds for member in members):.0f}",
+                    f"{last.seconds - started:.0f}",
                 ]
             )
-            start = last.step
+            start, started = last.step, last.seconds
     return markdown(header, rows)
 
 

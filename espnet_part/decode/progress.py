@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-INTERVAL = 15.0
+INTERVAL = 5.0
 """Seconds between log lines."""
 
 
@@ -57,7 +57,7 @@ class Progress:
         left = elapsed * (self.cost - self.done_cost) / max(self.done_cost, 1e-9)
         return (
             f"{self.done}/{self.utterances} utterances, {100 * self.done_cost / self.cost:.0f} %, "
-            f"{clock(elapsed)} so far, about {clock(max(left, 0.0))} left"
+            f"{clock(elapsed)} so far, ETA {clock(max(left, 0.0))}"
         )
 
     def __exit__(
