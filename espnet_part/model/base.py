@@ -47,21 +47,32 @@ def find_file(name: str, revision: str | None, filename: str) -> Path | None:
         return path if path.is_file() else None
     if Path(name).is_absolute() or name.startswith(".") or name.count("/") > 1:
         raise ConfigError(f"{name}: no such model directory")
-    from transformers.utils import cached_file
+    from huggingface_hub import errors, hf_hub_download
 
+    cached = _cached(name, revision, filename)
+    if cached is not None:
+        return cached
     try:
-        found = cached_file(
-            name,
-            filename,
-            revision=revision,
-            _raise_exceptions_for_missing_entries=False,
-        )
-    except OSError as error:
-        reason = " ".join(str(error).split())
+        return Path(hf_hub_download(name, filename, revision=revision))
+    except errors.LocalEntryNotFoundError:
+        raise ConfigError(
+            f"{name}: {filename} is not in the cache and the hub cannot be reached; give a local "
+            "directory, or fetch the model where there is a network"
+        ) from None
+    except errors.EntryNotFoundError:
+        return None
+    except (errors.HFValidationError, errors.HfHubHTTPError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
         raise ConfigError(
             f"{name}: neither a directory nor a model that the hub gives: {reason}"
         ) from None
-    return None if found is None else Path(found)
+
+
+def _cached(name: str, revision: str | None, filename: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, filename, revision=revision)
+    return Path(found) if isinstance(found, str) else None
 
 
 def find_config(name: str, revision: str | None) -> Path:
@@ -82,7 +93,9 @@ def find_weights(name: str, revision: str | None) -> list[Path]:
     Raises:
         ConfigError: the model or its safetensors are not there.
     """
-    single = find_file(name, revision, _SINGLE)
+    # a sharded model that is in the cache must not be asked for the single file over the network
+    sharded = not Path(name).is_dir() and _cached(name, revision, _INDEX) is not None
+    single = None if sharded else find_file(name, revision, _SINGLE)
     if single is not None:
         return [single]
     index = find_file(name, revision, _INDEX)

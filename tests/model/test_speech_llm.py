@@ -188,6 +188,19 @@ def test_peer_defect_01_beam_search_at_any_batch_size(length_penalty: float) -> 
         assert alone[0] == together[row]
         assert abs(score[0] - scores[row]) < 1e-3
         assert len(together[row]) <= limits[row]
+        # the score is the log probability, over the length
+        prompt = model.read(**one)[0].embeddings
+        ids = together[row]
+        if len(ids) < limits[row]:
+            continue  # which of the end tokens was taken is not told
+        embeddings = torch.cat([prompt, model.llm.embedding(torch.tensor([ids]))], dim=1)
+        length = embeddings.shape[1]
+        hidden = model.llm.hidden(
+            embeddings, torch.ones(1, length, dtype=torch.bool), torch.arange(length)[None]
+        )
+        logits = model.llm.logits(hidden[0, prompt.shape[1] - 1 : -1]).log_softmax(-1)
+        total = logits[range(len(ids)), ids].sum()
+        assert abs(float(total) / len(ids) ** length_penalty - score[0]) < 1e-3
 
 
 @torch.no_grad()

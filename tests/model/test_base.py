@@ -1,0 +1,82 @@
+"""Base models: their files, and what identifies them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from espnet_part.errors import ConfigError
+from espnet_part.model.base import describe_base, find_file, find_weights, fingerprint
+
+COMMIT = "0" * 40
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A hub cache without a network, holding one sharded model; gives its snapshot."""
+    import huggingface_hub
+    from huggingface_hub import constants, file_download
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for module in (constants, file_download):
+        monkeypatch.setattr(module, "HF_HUB_CACHE", str(tmp_path), raising=False)
+    monkeypatch.setattr(
+        huggingface_hub,
+        "try_to_load_from_cache",
+        lambda *args, **more: file_download.try_to_load_from_cache(
+            *args, cache_dir=tmp_path, **more
+        ),
+    )
+    model = tmp_path / "models--some--model"
+    snapshot = model / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text(COMMIT)
+    (snapshot / "config.json").write_text("{}")
+    shards = {"a.weight": "model-1.safetensors", "b.weight": "model-2.safetensors"}
+    for key, shard in shards.items():
+        save_file({key: torch.ones(3)}, snapshot / shard)
+    index = snapshot / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": shards}))
+    return snapshot
+
+
+def test_finds_the_shards_of_a_cached_model_without_a_network(cache: Path) -> None:
+    files = find_weights("some/model", None)
+    assert [file.name for file in files] == ["model-1.safetensors", "model-2.safetensors"]
+    assert find_file("some/model", None, "config.json") == cache / "config.json"
+
+
+def test_no_network_is_said(cache: Path) -> None:
+    with pytest.raises(ConfigError, match="is not in the cache and the hub cannot be reached"):
+        find_file("other/model", None, "config.json")
+    (cache / "model-2.safetensors").unlink()
+    with pytest.raises(ConfigError, match=r"model-2\.safetensors is not in the cache"):
+        find_weights("some/model", None)
+
+
+def test_a_missing_shard_of_a_directory_is_named(cache: Path) -> None:
+    (cache / "model-1.safetensors").unlink()
+    with pytest.raises(ConfigError, match=r"model-1\.safetensors is missing"):
+        find_weights(str(cache), None)
+
+
+def test_the_fingerprint_sees_a_change_anywhere_that_training_makes(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    weights = {f"w{i}": torch.randn(1000, 100) for i in range(4)}
+    save_file(weights, path)
+    before = fingerprint([path])
+    assert fingerprint([path]) == before
+    save_file({key: value * 1.001 for key, value in weights.items()}, path)
+    assert fingerprint([path]) != before
+
+
+def test_random_weights_are_described_by_their_config() -> None:
+    one = describe_base("llm", None, None, {"a": 1, "b": 2})
+    assert one == describe_base("llm", None, None, {"b": 2, "a": 1})
+    assert one != describe_base("llm", None, None, {"a": 1, "b": 3})
+    assert one.fingerprint is None
