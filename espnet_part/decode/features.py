@@ -17,6 +17,7 @@ import torch
 from espnet_part.config import ConfigError
 from espnet_part.data.audio import SAMPLE_RATE, BadAudio, read_audio
 from espnet_part.data.datadir import Example
+from espnet_part.decode.journal import append_durably, cannot_write
 from espnet_part.decode.progress import Progress
 from espnet_part.decode.robust import run_or_name
 from espnet_part.errors import DataError
@@ -267,22 +268,28 @@ class _Store:
             os.truncate(self.directory / ARK, end)
 
     def add(self, encoded: Sequence[tuple[str, np.ndarray]]) -> None:
-        """Append matrices; they and their index are on the disk when this returns."""
+        """Append matrices; they and their index are on the disk when this returns.
+
+        Raises:
+            DataError: the disk is full, or writing is not permitted.
+        """
         from kaldiio.matio import write_array
 
         lines = []
-        with (self.directory / ARK).open("ab") as ark:
-            for key, matrix in encoded:
-                ark.write(f"{key} ".encode())
-                offset = ark.tell()
-                write_array(ark, np.ascontiguousarray(matrix, dtype=np.float32))
-                lines.append((key, offset, len(matrix), ark.tell()))
-            ark.flush()
-            os.fsync(ark.fileno())
-        with (self.directory / INDEX).open("ab") as index:
-            index.writelines(json.dumps(line).encode() + b"\n" for line in lines)
-            index.flush()
-            os.fsync(index.fileno())
+        path = self.directory / ARK
+        try:
+            with path.open("ab") as ark:
+                for key, matrix in encoded:
+                    ark.write(f"{key} ".encode())
+                    offset = ark.tell()
+                    write_array(ark, np.ascontiguousarray(matrix, dtype=np.float32))
+                    lines.append((key, offset, len(matrix), ark.tell()))
+                ark.flush()
+                os.fsync(ark.fileno())
+            index = "".join(json.dumps(line) + "\n" for line in lines)
+            append_durably(self.directory / INDEX, index.encode())
+        except OSError as error:
+            raise cannot_write(path, error) from None
         self.index.update({key: (offset, frames) for key, offset, frames, _ in lines})
 
 

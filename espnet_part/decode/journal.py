@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
 
 # what would end or split a line of ESPnet's files: controls, Unicode's line ends, byte-order mark
@@ -76,17 +77,37 @@ class Journal:
         return records
 
     def add(self, records: Iterable[Record]) -> None:
-        """Append records; they are on the disk when this returns."""
+        """Append records; they are on the disk when this returns.
+
+        Raises:
+            DataError: the disk is full, or writing is not permitted.
+        """
         lines = [json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.write("".join(lines).encode())
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            append_durably(self.path, "".join(lines).encode())
+        except OSError as error:
+            raise cannot_write(self.path, error) from None
 
     def clear(self) -> None:
         """Forget everything."""
         self.path.unlink(missing_ok=True)
+
+
+def append_durably(path: Path, content: bytes) -> None:
+    """Append bytes; they are on the disk when this returns."""
+    with path.open("ab") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def cannot_write(path: Path, error: OSError) -> DataError:
+    """What to tell of a full disk or a lacking permission."""
+    return DataError(
+        f"{path}: cannot be written: {error.strerror}; what was done before is kept: once this is "
+        "mended, the same command goes on from here"
+    )
 
 
 def one_line(text: str) -> str:

@@ -1,5 +1,6 @@
 """Decoding a shard: files, resuming, failures, the command."""
 
+import errno
 import json
 
 import numpy as np
@@ -118,6 +119,15 @@ def test_damaged_lines_of_the_journal(tmp_path, caplog):
     assert journal.path.read_bytes().endswith(b"not json\n")
     journal.clear()
     assert journal.read() == {}
+
+
+def test_a_full_disk_is_told_in_one_line(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(DataError, match="cannot be written: No space left on device; what was"):
+        Journal(tmp_path / "j.jsonl").add([Record("a", "h")])
 
 
 def _spoil(data, name, content):
