@@ -13,7 +13,7 @@ Main = Callable[..., None]
 
 
 def command(main: Main) -> Main:
-    """Turn a user's error into one line on stderr and exit status 1."""
+    """Turn a user's error, or the system's, into one line on stderr and exit status 1."""
 
     @functools.wraps(main)
     def run(cmd: Sequence[str] | None = None) -> None:
@@ -25,6 +25,9 @@ def command(main: Main) -> Main:
             sys.exit(1)
         except BrokenPipeError:  # `part_describe … | head`
             sys.stderr.close()
+        except OSError as error:  # no permission, no space, no such directory
+            print(f"{name}: error: {error.strerror}: {error.filename}", file=sys.stderr)
+            sys.exit(1)
         except KeyboardInterrupt:
             print(f"{name}: interrupted", file=sys.stderr)
             sys.exit(130)

@@ -25,6 +25,8 @@ from espnet_part.train.options import TrainerOptions
 from espnet_part.train.position import Position
 from espnet_part.train.step import Counts, StepResult
 
+SECONDS_BETWEEN_IMAGES = 60.0
+
 
 class Report:
     """Gathers the numbers of a run on the main process; on the others only the history.
@@ -43,6 +45,7 @@ class Report:
         self.writers: dict[str, Any] = {}
         self.bar: Any = None
         self._window: list[tuple[float, Counts]] = []
+        self._drawn = time.perf_counter()
 
     # --- a validation interval --------------------------------------------------------------
 
@@ -76,7 +79,9 @@ class Report:
         self.train.next()
         self._window.append((train_time, result.counts))
 
-    def finish_epoch(self, phase: str, position: Position, valid: dict[str, float]) -> None:
+    def finish_epoch(
+        self, phase: str, position: Position, valid: dict[str, float], *, is_phase_end: bool
+    ) -> None:
         """Close the interval: log it as ESPnet does, draw, and add it to the history."""
         assert self.train is not None
         self.reporter.finish_epoch(self.train)
@@ -97,13 +102,16 @@ class Report:
             }
         )
         if self.is_main:
-            self._show_epoch()
+            self._show_epoch(is_phase_end)
 
-    def _show_epoch(self) -> None:
+    def _show_epoch(self, is_phase_end: bool) -> None:
         logging.info(self.reporter.log_message())
         with atomic_write(self.output_dir / "history.jsonl") as file:
             file.writelines(json.dumps(entry) + "\n" for entry in self.history)
-        if self.options.use_matplotlib:
+        # twenty images take seconds, which short intervals do not have
+        due = is_phase_end or time.perf_counter() - self._drawn > SECONDS_BETWEEN_IMAGES
+        if self.options.use_matplotlib and due:
+            self._drawn = time.perf_counter()
             self.reporter.matplotlib_plot(self.output_dir / "images")
         for split, writer in self._summary_writers().items():
             self.reporter.tensorboard_add_scalar(writer, key1=split)

@@ -184,7 +184,7 @@ class Run:
             if is_epoch_end or self.position.step % log_interval == 0:
                 self.report.progress(phase.name, self.position, steps, self.optimizer.param_groups)
             if is_epoch_end:
-                self._finish_epoch(phase)
+                self._finish_epoch(phase, is_end)
                 if not is_end:
                     self.report.start_epoch(self.position.epoch + 1)
                 clock = time.perf_counter()
@@ -231,7 +231,7 @@ class Run:
 
     # --- the end of a validation interval -------------------------------------------------------
 
-    def _finish_epoch(self, phase: Phase) -> None:
+    def _finish_epoch(self, phase: Phase, is_phase_end: bool) -> None:
         """Validate, report, keep the model, and write a checkpoint."""
         self.position.epoch += 1
         counts = validate(
@@ -242,7 +242,9 @@ class Run:
             amp=self.options.use_amp,
         )
         set_modes(self.model)
-        self.report.finish_epoch(phase.name, self.position, counts.means())
+        self.report.finish_epoch(
+            phase.name, self.position, counts.means(), is_phase_end=is_phase_end
+        )
         learning_rate.after_epoch(
             self.scheduler, self.report.value(*self.options.val_scheduler_criterion)
         )

@@ -41,7 +41,7 @@ def part_train(
         process.start()
         processes.append(process)
     if kill_after is not None:
-        time.sleep(kill_after)
+        processes[0].join(kill_after)
         for process in processes:
             process.kill()
     statuses = []

@@ -125,5 +125,7 @@ def test_a_missing_adapter_is_never_silent(tmp_path: Path) -> None:
 def test_another_shape_is_refused(tmp_path: Path) -> None:
     model = Model()
     save_trained(tmp_path / "m.safetensors", model, ["adapter.weight", "adapter.bias"], {})
-    with pytest.raises(DataError, match=r"adapter\.bias has the shape \(3,\), the model's has \(4,\)"):
+    with pytest.raises(
+        DataError, match=r"adapter\.bias has the shape \(3,\), the model's has \(4,\)"
+    ):
         load_trained(Model(4), tmp_path / "m.safetensors")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,6 @@ from tests.train.tiny import ADAPTER, JOINT, TOP, Workspace, stage
 STAGE = stage(
     [{**ADAPTER, "steps": 6}, {**TOP, "steps": 5}, {**JOINT, "epochs": 1, "restart_warmup": False}],
     save_interval=3,
-    # dropout, whose random numbers must come again in the same order
     accum_grad=2,
 )
 TRAINER = "espnet_part.train.trainer"
@@ -31,6 +32,7 @@ def runs(workspace: Workspace) -> Workspace:
     from tests.train.tiny import model_config
 
     config = model_config(workspace.root)
+    # its random numbers must come again in the same order
     config["speech_adapter_conf"]["dropout"] = 0.2
     workspace.write("model.yaml", config)
     workspace.write("stage.yaml", STAGE)
@@ -90,14 +92,40 @@ def test_killed_and_resumed_is_bit_identical(
     assert_same_outcome(runs.root / "whole", directory)
 
 
-def test_many_kills_at_random_times(runs: Workspace, log: Path) -> None:
+def train_three_stages(workspace: Workspace, name: str, log: Path, **options: Any) -> int:
+    """Stages that start from one another, as a recipe runs them; ends at the first that fails."""
+    previous: Path | None = None
+    for number, phase in enumerate((ADAPTER, TOP, JOINT), 1):
+        workspace.write(
+            f"three{number}.yaml", stage([{**phase, "steps": 6}], save_interval=2, accum_grad=2)
+        )
+        more = () if previous is None else ("--part_init", str(previous))
+        cmd = workspace.command(f"three{number}.yaml", f"{name}/stage{number}", *more)
+        previous = workspace.root / name / f"stage{number}" / "valid.acc.ave.safetensors"
+        if previous.exists():  # as the recipe's marker: this stage is done
+            continue
+        if (status := part_train(cmd, log, **options)) != 0:
+            return status
+    return 0
+
+
+def test_random_kills_over_three_stages(runs: Workspace, log: Path) -> None:
+    """PART_KILLS=20 for the long version."""
     rng = random.Random(5)
-    directory = runs.root / "often"
-    cmd = runs.command("stage.yaml", "often")
-    for _ in range(4):
-        part_train(cmd, log, kill_after=rng.uniform(0.5, 2.5))
-    assert part_train(cmd, log) == 0, log.read_text()
-    assert_same_outcome(runs.root / "whole", directory)
+    start = time.perf_counter()
+    assert train_three_stages(runs, "unharmed", log) == 0, log.read_text()
+    longest = (time.perf_counter() - start) / 3
+    kills = 0
+    while kills < int(os.environ.get("PART_KILLS", "3")):
+        shutil.rmtree(runs.root / "harmed", ignore_errors=True)
+        status = -9
+        while status == -9:
+            status = train_three_stages(runs, "harmed", log, kill_after=rng.uniform(0, longest))
+            kills += status == -9
+        assert status == 0, log.read_text()
+        for number in (1, 2, 3):
+            stages = (runs.root / run / f"stage{number}" for run in ("unharmed", "harmed"))
+            assert_same_outcome(*stages)
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
