@@ -18,7 +18,7 @@ from espnet_part.config import load_yaml
 
 ROOT = Path(__file__).parents[2]
 MINI = "egs2/mini_multilingual/part"
-TINY = ["--langs", "en de", "--cache_features", "true"]
+TINY = ["--langs", "en de", "--cache_features", "true", "--num_threads", "1"]
 TINY += ["--data_opts"]
 TINY += ["--train_clips 12 --dev_clips 4 --test_clips 4 --text_pairs 12 --encoder_clips 16"]
 TINY += ["--base_opts", "--encoder_steps 4 --llm_steps 4"]

@@ -318,7 +318,7 @@ if ! "${skip_data_prep}"; then
         printf '%s\n' "format" "${fs}" "${audio_format}" "${max_bad_share}"
         after 1
     } | digest)
-    if begin 2 "format audio: data -> ${data_feats}" "${key}"; then
+    if begin 2 "format audio" "${key}"; then
         for dset in "${train_set}" "${valid_set}" "${tests[@]}"; do
             # training and validation sets are filtered next; test sets are used whole
             org=
@@ -336,7 +336,7 @@ if ! "${skip_data_prep}"; then
         printf '%s\n' "filter" "${min_wav_duration}" "${max_wav_duration}" "${max_text_chars}" "${filter_args}"
         after 2
     } | digest)
-    if begin 3 "filter: ${data_feats}/org -> ${data_feats}" "${key}"; then
+    if begin 3 "filter" "${key}"; then
         split_words "${filter_args}"
         for dset in "${train_set}" "${valid_set}"; do
             run_job "${data_feats}/logs/filter_${dset}.log" \
@@ -358,7 +358,7 @@ if ! "${skip_data_prep}"; then
             after 1
         fi
     } | digest)
-    if begin 4 "base models of ${model_config}" "${key}"; then
+    if begin 4 "base models" "${key}"; then
         if [ -e local/base_models.sh ]; then
             split_words "${local_base_models_opts}"
             local/base_models.sh ${words[@]+"${words[@]}"} || die "stage 4 (local/base_models.sh) failed"
@@ -388,7 +388,7 @@ if ! "${skip_data_prep}"; then
             printf '%s\n' "features" "${config_key}" "${extract_args}"
             after 3 4
         } | digest)
-        if begin 6 "encoder features -> ${encoder_feats}" "${key}"; then
+        if begin 6 "encoder features" "${key}"; then
             split_words "${extract_args}"
             for dset in "${train_set}" "${valid_set}"; do
                 logfile="${encoder_feats}/logs/${dset}.log"
@@ -522,7 +522,7 @@ if ! "${skip_eval}"; then
         printf '%s\n' "${config_key}"
         after 2 "$((stages[-1] + 6))"
     } | digest)
-    if begin 10 "decoding -> ${decode_dir}" "${key}"; then
+    if begin 10 "decoding" "${key}"; then
         [ -e "${last_exp}/${inference_model}" ] ||
             die "${last_exp}/${inference_model} is missing; run the training first"
         options=()
