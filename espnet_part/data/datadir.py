@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from sys import intern
 
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
@@ -167,7 +166,7 @@ class DataDir:
             "feats.scp": [(e.utt_id, e.feats) for e in ordered if e.feats],
         }
         for name, rows in tables.items():
-            if rows or name in ("text", "utt2task", "utt2lang", "utt2tgt"):
+            if rows or name in ("utt2task", "utt2lang", "utt2tgt"):
                 _write_table(path / name, rows)
             else:  # a table of an earlier run must not stay behind
                 (path / name).unlink(missing_ok=True)
@@ -222,6 +221,7 @@ class _Reader:
         self.need_text = need_text
         self.faults: list[Fault] = []
         self.bad: set[str] = set()
+        self.sound_kinds: set[tuple[str, str, str, bool, bool]] = set()
 
     def read(self) -> tuple[list[Example], list[Fault]]:
         if not self.path.is_dir():
@@ -240,52 +240,56 @@ class _Reader:
 
         if any(fault.kind in _FATAL for fault in self.faults):
             return [], self.faults
-        ids = task.keys()
-        recordings = {row.split()[0] for row in segments.values()}
-        needed = {"utt2task": task, "utt2lang": lang}
+        needed = {"utt2lang": lang}
         if self.need_text:
             needed["text"] = text
         for name, table in needed.items():
-            for utt in sorted(ids - table.keys() - self.bad):
+            for utt in sorted(utt for utt in task if utt not in table and utt not in self.bad):
                 self.fault("unmatched id", name, utt, f"in utt2task but not in {name}")
-        present = {
-            "utt2lang": lang.keys(),
-            "utt2tgt": tgt.keys(),
-            "text": text.keys(),
-            "src_text": source.keys(),
-            "segments": segments.keys(),
-            "wav.scp": wavs.keys() - recordings,
-            "utt2spk": speaker.keys(),
-            "utt2num_samples": samples.keys(),
-            "feats.scp": feats.keys(),
-        }
-        for name, given in present.items():
-            for utt in sorted(given - ids - self.bad):
-                self.fault("unmatched id", name, utt, f"in {name} but not in utt2task")
+        recordings = {row.split()[0] for row in segments.values() if row}
+        for name, table in {
+            "utt2lang": lang,
+            "utt2tgt": tgt,
+            "text": text,
+            "src_text": source,
+            "segments": segments,
+            "wav.scp": wavs,
+            "utt2spk": speaker,
+            "utt2num_samples": samples,
+            "feats.scp": feats,
+        }.items():
+            strange = [utt for utt in table if utt not in task and utt not in self.bad]
+            for utt in sorted(strange):
+                if table is not wavs or utt not in recordings:
+                    self.fault("unmatched id", name, utt, f"in {name} but not in utt2task")
 
+        spans = {utt: self.span(utt, row, wavs) for utt, row in segments.items() if utt in task}
+        # Examples share few strings for task, languages and speakers.
+        same: dict[str, str] = {}
+        share = same.setdefault
         examples = []
-        spans = {utt: self.span(utt, row, wavs) for utt, row in segments.items() if utt in ids}
         for utt, kind in task.items():
             if utt in self.bad:
                 continue
-            audio, segment = spans.get(utt, (wavs.get(utt), None))
+            audio, segment = spans.get(utt) or (wavs.get(utt), None)
             heard = lang[utt]
             written = tgt.get(utt, heard if kind == "asr" else "")
-            count = self.samples(utt, samples.get(utt))
+            count = self.samples(utt, samples[utt]) if utt in samples else None
             if self.sound(utt, kind, heard, written, audio, source.get(utt)):
+                spk = speaker.get(utt)
                 examples.append(
                     Example(
-                        utt_id=utt,
-                        task=intern(kind),
-                        lang=intern(heard),
-                        tgt=intern(written),
-                        text=text.get(utt, ""),
-                        src_text=source.get(utt),
-                        audio=audio,
-                        segment=segment,
-                        num_samples=count,
-                        spk=speaker.get(utt),
-                        feats=feats.get(utt),
+                        utt,
+                        share(kind, kind),
+                        share(heard, heard),
+                        share(written, written),
+                        text.get(utt, ""),
+                        source.get(utt),
+                        audio,
+                        segment,
+                        count,
+                        spk and share(spk, spk),
+                        feats.get(utt),
                     )
                 )
         return examples, self.faults
@@ -309,32 +313,46 @@ class _Reader:
         except OSError as error:
             self.fault("unreadable file", name, None, error.strerror or str(error))
             return {}
+        lines = self.lines(name, raw)
+        plain = not (self.controls or self.replaced)
+        spaces = None if free or columns is None else columns - 1
         table: dict[str, str] = {}
-        for number, line in enumerate(self.lines(name, raw), 1):
+        for number, line in enumerate(lines, 1):
             utt, _, value = line.partition(" ")
-            if "\t" in utt:
-                utt, _, value = line.partition("\t")
-            value = value.strip(" \t") if not free else value.strip(" ")
-            where = f"{name}:{number}"
-            if not utt:
-                self.fault("wrong number of columns", where, None, "an empty line or id")
-            elif utt in table:
-                self.fault("duplicate id", where, utt)
-            elif free and not value.strip():
-                self.fault("empty text", where, utt)
-                table[utt] = value
-            elif not value or (columns and not free and len(value.split()) != columns):
-                number_of = len(value.split()) + 1
-                self.fault("wrong number of columns", where, utt, f"{number_of} columns")
+            value = value.strip()
+            sound = plain and utt and value and (spaces is None or value.count(" ") == spaces)
+            if sound and utt not in table:  # the way of nearly all lines of millions
                 table[utt] = value
             else:
-                if self.controls and _CONTROL.search(utt + value):
-                    found = sorted({f"U+{ord(c):04X}" for c in _CONTROL.findall(utt + value)})
-                    self.fault("control character", where, utt, " ".join(found))
-                elif self.replaced and "\ufffd" in line:
-                    self.fault("wrong encoding", where, utt, "not UTF-8")
-                table[utt] = value
+                where = f"{name}:{number}"
+                self.doubtful_line(table, where, line, None if free else columns, free)
         return table
+
+    def doubtful_line(
+        self, table: dict[str, str], where: str, line: str, columns: int | None, free: bool
+    ) -> None:
+        """Put a line into ``table``, and say what is wrong with it, if anything is."""
+        utt, _, value = line.partition(" ")
+        if "\t" in utt:
+            utt, _, value = line.partition("\t")
+        found = len(value.split()) + 1
+        value = value.strip(" ") if free else value.strip(" \t")
+        if not utt:
+            self.fault("wrong number of columns", where, None, "an empty line or id")
+            return
+        if utt in table:
+            self.fault("duplicate id", where, utt)
+            return
+        table[utt] = value.strip()
+        if free and not value.strip():
+            self.fault("empty text", where, utt)
+        elif not value or (columns is not None and found != columns + 1):
+            self.fault("wrong number of columns", where, utt, f"{found} columns")
+        elif self.controls and _CONTROL.search(utt + value):
+            marks = sorted({f"U+{ord(c):04X}" for c in _CONTROL.findall(utt + value)})
+            self.fault("control character", where, utt, " ".join(marks))
+        elif self.replaced and "\ufffd" in line:
+            self.fault("wrong encoding", where, utt, "not UTF-8")
 
     def lines(self, name: str, raw: bytes) -> list[str]:
         """The lines of a file; a line that is not UTF-8 keeps U+FFFD for what is wrong in it."""
@@ -373,6 +391,19 @@ class _Reader:
         self, utt: str, task: str, lang: str, tgt: str, audio: str | None, source: str | None
     ) -> bool:
         """Whether the parts of an example fit together; says what does not."""
+        kind = (task, lang, tgt, audio is None, not source)
+        if kind not in self.sound_kinds:
+            self.check_kind(utt, *kind)
+            if utt not in self.bad:
+                self.sound_kinds.add(kind)
+        if audio is not None and (audio.endswith("|") or audio.startswith("|")):
+            self.fault("command instead of a file", "wav.scp", utt, "nothing in data is run")
+        return utt not in self.bad
+
+    def check_kind(
+        self, utt: str, task: str, lang: str, tgt: str, no_audio: bool, no_source: bool
+    ) -> None:
+        """The checks of `sound` that have the same outcome for all examples of a kind."""
         if task not in self.tasks:
             self.fault("unknown task", "utt2task", utt, f"{task}; known: {', '.join(self.tasks)}")
         for name, code in (("utt2lang", lang), ("utt2tgt", tgt)):
@@ -382,21 +413,16 @@ class _Reader:
                 self.fault("unknown language", name, utt, f"{code}; use ISO 639-1 or 639-3")
         if task == "asr" and tgt and tgt != lang:
             self.fault("ASR into another language", "utt2tgt", utt, f"{lang} to {tgt}")
-        reads = TASKS.get(task, "speech" if audio else "text")
-        if reads == "speech" and audio is None:
+        reads = TASKS.get(task, "text" if no_audio else "speech")
+        if reads == "speech" and no_audio:
             self.fault("speech task without audio", "wav.scp", utt, task)
-        if reads == "text" and audio is not None:
+        if reads == "text" and not no_audio:
             self.fault("text task with audio", "wav.scp", utt, task)
-        if reads == "text" and not source:
+        if reads == "text" and no_source:
             self.fault("text task without source text", "src_text", utt, task)
-        if audio is not None and (audio.endswith("|") or audio.startswith("|")):
-            self.fault("command instead of a file", "wav.scp", utt, "nothing in data is run")
-        return utt not in self.bad
 
-    def samples(self, utt: str, value: str | None) -> int | None:
-        """The number of samples, None where it is not known."""
-        if value is None:
-            return None
+    def samples(self, utt: str, value: str) -> int | None:
+        """The number of samples, None where it is wrong."""
         if value.isascii() and value.isdigit() and int(value) > 0:
             return int(value)
         self.fault("wrong number of samples", "utt2num_samples", utt, value)

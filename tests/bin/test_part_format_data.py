@@ -18,7 +18,7 @@ from tests.data.conftest import make_examples, tone
 def examples(tmp_path):
     """Sound examples, and one of every kind of bad audio (`x_…`)."""
     audio = tmp_path / "audio"
-    good = [dataclasses.replace(e, num_samples=None) for e in make_examples(audio, 12, 4)]
+    good = [dataclasses.replace(e, num_samples=None) for e in make_examples(audio, 18, 4)]
     soundfile.write(audio / "stereo.wav", np.stack([tone(0.5)] * 2, axis=1), 16000)
     soundfile.write(audio / "8k.wav", tone(0.5, 8000), 8000)
     soundfile.write(audio / "48k.flac", tone(0.5, 48000), 48000)
@@ -96,7 +96,7 @@ def test_copy_leaves_the_audio_where_it_is(tmp_path, examples):
 
 def test_bad_audio_is_named_and_left_out(tmp_path, examples, capsys):
     formatted = run(
-        tmp_path, add_bad(examples, tmp_path / "audio"), "--max_bad_share", "0.3", "--nj", "1"
+        tmp_path, add_bad(examples, tmp_path / "audio"), "--max_bad_share", "0.3", "--nj", "2"
     )
     assert formatted.keys() == {e.utt_id for e in examples}
     rows = (tmp_path / "out" / "bad_audio.tsv").read_text().splitlines()
@@ -112,7 +112,7 @@ def test_too_much_bad_audio_is_an_error(tmp_path, examples, capsys):
         run(tmp_path, add_bad(examples, tmp_path / "audio"), "--nj", "1")
     assert stop.value.code == 1
     error = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
-    assert len(error) == 1 and "6 of 27 utterances are unusable" in error[0]
+    assert len(error) == 1 and "6 of 33 utterances are unusable" in error[0]
     assert len((tmp_path / "out" / "bad_audio.tsv").read_text().splitlines()) == 6
     assert not (tmp_path / "out" / "utt2task").exists()
 
@@ -159,3 +159,12 @@ def test_directory_that_cannot_be_written(tmp_path, examples, capsys):
     with pytest.raises(SystemExit):
         run(tmp_path, examples, "--nj", "1")
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_test_set_without_references(tmp_path, examples):
+    silent = [dataclasses.replace(e, text="") for e in examples]
+    DataDir.write(tmp_path / "in", silent)
+    main(["--in_dir", str(tmp_path / "in"), "--out_dir", str(tmp_path / "out"), "--nj", "1"])
+    assert not (tmp_path / "out" / "text").exists()
+    formatted, faults = DataDir.load(tmp_path / "out", need_text=False)
+    assert len(formatted) == len(examples) and not faults
