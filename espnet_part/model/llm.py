@@ -182,7 +182,8 @@ class LLM(nn.Module):
             ),
             stopping_criteria=[_RowLimit(max_new_tokens)],
         )
-        rows = [self._cut(*row) for row in zip(out.sequences.tolist(), max_new_tokens.tolist())]  # noqa: B905
+        limits = max_new_tokens.tolist()
+        rows = [self._cut(*row) for row in zip(out.sequences.tolist(), limits, strict=True)]
         if beam_size > 1:
             return [ids for ids, _ in rows], out.sequences_scores.tolist()
         token_scores = self.model.compute_transition_scores(
