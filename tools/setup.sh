@@ -239,7 +239,8 @@ rm -rf "${root}"/tools/.venv.old.* # left when an earlier call was killed here
 all_extras="${extras}"
 if [ -e "${venv}" ]; then
     if ! "${force}" && [ -f "${venv}/espnet_part.stamp" ] &&
-        [ "$(head -n 1 "${venv}/espnet_part.stamp")" = "${root}" ] && same_python "${base_python}"; then
+        [ "$(head -n 1 "${venv}/espnet_part.stamp")" = "${root}" ] &&
+        { [ -z "${python}" ] || same_python "${base_python}"; }; then
         all_extras=$(sed -n 3p "${venv}/espnet_part.stamp" | tr ',' '\n' |
             { cat; tr ',' '\n' <<<"${extras}"; } | sed '/^$/d' | sort -u | paste -sd ,)
         say "updating tools/venv"
