@@ -9,7 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, StoppingCriteria
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GenerationConfig,
+    LogitsProcessor,
+    StoppingCriteria,
+)
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from espnet_part.errors import ConfigError
@@ -165,30 +171,31 @@ class LLM(nn.Module):
             probabilities (greedy), or the beam's score.
         """
         pad = self.end_token_ids[0] if self.end_token_ids else 0
+        greedy_scores = _GreedyScores()
         out = self.model.generate(
             inputs_embeds=embeddings,
             attention_mask=mask.long(),
             generation_config=GenerationConfig(
                 max_new_tokens=int(max_new_tokens.max()),
                 num_beams=beam_size,
-                length_penalty=length_penalty,
                 do_sample=False,
                 eos_token_id=self.end_token_ids or None,
                 pad_token_id=pad,
                 bos_token_id=pad,
                 use_cache=True,
-                output_scores=True,
+                # greedy search keeps its own sum: all logits would take gigabytes
+                output_scores=beam_size > 1,
                 return_dict_in_generate=True,
+                **({"length_penalty": length_penalty} if beam_size > 1 else {}),
             ),
+            logits_processor=[greedy_scores] if beam_size == 1 else [],
             stopping_criteria=[_RowLimit(max_new_tokens)],
         )
         limits = max_new_tokens.tolist()
         rows = [self._cut(*row) for row in zip(out.sequences.tolist(), limits, strict=True)]
         if beam_size > 1:
             return [ids for ids, _ in rows], out.sequences_scores.tolist()
-        token_scores = self.model.compute_transition_scores(
-            out.sequences, out.scores, normalize_logits=True
-        )
+        token_scores = torch.stack(greedy_scores.steps, dim=1)
         scores = [float(token_scores[i, :used].sum()) for i, (_, used) in enumerate(rows)]
         return [ids for ids, _ in rows], scores
 
@@ -205,6 +212,17 @@ class LLM(nn.Module):
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
 
         return super()._apply(keep_dtype, recurse)
+
+
+class _GreedyScores(LogitsProcessor):
+    """Notes the log probability of each step's likeliest token, (B,) a step."""
+
+    def __init__(self) -> None:
+        self.steps: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self.steps.append(scores.float().log_softmax(-1).amax(-1))
+        return scores
 
 
 class _RowLimit(StoppingCriteria):
