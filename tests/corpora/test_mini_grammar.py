@@ -209,6 +209,7 @@ def test_spelling():
     rng = random.Random(0)
     clean = "".join(spell("¿Dónde vende el tío?", rng, 0.0))
     assert set(clean) == set("dónde vende el tío")
+    assert spell("Die große Uhr.", rng, share=0.0) == ("Die", " große", " Uhr")
     noisy = spell("the old teacher buys a red book today", rng, 0.5)
     assert "".join(noisy) != "the old teacher buys a red book today"
 

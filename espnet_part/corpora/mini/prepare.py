@@ -44,7 +44,7 @@ class Options:
     dev_clips: int = 40
     test_clips: int = 120
     text_pairs: int = 400
-    encoder_clips: int = 700
+    encoder_clips: int = 1000
     seed: int = 0
 
     def __post_init__(self) -> None:

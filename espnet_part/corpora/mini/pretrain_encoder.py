@@ -33,7 +33,7 @@ class Options:
     """Sizes and steps; the same options and data give the same weights on the same machine."""
 
     data: str = "data"
-    steps: int = 900
+    steps: int = 1300
     batch_size: int = 16
     lr: float = 2e-3
     dim: int = 128

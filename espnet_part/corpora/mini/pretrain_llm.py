@@ -146,16 +146,16 @@ def prompt_texts(prompts: Any, langs: Sequence[str]) -> list[str]:
 
 
 def curriculum(options: Options) -> Iterator[tuple[Instruction, int]]:
-    """Yield (instruction, wording) for all steps: short sentences first, spelled sources later."""
+    """Yield (instruction, wording) for all steps: short sentences and clean spelling first."""
     rng = random.Random(f"{options.seed} wordings")
     total = options.steps * options.batch_size
-    for share, short, spelled, copy in (
-        (0.2, 1.0, 0.1, 0.4),
-        (0.4, 0.2, 0.3, 0.3),
-        (0.4, 0.1, 0.6, 0.3),
+    for share, short, spelled, noise in (
+        (0.2, 1.0, 0.2, 0.0),
+        (0.4, 0.2, 0.4, 0.1),
+        (0.4, 0.1, 0.6, 0.2),
     ):
         drawn = draw_instructions(
-            options.langs, f"{options.seed} {short}", short=short, spelled=spelled, copy=copy
+            options.langs, f"{options.seed} {short}", short=short, spelled=spelled, noise=noise
         )
         for instruction in islice(drawn, round(share * total) + 1):
             yield instruction, rng.randrange(12)

@@ -22,7 +22,7 @@ class Instruction:
     """One example: ``source`` in ``lang`` becomes ``answer`` in ``tgt``.
 
     ``task`` is the task whose wording asks for it; ``spelled`` replaces the written source when
-    it is not empty: letters, one string each.
+    it is not empty: letters and whole words, one string each.
     """
 
     task: str
@@ -45,32 +45,45 @@ def shorten(frame: Frame) -> Frame:
     return replace(frame, template=template, time="", place="", recipient="", fronted=False)
 
 
-def spell(text: str, rng: random.Random, noise: float) -> tuple[str, ...]:
+def spell(text: str, rng: random.Random, noise: float = 0.0, share: float = 1.0) -> tuple[str, ...]:
     """Spell a text as heard: no case, no punctuation, letters repeated, lost or mistaken.
 
     Args:
         noise: probability of an error at a letter.
+        share: probability that a word is spelled; the others stay written, as whole pieces.
     """
-    letters: list[str] = []
-    heard = [c for c in text.lower() if c.isalpha() or c in " '"]
-    for letter in heard:
-        draw = rng.random()
-        if draw < noise / 3:
+    pieces: list[str] = []
+    for number, word in enumerate(text.split()):
+        word = "".join(c for c in word if c.isalpha() or c == "'")
+        space = " " if number else ""
+        if rng.random() >= share:
+            pieces.append(space + word)
             continue
-        if draw < noise:
-            letter = rng.choice(heard)
-        letters += [letter] * rng.choice((1, 1, 1, 2))
-    return tuple(letters)
+        heard = space + word.lower()
+        for letter in heard:
+            draw = rng.random()
+            if draw < noise / 3:
+                continue
+            if draw < noise:
+                letter = rng.choice(heard)
+            pieces += [letter] * rng.choice((1, 1, 1, 2))
+    return tuple(pieces)
 
 
 def draw_instructions(
-    langs: Sequence[str], seed: object, short: float = 0.0, spelled: float = 0.0, copy: float = 0.3
+    langs: Sequence[str],
+    seed: object,
+    short: float = 0.0,
+    spelled: float = 0.0,
+    noise: float = 0.2,
+    copy: float = 0.35,
 ) -> Iterator[Instruction]:
     """Yield instructions for ever, the same for the same arguments; never a dev or test sentence.
 
     Args:
         short: share of shortened sentences.
         spelled: share of spelled sources.
+        noise: the largest share of wrong letters in them.
         copy: share of transcriptions; the rest is spread evenly over the translations.
     """
     rng = random.Random(f"{seed} instructions")
@@ -86,7 +99,7 @@ def draw_instructions(
         source, answer = sentence(frame, lang), sentence(frame, tgt)
         letters: tuple[str, ...] = ()
         if rng.random() < spelled:
-            letters = spell(source, rng, rng.uniform(0.0, 0.3))
+            letters = spell(source, rng, rng.uniform(0.0, noise), rng.uniform(0.0, 1.0))
         if lang == tgt:
             task = "asr"
         else:
@@ -104,7 +117,7 @@ def held_out(
         frames = draw_frames("dev", f"{seed} held out {lang} {tgt}")
         for _, frame in zip(range(count), frames, strict=False):
             source, answer = sentence(frame, lang), sentence(frame, tgt)
-            letters = spell(source, rng, 0.15) if spelled else ()
+            letters = spell(source, rng, 0.1) if spelled else ()
             task = "asr" if lang == tgt else "s2tt" if spelled else "t2tt"
             instructions.append(Instruction(task, lang, tgt, source, answer, letters))
     return instructions
