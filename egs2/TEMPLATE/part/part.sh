@@ -166,7 +166,7 @@ mkdir -p "${dumpdir}/.done" "${part_exp}/.done" "${expdir}/.done"
 # One run at a time in an experiment: two would write into the same checkpoints. The lock is held by
 # this script and by what it starts, so a training that outlived its script holds it too.
 if command -v flock >/dev/null; then
-    exec 9>"${part_exp}/.lock"
+    exec 9>>"${part_exp}/.lock"
     flock -n 9 || die "another run is at work in ${part_exp} (or a training that it left behind)"
 fi
 
