@@ -45,13 +45,14 @@ def start_phase(
     steps: int,
     scheduler_class: type | None,
     conf: dict[str, Any],
+    length_option: str | None,
     previous: Scheduler | None,
 ) -> Scheduler | None:
     """Set each group's peak rate for ``phase``, and start or continue the scheduler.
 
     Args:
-        steps: Length of the phase; stands where a scheduler option has the value ``phase``,
-            as in ``max_steps: phase``.
+        steps: Length of the phase.
+        length_option: The scheduler's option that is set to ``steps``, such as ``max_steps``.
         previous: The scheduler of the phase before, which continues when the phase says
             ``restart_warmup: false``.
 
@@ -64,8 +65,9 @@ def start_phase(
             group["lr"] = group["initial_lr"] = peak
         if scheduler_class is None:
             return None
-        merged = {**conf, **phase.scheduler_conf}
-        options = {key: steps if value == "phase" else value for key, value in merged.items()}
+        options = {**conf, **phase.scheduler_conf}
+        if length_option is not None:
+            options[length_option] = steps
         try:
             return scheduler_class(optimizer, **options)
         except TypeError as error:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from espnet2.utils.build_dataclass import build_dataclass
+from espnet2.utils.types import str_or_none
 
 from espnet_part.errors import ConfigError
 from espnet_part.schedule.schedule import Schedule
@@ -32,6 +33,7 @@ class TrainerOptions:
     val_scheduler_criterion: Sequence[str]
     scheduler: str | None
     scheduler_conf: dict[str, Any]
+    scheduler_length: str | None
     max_nonfinite_steps: int
     max_bad_share: float
     part_init: str | None
@@ -68,9 +70,16 @@ class TrainerOptions:
         return [value] if isinstance(value, int) else list(value) or [1]
 
 
-def add_arguments(parser: argparse.ArgumentParser, str2bool: Any) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the trainer's own options to ESPnet's."""
     group = parser.add_argument_group("PART trainer")
+    group.add_argument(
+        "--scheduler_length",
+        type=str_or_none,
+        default=None,
+        help="The option of --scheduler that is set to each phase's number of steps, such as "
+        "max_steps of tristagelr",
+    )
     group.add_argument(
         "--save_interval",
         type=int,

@@ -43,9 +43,7 @@ class PARTTrainer:
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
-        from espnet2.utils.types import str2bool
-
-        add_arguments(parser, str2bool)
+        add_arguments(parser)
 
     @classmethod
     def build_options(cls, args: argparse.Namespace) -> TrainerOptions:
@@ -221,6 +219,7 @@ class Run:
             steps,
             self.scheduler_class,
             self.options.scheduler_conf,
+            self.options.scheduler_length,
             self.scheduler,
         )
         if saved is not None:

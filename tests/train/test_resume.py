@@ -20,6 +20,9 @@ from tests.train.tiny import ADAPTER, JOINT, TOP, Workspace, stage
 STAGE = stage(
     [{**ADAPTER, "steps": 6}, {**TOP, "steps": 5}, {**JOINT, "epochs": 1, "restart_warmup": False}],
     save_interval=3,
+    scheduler="tristagelr",
+    scheduler_conf={"warmup_ratio": 0.2, "hold_ratio": 0.3, "decay_ratio": 0.5},
+    scheduler_length="max_steps",
     accum_grad=2,
 )
 TRAINER = "espnet_part.train.trainer"
