@@ -53,6 +53,7 @@ TRAINED = {
     "adapter+encoder": ["adapter", "encoder"],
     "adapter+encoder+lora": ["adapter", "encoder", "llm.lora"],
 }
+PAIRS = ("encoder", "llm")
 VARIANTS = ("pad_to_30s", "head_everywhere", "unplanned")
 
 
@@ -121,6 +122,19 @@ def padding_share(cost: Cost, *parts: str) -> float:
     """Share of padding among the computed encoder frames, LLM positions, or both."""
     pairs = [getattr(cost, part) for part in parts]
     return 1 - sum(real for real, _ in pairs) / sum(computed for _, computed in pairs)
+
+
+def total(costs: Sequence[Cost]) -> Cost:
+    """Add up repetitions."""
+    result = Cost()
+    for cost in costs:
+        for name, value in asdict(cost).items():
+            old = getattr(result, name)
+            added = (
+                [a + b for a, b in zip(old, value, strict=True)] if name in PAIRS else old + value
+            )
+            setattr(result, name, added)
+    return result
 
 
 # --- the data --------------------------------------------------------------------------------------
@@ -434,41 +448,43 @@ def compare(
     return costs
 
 
-def spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float], digits: int = 1) -> str:
     """Median, and the smallest and the largest value."""
-    return f"{statistics.median(values):.1f} ({min(values):.1f}-{max(values):.1f})"
+    median, low, high = statistics.median(values), min(values), max(values)
+    return f"{median:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
 
 
 HEADER = """\
-| trained | threads | system | audio-s a CPU-s | beside HF | … with data | beside HF | CPU-s a step | \
-clips a step | audio-s a wall-s | encoder padding | LLM padding | both |
+| trained | threads | system | audio-s a CPU-s | beside HF | with data | beside HF | CPU-s a step | \
+clips a step | audio-s a wall-s | padding: encoder | LLM | both |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|"""
 
 
 def table_rows(trained: str, threads: int, costs: dict[str, list[Cost]]) -> list[str]:
-    """Lines of the Markdown table; medians, with smallest and largest over repetitions."""
-    reference = costs["HF Qwen2-Audio"]
-    base = statistics.median(c.rate for c in reference)
-    base_with_data = statistics.median(c.rate_with_data for c in reference)
+    """Lines of the Markdown table.
+
+    Rates are medians with the smallest and the largest over repetitions. Shares, and the ratios to
+    HF's rate, are of all repetitions together: HF's see different clips.
+    """
+    whole = {name: total(repeated) for name, repeated in costs.items()}
+    reference = whole["HF Qwen2-Audio"]
     rows = []
     for name, repeated in costs.items():
-        rate = statistics.median(c.rate for c in repeated)
-        rate_with_data = statistics.median(c.rate_with_data for c in repeated)
+        cost = whole[name]
         cells = [
             trained,
             str(threads),
             name,
             spread([c.rate for c in repeated]),
-            f"{rate / base:.2f}",
+            f"{cost.rate / reference.rate:.2f}",
             spread([c.rate_with_data for c in repeated]),
-            f"{rate_with_data / base_with_data:.2f}",
-            f"{statistics.median(c.cpu / c.steps for c in repeated):.2f}",
-            f"{sum(c.clips for c in repeated) / sum(c.steps for c in repeated):.1f}",
+            f"{cost.rate_with_data / reference.rate_with_data:.2f}",
+            spread([c.cpu / c.steps for c in repeated], digits=2),
+            f"{cost.clips / cost.steps:.1f}",
             spread([c.audio / c.wall for c in repeated]),
-            *(
-                f"{100 * statistics.mean(padding_share(c, *parts) for c in repeated):.1f} %"
-                for parts in (("encoder",), ("llm",), ("encoder", "llm"))
-            ),
+            f"{100 * padding_share(cost, 'encoder'):.1f} %",
+            f"{100 * padding_share(cost, 'llm'):.1f} %",
+            f"{100 * padding_share(cost, 'encoder', 'llm'):.1f} %",
         ]
         rows.append("| " + " | ".join(cells) + " |")
     return rows
@@ -522,7 +538,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import torch
 
-    rows, records = [], []
+    rows: list[str] = []
+    records: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as directory:
         examples = make_examples(Path(directory), args.clips, args.mean_seconds)
         tokenizer = make_tokenizer(Path(directory) / "tokenizer")
