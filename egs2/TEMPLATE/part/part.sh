@@ -595,7 +595,8 @@ if ! "${skip_eval}"; then
     if begin 11 "scoring" "${key}"; then
         for dset in "${tests[@]}"; do
             [ -d "${decode_dir}/${dset}/logdir" ] || die "${decode_dir}/${dset} is missing; run stage 10 first"
-            "${python}" -m espnet_part.bin.part_score --ref_dir "${data_feats}/${dset}" \
+            # The references of stage 1: an utterance whose audio stage 2 could not use counts as missing.
+            "${python}" -m espnet_part.bin.part_score --ref_dir "data/${dset}" \
                 --hyp_dir "${decode_dir}/${dset}" --name "${part_tag}" >"${decode_dir}/${dset}/score.log" ||
                 die "stage 11 (scoring of ${dset}) failed"
         done
