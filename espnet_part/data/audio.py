@@ -62,6 +62,20 @@ def read_audio(
     return _finish(samples, rate, fs)
 
 
+def audio_state(audio: str) -> str:
+    """Size and time of change of an audio file, or of the ark that it is in.
+
+    What was made from audio is stale when this differs.
+    """
+    for path in (audio, audio.rpartition(":")[0]):
+        try:
+            found = Path(path).stat()
+        except OSError:
+            continue
+        return f"{found.st_size} {found.st_mtime_ns}"
+    return "missing"
+
+
 def read_matrix(spec: str) -> np.ndarray:
     """Read a float matrix, ``path.ark:offset``, as written by kaldiio.
 

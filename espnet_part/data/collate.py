@@ -66,7 +66,13 @@ def make_row(
     if prompt.after is None:
         return Row(example, tokens)
     if speech is None and example.feats is not None:
-        return Row(example, tokens, encoder_out=read_matrix(example.feats), frames=frames)
+        matrix = read_matrix(example.feats)
+        if frames[0] > 0 and len(matrix) != frames[0]:
+            raise BadAudio(
+                f"{len(matrix)} frames of cached encoder output where utt2num_samples makes "
+                f"{frames[0]}"
+            )
+        return Row(example, tokens, encoder_out=matrix, frames=frames)
     if speech is None:
         speech = read_audio(example)
         expected = example.num_samples

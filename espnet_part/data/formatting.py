@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
-from espnet_part.data.audio import SAMPLE_RATE, BadAudio, read_audio
+from espnet_part.data.audio import SAMPLE_RATE, BadAudio, audio_state, read_audio
 from espnet_part.data.datadir import DataDir, Example, Fault, check_share
 from espnet_part.data.parallel import run_jobs
 from espnet_part.errors import DataError
@@ -169,23 +169,12 @@ def _plan(
             if len(name) > 120:  # file systems allow 255 bytes
                 name = f"{name[:80]}-{digest}"
             target = str(out_dir / "audio" / digest[:2] / f"{name}.{audio_format}")
-        key = f"{example.audio} {example.segment} {_state(example.audio)} {fs} {target}"
+        key = f"{example.audio} {example.segment} {audio_state(example.audio)} {fs} {target}"
         digest = hashlib.blake2b(key.encode(), digest_size=12).hexdigest()
         jobs[example.audio, example.segment] = AudioJob(
             example.audio, example.segment, fs, target, digest
         )
     return jobs, jobs.values()
-
-
-def _state(audio: str) -> str:
-    """Size and time of a source file; an ark's too."""
-    for path in (audio, audio.rpartition(":")[0]):
-        try:
-            found = Path(path).stat()
-        except OSError:
-            continue
-        return f"{found.st_size} {found.st_mtime_ns}"
-    return "missing"
 
 
 def _run(jobs: Sequence[AudioJob], out_dir: Path, nj: int, label: str) -> list[AudioResult]:

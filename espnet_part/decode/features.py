@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from espnet_part.config import ConfigError
-from espnet_part.data.audio import SAMPLE_RATE, BadAudio, read_audio
+from espnet_part.data.audio import SAMPLE_RATE, BadAudio, audio_state, read_audio
 from espnet_part.data.datadir import Example
 from espnet_part.decode.journal import append_durably, cannot_write
 from espnet_part.decode.progress import Progress
@@ -30,6 +30,9 @@ _UNKNOWN_SAMPLES = 30 * SAMPLE_RATE  # for planning batches where utt2num_sample
 
 Clip = tuple[str, tuple[float, float] | None]
 """Audio and the segment of it: what is encoded once, however many examples use it."""
+
+Keys = dict[Clip, str]
+"""What the store calls each clip: another name when its file has changed."""
 
 
 class Encoder:
@@ -57,14 +60,16 @@ class Encoder:
             ConfigError: an encoder of random weights, whose output no training could use.
             DataError: ``part_init`` cannot be read or belongs to another encoder.
         """
+        from espnet_part.model.base import conf_digest, file_sha256
         from espnet_part.model.build import build_encoder
 
         encoder = build_encoder(config.encoder_conf)
         base = dataclasses.asdict(encoder.base) if encoder.base is not None else {}
-        identity = {**base, "part_init": None}
+        conf = conf_digest(config.encoder_conf)
+        identity = {**base, "encoder_conf": conf, "part_init": None}
         if part_init is not None:
             trained = _load_trained_encoder(encoder, base, Path(part_init))
-            digest = _sha256(Path(part_init)) if trained else None
+            digest = file_sha256(Path(part_init)) if trained else None
             identity["part_init"] = digest
             if digest:  # another encoder than the base model: training must not take it for that
                 identity["base_fingerprint"] = identity.get("fingerprint")
@@ -141,8 +146,9 @@ def extract_features(
     clips: dict[Clip, Example] = {}
     for example in spoken:
         clips.setdefault(_clip(example), example)
+    keys = {clip: _key(clip) for clip in clips}
     store = _Store(out_dir, encoder.identity)
-    todo = [example for clip, example in clips.items() if _key(clip) not in store.index]
+    todo = [example for clip, example in clips.items() if keys[clip] not in store.index]
     logging.info(
         "%d examples with speech, %d distinct clips, %d of them to be encoded",
         len(spoken),
@@ -152,30 +158,31 @@ def extract_features(
     failed: dict[str, str] = {}
     with Progress(sum(map(_samples, todo)), len(todo), "encoding") as progress:
         for batch in _plan(todo, batch_bins):
-            encoded, reasons = _encode(encoder, batch)
+            encoded, reasons = _encode(encoder, batch, keys)
             store.add(encoded)
             failed.update(reasons)
             progress.advance(sum(map(_samples, batch)), len(batch))
-    return _finish(out_dir, spoken, store, failed, len(todo) - len(failed), max_bad_share)
+    return _finish(out_dir, spoken, keys, store, failed, len(todo) - len(failed), max_bad_share)
 
 
 def _finish(
     out_dir: Path,
     spoken: Sequence[Example],
+    keys: Keys,
     store: _Store,
     failed: dict[str, str],
     encoded: int,
     max_bad_share: float,
 ) -> int:
     good = sorted(
-        (example.utt_id, *store.index[_key(_clip(example))])
+        (example.utt_id, *store.index[keys[_clip(example)]])
         for example in spoken
-        if _key(_clip(example)) in store.index
+        if keys[_clip(example)] in store.index
     )
-    bad = [example for example in spoken if _key(_clip(example)) in failed]
+    bad = [example for example in spoken if keys[_clip(example)] in failed]
     with atomic_write(out_dir / "failed.tsv") as file:
         for example in bad:
-            file.write(f"{example.utt_id}\t{failed[_key(_clip(example))]}\n")
+            file.write(f"{example.utt_id}\t{failed[keys[_clip(example)]]}\n")
     with atomic_write(out_dir / "utt2num_frames") as file:
         file.writelines(f"{utt} {frames}\n" for utt, _, frames in good)
     # feats.scp comes last: where it is, the features are complete
@@ -192,12 +199,12 @@ def _finish(
 
 
 def _encode(
-    encoder: Encoder, batch: Sequence[Example]
+    encoder: Encoder, batch: Sequence[Example], keys: Keys
 ) -> tuple[list[tuple[str, np.ndarray]], dict[str, str]]:
     failed: dict[str, str] = {}
     read: list[tuple[str, np.ndarray]] = []
     for example in batch:
-        key = _key(_clip(example))
+        key = keys[_clip(example)]
         try:
             read.append((key, read_audio(example)))
         except BadAudio as error:
@@ -298,7 +305,8 @@ def _clip(example: Example) -> Clip:
 
 
 def _key(clip: Clip) -> str:
-    return hashlib.blake2b(repr(clip).encode(), digest_size=12).hexdigest()
+    content = repr((clip, audio_state(clip[0])))
+    return hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
 
 
 def _samples(example: Example) -> int:
@@ -315,11 +323,3 @@ def _plan(examples: Sequence[Example], batch_bins: int) -> Iterator[list[Example
         batch.append(example)
     if batch:
         yield batch
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()

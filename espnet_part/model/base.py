@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from espnet_part.errors import ConfigError
 
@@ -134,14 +136,26 @@ def fingerprint(files: list[Path]) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """The hash of a small file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """The hash of a file of any size."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def json_sha256(value: object) -> str:
     """The hash of a value's canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def conf_digest(conf: Any) -> str:
+    """The hash of a dataclass of settings, whatever they are.
+
+    Beside the weights, the settings of an encoder (padding, batching) decide what it gives.
+    """
+    return json_sha256(dataclasses.asdict(conf))
 
 
 def describe_base(

@@ -230,6 +230,23 @@ def test_cached_encoder_output_in_place_of_audio(corpus, tmp_path):
         Corpus([examples[0], corpus.examples[1]], corpus.prompts, corpus.chat, speech_lengths)
 
 
+def test_cached_encoder_output_of_another_length_is_named(corpus, tmp_path):
+    import kaldiio
+
+    example = corpus.examples[0]
+    frames = int(corpus.encoder[0])
+    with kaldiio.WriteHelper(f"ark,scp:{tmp_path}/f.ark,{tmp_path}/f.scp") as write:
+        write(example.utt_id, np.zeros((frames + 3, 4), dtype=np.float32))
+    feats = (tmp_path / "f.scp").read_text().split()[1]
+    cached = Corpus(
+        [dataclasses.replace(example, feats=feats)], corpus.prompts, corpus.chat, speech_lengths
+    )
+    ((batch,),) = PhaseData(cached, None, BatchConfig(size=1)).loader(0)
+    ((utt, reason),) = batch["bad"]
+    assert utt == example.utt_id
+    assert reason.startswith(f"{frames + 3} frames of cached encoder output")
+
+
 def test_unknown_length_is_a_clear_error(corpus):
     example = dataclasses.replace(corpus.examples[0], num_samples=None)
     with pytest.raises(DataError, match="run part_format_data"):

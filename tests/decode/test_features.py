@@ -6,6 +6,7 @@ import json
 import kaldiio
 import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 
@@ -83,6 +84,32 @@ def test_training_accepts_the_cache(encoder, examples, tmp_path):
     assert set(load_feats([str(tmp_path)], fingerprint)) >= {"u1", "u7"}
     with pytest.raises(DataError, match="another encoder"):
         load_feats([str(tmp_path)], {**fingerprint, "fingerprint": "other"})
+
+
+def test_a_replaced_file_is_encoded_anew(encoder, examples, data, tmp_path):
+    extract_features(examples, encoder, tmp_path / "out", BINS, 0.0)
+    audio = data.parent / "u1.wav"
+    speech, rate = soundfile.read(audio, dtype="float32")
+    soundfile.write(audio, speech[::-1], rate, subtype="FLOAT")
+    assert extract_features(examples, encoder, tmp_path / "out", BINS, 0.0) == 1
+    entries = dict(line.split() for line in (tmp_path / "out/feats.scp").read_text().splitlines())
+    (expected,) = encoder([read_audio(str(audio))])
+    for utt in ("u1", "u1-s2tt-en"):
+        np.testing.assert_allclose(read_matrix(entries[utt]), expected, atol=1e-5)
+
+
+def test_other_settings_are_another_encoder(config, encoder, examples, tmp_path):
+    conf = {**config["encoder_conf"], "pad_to_30s": True}
+    padded = Encoder.load(ModelConfig.from_mapping({**config, "encoder_conf": conf}, "x"), None)
+    assert padded.identity["fingerprint"] == encoder.identity["fingerprint"]
+    extract_features(examples, encoder, tmp_path, BINS, 0.0)
+    own, other = ({"encoder_conf": e.identity["encoder_conf"]} for e in (encoder, padded))
+    assert "u1" in load_feats([str(tmp_path)], own)
+    with pytest.raises(DataError, match="another encoder"):
+        load_feats([str(tmp_path)], other)
+    # the identity of each cache decides alone whether it is kept
+    same = Encoder(encoder.encoder, padded.identity)
+    assert extract_features(examples, same, tmp_path, BINS, 0.0) == 7
 
 
 class Dying(Encoder):
