@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -18,16 +19,15 @@ from espnet_part.data.chat import ChatFormat
 from espnet_part.data.dataset import BatchConfig
 from espnet_part.data.prompts import Prompts
 from espnet_part.data.stage import LoaderConfig, StageData, load_examples, load_token_counts
-from espnet_part.errors import ConfigError
+from espnet_part.errors import ConfigError, UserError
 from espnet_part.model.build import build_model, load_tokenizer
 from espnet_part.model.config import ModelConfig
 from espnet_part.model.protected import PROTECTED
 from espnet_part.schedule.schedule import Schedule
 from espnet_part.train.checkpoint import load_trained
 from espnet_part.train.learning_rate import parameter_groups
+from espnet_part.train.options import refuse_foreign
 from espnet_part.train.trainer import PARTTrainer
-
-FIXED_SIZE_BATCHES = ("unsorted", "sorted")
 
 
 class PARTTask(AbsTask):
@@ -56,7 +56,20 @@ class PARTTask(AbsTask):
     @classmethod
     def main(cls, args: argparse.Namespace | None = None, cmd: Sequence[str] | None = None) -> None:
         """Parse ``cmd`` (a stage file may have a ``base``), and train."""
-        super().main(args=cls.parse(cmd) if args is None else args)
+        args = cls.parse(cmd) if args is None else args
+        refuse_foreign(args)
+        super().main(args=args)
+
+    @classmethod
+    def main_worker(cls, args: argparse.Namespace) -> None:
+        try:
+            super().main_worker(args)
+        except UserError as error:
+            if not args.multiprocessing_distributed:
+                raise
+            # a process that ESPnet spawned: nobody above it would turn the error into one line
+            print(f"part_train: error: {error}", file=sys.stderr)
+            sys.exit(1)
 
     @classmethod
     def parse(cls, cmd: Sequence[str] | None) -> argparse.Namespace:
@@ -71,14 +84,16 @@ class PARTTask(AbsTask):
         files.add_argument("--model_config")
         paths, rest = files.parse_known_args(cmd)
         known = {action.dest for action in parser._actions}
-        for path in (paths.model_config, paths.config):
-            values = load_yaml(path) if path is not None else {}
+        stage = load_yaml(paths.config) if paths.config is not None else {}
+        model_config = paths.model_config or stage.get("model_config")
+        model = load_yaml(model_config) if model_config is not None else {}
+        for path, values in ((model_config, model), (paths.config, stage)):
             for key in values:
                 if key not in known:
                     raise ConfigError(f"{path}: {did_you_mean(key, known)}")
             parser.set_defaults(**values)
         args = parser.parse_args(rest)
-        args.config, args.model_config = paths.config, paths.model_config
+        args.config, args.model_config = paths.config, model_config
         return args
 
     @classmethod
@@ -166,7 +181,7 @@ class _IterFactory(StageData, AbsIterFactory):
     """`StageData` under the type that ESPnet checks for; the trainer asks it by phase."""
 
     def build_iter(self, epoch: int, shuffle: bool | None = None) -> Any:
-        raise TypeError("data are given out by phase: see StageData.phase and StageData.batches")
+        raise TypeError("data are given out by phase: see StageData.phase")
 
 
 def _add_model_arguments(group: Any) -> None:
@@ -238,7 +253,8 @@ def _add_data_arguments(group: Any) -> None:
         "--max_llm_length",
         type=int,
         default=None,
-        help="Leave out examples with more LLM positions (prompt, speech and answer)",
+        help="Leave out examples with more LLM positions (prompt, speech and answer); by default "
+        "those beyond the LLM's context",
     )
 
 
@@ -252,12 +268,12 @@ def _batch_config(args: argparse.Namespace, train: bool, accum: int) -> BatchCon
         size = args.valid_batch_size or size
         bins = args.valid_batch_bins or bins
     common = {"encoder_cost": args.encoder_cost, "max_llm_length": args.max_llm_length}
-    if args.batch_type in FIXED_SIZE_BATCHES:
+    if args.batch_type == "unsorted":
         return BatchConfig(size=size * accum, **common)
     if args.batch_type != "numel":
         raise ConfigError(
-            f"batch_type: {args.batch_type!r} is not one of numel (by --batch_bins), "
-            f"{', '.join(FIXED_SIZE_BATCHES)} (by --batch_size)"
+            f"batch_type: {args.batch_type!r} is neither numel (by --batch_bins) nor unsorted "
+            "(by --batch_size)"
         )
     return BatchConfig(bins=bins * accum, **common)
 

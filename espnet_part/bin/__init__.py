@@ -26,7 +26,9 @@ def command(main: Main) -> Main:
         except BrokenPipeError:  # `part_describe … | head`
             sys.stderr.close()
         except OSError as error:  # no permission, no space, no such directory
-            print(f"{name}: error: {error.strerror}: {error.filename}", file=sys.stderr)
+            # some libraries raise it with a message alone
+            said = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+            print(f"{name}: error: {said}", file=sys.stderr)
             sys.exit(1)
         except KeyboardInterrupt:
             print(f"{name}: interrupted", file=sys.stderr)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from espnet_part.data.datadir import DataDir, Example, check_share, report_fault
 from espnet_part.data.dataset import BatchConfig, Corpus, PhaseData, SpeechLengths
 from espnet_part.data.prompts import Prompts
 from espnet_part.data.tokens import read_token_counts
-from espnet_part.errors import DataError
+from espnet_part.errors import ConfigError, DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +47,12 @@ class SpeechSide:
     Attributes:
         lengths: Samples -> encoder frames and LLM positions.
         fingerprint: What identifies the frozen encoder's weights.
+        max_length: Positions that the LLM can read; None where it does not say.
     """
 
     lengths: SpeechLengths
     fingerprint: Mapping[str, Any]
+    max_length: int | None = None
 
 
 class StageData:
@@ -91,7 +94,7 @@ class StageData:
         untouched_encoder: bool,
         where: str,
     ) -> PhaseData:
-        """The training data of a phase; logs what an epoch of it holds.
+        """The training data of a phase.
 
         Args:
             tasks, temperature: The mixture.
@@ -101,48 +104,64 @@ class StageData:
             where: File and phase, for messages.
 
         Raises:
-            ConfigError: a task without data.
+            ConfigError: a task without usable data.
         """
+        return self._data(
+            tasks,
+            speech,
+            untouched_encoder,
+            where,
+            temperature=temperature,
+            accum=self.loader.accum,
+        )
+
+    def validation(
+        self, tasks: Sequence[str], speech: SpeechSide, untouched_encoder: bool
+    ) -> PhaseData:
+        """One pass over all examples of ``tasks``, in a fixed order with the first wording.
+
+        Raises:
+            ConfigError: there is no example of any of them.
+        """
+        present = sorted({e.task for e in self.examples} & set(tasks))
+        if not present:
+            has = ", ".join(sorted({e.task for e in self.examples}))
+            raise ConfigError(
+                f"{self.where}: no example of any task of the stage ({', '.join(tasks)}); "
+                f"the data hold {has}"
+            )
+        return self._data(present, speech, untouched_encoder, self.where, train=False)
+
+    def digest(self) -> str:
+        """What the order of the steps depends on; equal for any number of processes."""
+        digest = hashlib.sha256(repr((self.loader.seed, self.loader.batch)).encode())
+        digest.update(repr(sorted(self.prompts.wordings.items())).encode())
+        for example in self.examples:
+            digest.update(f"{example.utt_id} {example.num_samples}\n".encode())
+        return digest.hexdigest()
+
+    def _data(
+        self,
+        tasks: Sequence[str] | Mapping[str, float],
+        speech: SpeechSide,
+        untouched_encoder: bool,
+        where: str,
+        **options: Any,
+    ) -> PhaseData:
         config = self.loader
-        data = PhaseData(
+        limit = config.batch.max_llm_length or speech.max_length
+        return PhaseData(
             self._corpus(speech, untouched_encoder),
             tasks,
-            config.batch,
-            temperature=temperature,
+            dataclasses.replace(config.batch, max_llm_length=limit),
             seed=config.seed,
             world=config.world,
             rank=config.rank,
-            accum=config.accum,
             num_workers=config.num_workers,
             pin_memory=config.pin_memory,
             where=where,
+            **options,
         )
-        _log_dropped(data.dropped, where)
-        counts = data.counts(0)
-        shown = ", ".join(f"{'-'.join(stratum)} {n}" for stratum, n in counts.items())
-        logging.info("%s: an epoch holds %d examples: %s", where, sum(counts.values()), shown)
-        return data
-
-    def batches(
-        self, tasks: Sequence[str], speech: SpeechSide, untouched_encoder: bool
-    ) -> Iterator[dict[str, Any]]:
-        """This process's share of one pass over all examples of ``tasks``, in a fixed order."""
-        config = self.loader
-        present = sorted({e.task for e in self.examples} & set(tasks))
-        data = PhaseData(
-            self._corpus(speech, untouched_encoder),
-            present,
-            config.batch,
-            seed=config.seed,
-            train=False,
-            world=config.world,
-            rank=config.rank,
-            num_workers=config.num_workers,
-            pin_memory=config.pin_memory,
-            where=self.where,
-        )
-        for (batch,) in data.loader():
-            yield batch
 
     def _corpus(self, speech: SpeechSide, untouched_encoder: bool) -> Corpus:
         cached = untouched_encoder and bool(self.feats_dirs)
@@ -227,9 +246,13 @@ def _with_feats(
     return [e for e in cached if e.audio is None or e.feats is not None]
 
 
-def _log_dropped(dropped: Sequence[tuple[str, str]], where: str) -> None:
-    if dropped:
-        utt, reason = dropped[0]
+def log_mixture(data: PhaseData, where: str) -> None:
+    """Log what an epoch of a phase holds, and what is left out of it."""
+    counts = data.counts(0)
+    shown = ", ".join(f"{'-'.join(stratum)} {n}" for stratum, n in counts.items())
+    logging.info("%s: an epoch holds %d examples: %s", where, sum(counts.values()), shown)
+    if data.dropped:
+        utt, reason = data.dropped[0]
         logging.warning(
-            "%s: %d examples are left out, such as %s: %s", where, len(dropped), utt, reason
+            "%s: %d examples are left out, such as %s: %s", where, len(data.dropped), utt, reason
         )

@@ -45,6 +45,7 @@ def update_links(
     history: Sequence[dict[str, Any]],
     criteria: Sequence[Sequence[str]],
     keep: int,
+    keep_last: int = 0,
 ) -> list[str]:
     """Point ``latest`` and ``<split>.<key>.best`` at their models and remove the others' files.
 
@@ -53,7 +54,7 @@ def update_links(
     """
     newest = history[-1]["epoch"]
     _link(output_dir / "latest.safetensors", model_file(output_dir, newest))
-    wanted, improved = {newest}, []
+    wanted, improved = {newest, *_last(history, keep_last)}, []
     for criterion in criteria:
         epochs = ranked(history, criterion)
         wanted.update(epochs[:keep])
@@ -93,6 +94,21 @@ def average_best(
             _link(output_dir / f"{name}.ave.safetensors", target)
             written.append(target)
     return written
+
+
+def average_last(output_dir: Path, history: Sequence[dict[str, Any]], number: int) -> Path | None:
+    """Write ``last.ave_<n>.safetensors`` of the newest phase's last ``number`` models (0: none)."""
+    epochs = _last(history, number)
+    if not epochs:
+        return None
+    target = output_dir / f"last.ave_{number}.safetensors"
+    average([model_file(output_dir, epoch) for epoch in epochs], target)
+    return target
+
+
+def _last(history: Sequence[dict[str, Any]], number: int) -> list[int]:
+    same = [e["epoch"] for e in history if e["phase"] == history[-1]["phase"]]
+    return same[-number:] if number else []
 
 
 def average(files: Sequence[Path], target: Path) -> None:

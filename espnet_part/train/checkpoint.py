@@ -77,7 +77,7 @@ def save_trained(
 def write_tensors(path: Path, state: dict[str, torch.Tensor], metadata: dict[str, Any]) -> None:
     """Write tensors and JSON metadata as safetensors, whole or not at all."""
     header = {"format": FORMAT, "part": json.dumps(metadata, sort_keys=True)}
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside = path.with_name(f".{path.name}.tmp")  # one name: a killed writer's rest is overwritten
     try:
         safetensors.torch.save_file(state, aside, metadata=header)
         _sync(aside)

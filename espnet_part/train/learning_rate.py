@@ -14,6 +14,7 @@ from espnet2.schedulers.abs_scheduler import (
 from espnet_part.errors import ConfigError
 from espnet_part.schedule.schedule import Phase
 
+Names = dict[torch.Tensor, str]
 Scheduler = Any  # torch's schedulers share no public base class with ReduceLROnPlateau
 
 
@@ -59,9 +60,10 @@ def start_phase(
     Raises:
         ConfigError: options that the scheduler does not take.
     """
-    peaks = [phase.lr.get(group["name"], 0.0) for group in optimizer.param_groups]
+    groups = optimizer.param_groups
+    peaks = [phase.lr.get(group["name"], 0.0) for group in groups]
     if scheduler_class is None or phase.restart_warmup or previous is None:
-        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+        for group, peak in zip(groups, peaks, strict=True):
             group["lr"] = group["initial_lr"] = peak
         if scheduler_class is None:
             return None
@@ -72,7 +74,12 @@ def start_phase(
             return scheduler_class(optimizer, **options)
         except TypeError as error:
             raise ConfigError(f"scheduler_conf: phase {phase.name}: {error}") from None
-    previous.base_lrs = peaks
+    # All groups share a scheduler's factor; a group that was frozen has none of its own yet.
+    factor = max((g["lr"] / g["initial_lr"] for g in groups if g.get("initial_lr")), default=1.0)
+    for group, peak in zip(groups, peaks, strict=True):
+        group["initial_lr"], group["lr"] = peak, peak * factor
+    if hasattr(previous, "base_lrs"):
+        previous.base_lrs = peaks
     return previous
 
 
@@ -82,6 +89,26 @@ def forget_frozen(optimizer: torch.optim.Optimizer) -> None:
         for parameter in group["params"]:
             if not parameter.requires_grad:
                 optimizer.state.pop(parameter, None)
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer, names: Names) -> dict[str, Any]:
+    """The optimizer's state by parameter name, so that it fits when later phases change."""
+    rates = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+    return {"state": {names[p]: s for p, s in optimizer.state.items()}, "groups": rates}
+
+
+def load_optimizer_state(
+    optimizer: torch.optim.Optimizer, names: Names, saved: dict[str, Any]
+) -> None:
+    """Put back what `optimizer_state` gave; groups of one name share their rates."""
+    state = optimizer.state_dict()
+    ordered = [names[p] for group in optimizer.param_groups for p in group["params"]]
+    state["state"] = {i: saved["state"][n] for i, n in enumerate(ordered) if n in saved["state"]}
+    rates = {group["name"]: group for group in saved["groups"]}
+    for group in state["param_groups"]:
+        before = rates.get(group["name"], {})
+        group.update({key: before[key] for key in ("lr", "initial_lr") if key in before})
+    optimizer.load_state_dict(state)
 
 
 def after_step(scheduler: Scheduler | None) -> None:

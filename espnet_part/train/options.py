@@ -36,6 +36,7 @@ class TrainerOptions:
     scheduler_length: str | None
     max_nonfinite_steps: int
     max_bad_share: float
+    average_last: int
     part_init: str | None
     phases: Any
     config: str | None
@@ -51,13 +52,22 @@ class TrainerOptions:
         """Read the options.
 
         Raises:
-            ConfigError: an ESPnet option that has no meaning under a schedule.
+            ConfigError: a criterion that no validation gives.
         """
-        if args.patience is not None:
-            raise ConfigError("patience: the schedule decides the length; remove it")
-        if args.use_deepspeed or args.sharded_ddp:
-            raise ConfigError("use_deepspeed, sharded_ddp: not supported; DDP is used")
-        return build_dataclass(cls, args)
+        options = build_dataclass(cls, args)
+        keys = {
+            f"{kind}{suffix}"
+            for kind in ("loss", "acc")
+            for suffix in ("", *(f"_{task}" for task in options.schedule.tasks))
+        }
+        for criterion in options.best_model_criterion:
+            split, key, mode = criterion
+            if split not in ("train", "valid") or key not in keys or mode not in ("min", "max"):
+                raise ConfigError(
+                    f"best_model_criterion: {list(criterion)} must be train or valid, one of "
+                    f"{', '.join(sorted(keys))}, and min or max"
+                )
+        return options
 
     @property
     def schedule(self) -> Schedule:
@@ -68,6 +78,38 @@ class TrainerOptions:
         """The numbers of models to average, at least one."""
         value = self.keep_nbest_models
         return [value] if isinstance(value, int) else list(value) or [1]
+
+
+#: ESPnet's options that have no meaning under a schedule: the value that does nothing, the mend.
+FOREIGN: dict[str, tuple[Any, str]] = {
+    "init_param": ([], "use --part_init (safetensors), which keeps what it loads"),
+    "freeze_param": ([], "the phases' `train` says what trains"),
+    "max_epoch": (40, "give the phases `steps` or `epochs`"),
+    "patience": (None, "the schedule decides the length"),
+    "use_adapter": (False, "use `lora_conf` in the model file"),
+    "use_deepspeed": (False, "DDP is used"),
+    "sharded_ddp": (False, "DDP is used"),
+    "grad_noise": (False, "there is none"),
+    "no_forward_run": (False, "try the data with part_validate_data --check_audio true"),
+    "nbest_averaging_interval": (0, "models are averaged at the end of the stage"),
+    "train_dtype": ("float32", "use --use_amp true for bfloat16, and `llm_conf.dtype`"),
+    "train_data_path_and_name_and_type": ([], "use --train_data_dir"),
+    "valid_data_path_and_name_and_type": ([], "use --valid_data_dir"),
+    "multiple_iterator": (False, "give several directories to --train_data_dir"),
+    "collect_stats": (False, "use part_collect_stats"),
+}
+
+
+def refuse_foreign(args: argparse.Namespace) -> None:
+    """Refuse options that would be ignored.
+
+    Raises:
+        ConfigError: an option of ESPnet's that has no meaning under a schedule.
+    """
+    for name, (nothing, mend) in FOREIGN.items():
+        value = getattr(args, name, nothing)
+        if value != nothing:
+            raise ConfigError(f"{name}: {value!r} would have no effect for this task; {mend}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,6 +128,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="Steps between checkpoints. One is also written at every validation "
         "(each --num_iters_per_epoch steps) and at the end of each phase",
+    )
+    group.add_argument(
+        "--average_last",
+        type=int,
+        default=0,
+        help="Also average the models of the last so many validations of the last phase, into "
+        "last.ave_<K>.safetensors",
     )
     group.add_argument(
         "--max_nonfinite_steps",

@@ -87,7 +87,7 @@ class Report:
         self.reporter.finish_epoch(self.train)
         self.train = None
         sub = self.reporter.start_epoch("valid")
-        sub.register(valid)
+        sub.register({key: value for key, value in valid.items() if not math.isnan(value)})
         sub.next()
         self.reporter.finish_epoch(sub)
         stats = self.reporter.stats[position.epoch]

@@ -151,18 +151,22 @@ def train_step(
 @torch.no_grad()
 def validate(
     model: nn.Module, batches: Any, tasks: tuple[str, ...], parallel: Parallel, *, amp: bool
-) -> Counts:
+) -> tuple[Counts, list[tuple[str, str]]]:
     """Count loss and accuracy over this rank's ``batches``, then over all ranks.
+
+    Also returns this rank's bad utterances and what is wrong with each.
 
     Works on the bare model: ranks may hold different numbers of batches, and nothing in it waits.
     """
     model.eval()
     counts = Counts.zero(tasks)
+    bad: list[tuple[str, str]] = []
     for batch in batches:
+        bad += batch["bad"]
         with torch.autocast(parallel.device.type, torch.bfloat16, enabled=amp):
             output = model(**to_device(batch, parallel.device))
         counts.add(batch, output)
-    return counts.over_ranks(parallel)
+    return counts.over_ranks(parallel), bad
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

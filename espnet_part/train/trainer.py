@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,17 @@ import numpy as np
 import torch
 
 from espnet_part.data.dataset import PhaseData
-from espnet_part.data.stage import SpeechSide, StageData
+from espnet_part.data.stage import SpeechSide, StageData, log_mixture
 from espnet_part.errors import DataError
 from espnet_part.model.protected import PROTECTED
 from espnet_part.schedule.activation import activate, set_modes
 from espnet_part.schedule.schedule import Phase
 from espnet_part.train import learning_rate
-from espnet_part.train.averaging import average_best, model_file, update_links
+from espnet_part.train.averaging import average_best, average_last, model_file, update_links
 from espnet_part.train.checkpoint import (
     Checkpoint,
     bases_of,
+    find_checkpoints,
     read_header,
     read_newest_checkpoint,
     restore_weights,
@@ -123,6 +124,7 @@ class Run:
             [name for name, _ in model.named_parameters()], PROTECTED
         )
         self.speech = _speech_side(model)
+        self.names = {parameter: name for name, parameter in model.named_parameters()}
         self.position = Position()
         self.ever_trained: set[str] = set()
         self.report = Report(options, parallel.is_main)
@@ -132,22 +134,46 @@ class Run:
         saved = self._resume() if self.options.resume else None
         if saved is None and self.options.part_init:
             self.ever_trained.update(read_header(self.options.part_init)[1])
+        if saved is None:
+            self._refuse_earlier_run()
+        data = self._plan()
         while self.position.phase < len(self.schedule.phases):
-            self._run_phase(self.schedule.phases[self.position.phase], saved)
+            self._run_phase(data[self.position.phase], saved)
             saved = None
             self.position.next_phase()
         self._finish()
 
-    def _run_phase(self, phase: Phase, saved: Checkpoint | None) -> None:
+    def _plan(self) -> list[PhaseData]:
+        """The data of all phases and of the validation, so that what they lack is said at once."""
+        ever_trained, data = set(self.ever_trained), []
+        for phase, trainable in zip(self.schedule.phases, self.trainable, strict=True):
+            ever_trained |= trainable.names
+            where = f"{self.schedule.where}: phase {phase.name}"
+            untouched = _is_encoder_untouched(ever_trained)
+            data.append(
+                self.train_data.phase(
+                    phase.tasks, phase.language_temperature, self.speech, untouched, where
+                )
+            )
+        self._validation()
+        return data
+
+    def _validation(self) -> PhaseData:
+        untouched = _is_encoder_untouched(self.ever_trained)
+        return self.valid_data.validation(self.schedule.tasks, self.speech, untouched)
+
+    def _run_phase(self, data: PhaseData, saved: Checkpoint | None) -> None:
         """Train one phase from ``self.position`` to its end."""
+        phase = self.schedule.phases[self.position.phase]
         trainable = self.trainable[self.position.phase]
         activate(self.model, trainable.names)
         learning_rate.forget_frozen(self.optimizer)
         self.ever_trained |= trainable.names
         module = self.parallel.wrap(self.model)  # anew: the trainable set has changed
-        data = self._phase_data(phase)
         steps = self._length(phase, data)
         self._start_scheduler(phase, steps, saved)
+        del saved  # gigabytes of weights and moments
+        log_mixture(data, phase.name)
         interval = self.options.num_iters_per_epoch or steps
         logging.info("phase %s: %d steps, trains %s", phase.name, steps, ", ".join(phase.train))
         self.report.start_phase(phase.name, self.position, steps)
@@ -192,18 +218,6 @@ class Run:
                 self._save_checkpoint()
         self.report.finish_phase()
 
-    def _phase_data(self, phase: Phase) -> PhaseData:
-        return self.train_data.phase(
-            phase.tasks,
-            phase.language_temperature,
-            self.speech,
-            self._is_encoder_untouched(),
-            f"{self.schedule.where}: phase {phase.name}",
-        )
-
-    def _is_encoder_untouched(self) -> bool:
-        return not any(name.startswith("encoder.") for name in self.ever_trained)
-
     def _length(self, phase: Phase, data: PhaseData) -> int:
         """The phase's number of steps; an epoch may differ from the next in its last batches."""
         if phase.steps is not None:
@@ -224,7 +238,8 @@ class Run:
         )
         if saved is not None:
             # Loading puts back the rates, so it comes after the scheduler has set its own.
-            self.optimizer.load_state_dict(saved.optimizer["optimizer"])
+            saved_state = saved.optimizer["optimizer"]
+            learning_rate.load_optimizer_state(self.optimizer, self.names, saved_state)
             if self.scheduler is not None:
                 self.scheduler.load_state_dict(saved.optimizer["scheduler"])
 
@@ -233,14 +248,16 @@ class Run:
     def _finish_epoch(self, phase: Phase, is_phase_end: bool) -> None:
         """Validate, report, keep the model, and write a checkpoint."""
         self.position.epoch += 1
-        counts = validate(
+        counts, bad = validate(
             self.model,
-            self.valid_data.batches(self.schedule.tasks, self.speech, self._is_encoder_untouched()),
+            (batch for step in self._validation().loader() for batch in step),
             self.schedule.tasks,
             self.parallel,
             amp=self.options.use_amp,
         )
         set_modes(self.model)
+        self._name_bad(bad, "valid", "w")
+        self._stop_if_too_bad(counts["bad"], counts["bad"] + counts["examples"])
         self.report.finish_epoch(
             phase.name, self.position, counts.means(), is_phase_end=is_phase_end
         )
@@ -265,6 +282,7 @@ class Run:
                 self.report.history,
                 self.options.best_model_criterion,
                 max(self.options.nbest),
+                self.options.average_last,
             )
             if improved:
                 logging.info("The best model has been updated: %s", ", ".join(improved))
@@ -281,6 +299,7 @@ class Run:
                 self.options.best_model_criterion,
                 self.options.nbest,
             )
+            average_last(self.output_dir, self.report.history, self.options.average_last)
             logging.info("The training was finished at %d steps", self.position.total_step)
         self.parallel.barrier()
 
@@ -289,19 +308,10 @@ class Run:
     def _note_bad(self, result: Any, batches: Sequence[Batch]) -> None:
         """Count what went wrong, name it, and stop when it is too much."""
         position = self.position
-        bad = [item for batch in batches for item in batch["bad"]]
-        if bad:
-            file = self.output_dir / f"bad_utterances.{self.parallel.rank}.tsv"
-            with file.open("a", encoding="utf-8") as out:
-                out.writelines(f"{utt}\t{reason}\n" for utt, reason in bad)
-            logging.warning("left out %d bad utterances, see %s", len(bad), file)
+        self._name_bad([item for batch in batches for item in batch["bad"]], "train", "a")
         position.examples += int(result.counts["examples"] + result.counts["bad"])
         position.bad += int(result.counts["bad"])
-        if position.bad > max(self.options.max_bad_share * position.examples, 10):
-            raise DataError(
-                f"{position.bad} of {position.examples} utterances were bad, more than "
-                f"--max_bad_share {self.options.max_bad_share}; see {self.output_dir}/bad_utterances.*"
-            )
+        self._stop_if_too_bad(position.bad, position.examples)
         if result.updated:
             position.nonfinite = 0
             return
@@ -320,6 +330,22 @@ class Run:
                 f"the utterances named in the log ({self.output_dir})"
             )
 
+    def _name_bad(self, bad: Sequence[tuple[str, str]], split: str, mode: str) -> None:
+        if not bad:
+            return
+        file = self.output_dir / f"bad_utterances.{split}.{self.parallel.rank}.tsv"
+        with file.open(mode, encoding="utf-8") as out:
+            out.writelines(f"{utt}\t{reason}\n" for utt, reason in bad)
+        logging.warning("%s: left out %d bad utterances, see %s", split, len(bad), file)
+
+    def _stop_if_too_bad(self, bad: float, of: float) -> None:
+        # a few may be bad in the first steps, whatever their share
+        if bad > max(self.options.max_bad_share * of, 10):
+            raise DataError(
+                f"{bad:.0f} of {of:.0f} utterances were bad, more than --max_bad_share "
+                f"{self.options.max_bad_share}; see {self.output_dir}/bad_utterances.*"
+            )
+
     # --- checkpoints -----------------------------------------------------------------------------
 
     def _save_checkpoint(self) -> None:
@@ -330,18 +356,29 @@ class Run:
                 Checkpoint(
                     trained_state(self.model, self.ever_trained),
                     _without_numpy(
-                        {"optimizer": self.optimizer.state_dict(), "scheduler": scheduler}
+                        {
+                            "optimizer": learning_rate.optimizer_state(self.optimizer, self.names),
+                            "scheduler": scheduler,
+                        }
                     ),
                     {
                         "position": dataclasses.asdict(self.position),
                         "ever_trained": sorted(self.ever_trained),
                         "phases": self.schedule.to_list(),
+                        "data": self.train_data.digest(),
                         "report": self.report.state_dict(),
                         **bases_of(self.model),
                     },
                 ),
             )
         self.parallel.barrier()
+
+    def _refuse_earlier_run(self) -> None:
+        if find_checkpoints(self.checkpoints):
+            raise DataError(
+                f"{self.checkpoints} holds an earlier run: go on with it (--resume true), or choose "
+                "another --output_dir"
+            )
 
     def _resume(self) -> Checkpoint | None:
         saved = read_newest_checkpoint(self.checkpoints)
@@ -353,6 +390,12 @@ class Run:
         self.ever_trained.update(saved.state["ever_trained"])
         self.report.load_state_dict(saved.state["report"])
         self.position = position
+        if saved.state["data"] != self.train_data.digest():
+            logging.warning(
+                "the data, their batches, the prompts or the seed have changed since the checkpoint "
+                "was written: going on with a new pass over the data"
+            )
+            position.data_epoch, position.data_step = position.data_epoch + 1, 0
         if self.report.train is None:
             self._update_links()  # killed between a checkpoint and its links
         return saved
@@ -367,7 +410,12 @@ def _speech_side(model: Any) -> SpeechSide:
 
     bases: list[dict[str, Any]] = model.base_models()
     base = next((b for b in bases if b["part"] == "encoder"), {})
-    return SpeechSide(lengths, {key: base.get(key) for key in ("config_sha256", "fingerprint")})
+    fingerprint = {key: base.get(key) for key in ("config_sha256", "fingerprint")}
+    return SpeechSide(lengths, fingerprint, model.llm.max_length)
+
+
+def _is_encoder_untouched(ever_trained: Collection[str]) -> bool:
+    return not any(name.startswith("encoder.") for name in ever_trained)
 
 
 def _stream(data: Any, position: Position, steps: int) -> Iterator[tuple[int, int, list[Batch]]]:

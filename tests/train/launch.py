@@ -25,6 +25,7 @@ def part_train(
     kill: Kill | None = None,
     kill_after: float | None = None,
     world: int = 1,
+    count_text_only: bool = False,
 ) -> int:
     """Run to the end or to death; returns the exit status (negative for a signal).
 
@@ -32,12 +33,15 @@ def part_train(
         kill: SIGKILL before the n-th call of a function, given as "module:name".
         kill_after: SIGKILL after this many seconds.
         world: Processes, joined through gloo.
+        count_text_only: Write to the log which of a process's batches had no speech.
     """
     rendezvous = log.with_name(f"{log.name}.{time.time_ns()}.rendezvous")
     processes = []
     for rank in range(world):
         more = () if world == 1 else _distributed(rank, world, rendezvous)
-        process = CONTEXT.Process(target=_child, args=([*cmd, *more], str(log), kill))
+        process = CONTEXT.Process(
+            target=_child, args=([*cmd, *more], str(log), kill, count_text_only)
+        )
         process.start()
         processes.append(process)
     if kill_after is not None:
@@ -61,7 +65,7 @@ def _distributed(rank: int, world: int, rendezvous: Path) -> Sequence[str]:
     )
 
 
-def _child(cmd: list[str], log: str, kill: Kill | None) -> None:
+def _child(cmd: list[str], log: str, kill: Kill | None, count_text_only: bool) -> None:
     with Path(log).open("a", encoding="utf-8") as out:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)
@@ -73,7 +77,24 @@ def _child(cmd: list[str], log: str, kill: Kill | None) -> None:
     from espnet_part.bin import part_train as command
 
     sys.argv = ["part_train", *cmd]
+    seen = _watch_batches() if count_text_only else []
     command.main(cmd)
+    if count_text_only:
+        print(f"text only: {seen}", flush=True)
+
+
+def _watch_batches() -> list[bool]:
+    from espnet_part.train import step
+
+    seen: list[bool] = []
+    original = step.to_device
+
+    def to_device(batch: Any, device: Any) -> Any:
+        seen.append("speech" not in batch)
+        return original(batch, device)
+
+    step.to_device = to_device
+    return seen
 
 
 def _arm(target: str, call: int) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,9 +52,34 @@ def test_peer_defect_08_the_loss_does_not_depend_on_the_split(
 
 
 def test_text_only_batches_on_any_rank_never_hang(workspace: Workspace, log: Path) -> None:
-    """Steps of two examples over two processes: often one has text and the other speech."""
+    """Steps of two examples over two processes, some of which pair a text with speech."""
     workspace.write("mixed.yaml", stage([{**JOINT, "steps": 12}], batch_size=2))
-    assert part_train(workspace.command("mixed.yaml", "mixed"), log, world=2) == 0, log.read_text()
+    cmd = workspace.command("mixed.yaml", "mixed")
+    assert part_train(cmd, log, world=2, count_text_only=True) == 0, log.read_text()
+    text_only = re.findall(r"text only: \[(.*)\]", log.read_text())
+    assert len(text_only) == 2
+    first, second = ([word == "True" for word in line.split(", ")] for line in text_only)
+    assert any(a != b for a, b in zip(first, second, strict=True))
+
+
+def test_torchrun_starts_it_as_well(
+    workspace: Workspace, one_process: dict[str, torch.Tensor], log: Path
+) -> None:
+    workspace.write("stage.yaml", stage(PHASES, batch_size=8))
+    cmd = workspace.command("stage.yaml", "torchrun", "--dist_backend", "gloo")
+    run = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    with log.open("w") as out:
+        subprocess.run(
+            [sys.executable, *run, "-m", "espnet_part.bin.part_train", *cmd],
+            check=True,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            timeout=300,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+    other = trained(workspace, "torchrun")
+    for key, tensor in one_process.items():
+        torch.testing.assert_close(other[key], tensor, rtol=0, atol=1e-5)
 
 
 def test_more_processes_than_examples_never_hang(workspace: Workspace, log: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from espnet_part.data.datadir import DataDir
 from espnet_part.train.checkpoint import read_header
 from tests.train.launch import part_train
 from tests.train.tiny import ADAPTER, LORA_ONLY, TOP, Workspace, model_config, stage
@@ -78,3 +80,103 @@ def test_the_header_says_where_the_weights_come_from(first: Path) -> None:
     metadata, _ = read_header(first)
     assert {base["part"] for base in metadata["base_models"]} == {"encoder", "llm"}
     assert metadata["phase"] == "top"
+
+
+def test_averaging_the_last_models(workspace: Workspace, log: Path) -> None:
+    workspace.write("average.yaml", stage([{**ADAPTER, "steps": 12}], average_last=2))
+    assert part_train(workspace.command("average.yaml", "average"), log) == 0, log.read_text()
+    directory = workspace.root / "average"
+    second, third = (load_file(directory / f"{n}epoch.safetensors") for n in (2, 3))
+    for name, tensor in load_file(directory / "last.ave_2.safetensors").items():
+        torch.testing.assert_close(tensor, (second[name] + third[name]) / 2)
+
+
+def test_an_earlier_run_is_never_overwritten(workspace: Workspace, first: Path, log: Path) -> None:
+    cmd = workspace.command("first.yaml", "first", "--resume", "false")
+    assert part_train(cmd, log) == 1
+    assert "holds an earlier run" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (("--init_param", "x.pth"), "use --part_init"),
+        (("--freeze_param", "llm"), "the phases' `train`"),
+        (("--max_epoch", "3"), "give the phases `steps`"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(
+    workspace: Workspace, log: Path, option: tuple[str, str], said: str
+) -> None:
+    workspace.write("first.yaml", stage([{**ADAPTER, "steps": 2}]))
+    assert part_train(workspace.command("first.yaml", "never", *option), log) == 1
+    assert said in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"best_model_criterion": [["valid", "wer", "min"]]}, "best_model_criterion"),
+        ({"max_llm_length": 5}, "tasks: no data for asr"),
+    ],
+)
+def test_what_would_fail_late_fails_at_once(
+    workspace: Workspace, log: Path, options: dict, said: str
+) -> None:
+    workspace.write("late.yaml", stage([{**ADAPTER, "steps": 2}], **options))
+    assert part_train(workspace.command("late.yaml", "late"), log) == 1
+    assert said in log.read_text()
+    assert "epoch:train" not in log.read_text()
+
+
+def test_validation_without_the_tasks_fails_at_once(workspace: Workspace, log: Path) -> None:
+    valid = workspace.root / "text_only"
+    examples, _ = DataDir.load(workspace.root / "valid")
+    DataDir.write(valid, [e for e in examples if e.task == "t2tt"])
+    workspace.write("late.yaml", stage([{**ADAPTER, "steps": 2}]))
+    cmd = workspace.command("late.yaml", "late", "--valid_data_dir", str(valid))
+    assert part_train(cmd, log) == 1
+    assert "valid: no example of any task of the stage (asr)" in log.read_text()
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_bad_audio_is_named_and_stops_when_it_is_too_much(
+    workspace: Workspace, log: Path, split: str
+) -> None:
+    broken = workspace.root / f"broken_{split}"
+    examples = []
+    for number, example in enumerate(DataDir.load(workspace.root / split)[0]):
+        if number % 9 == 0:  # every third example of ASR
+            path = workspace.root / f"junk{number}.wav"
+            path.write_bytes(b"junk" * 100)
+            example = dataclasses.replace(example, audio=str(path))
+        examples.append(example)
+    DataDir.write(broken, examples)
+    bad = sum("junk" in (e.audio or "") and e.task == "asr" for e in examples)
+    assert bad
+    workspace.write("bad.yaml", stage([{**ADAPTER, "epochs": 1}], batch_size=3))
+    cmd = workspace.command("bad.yaml", f"bad_{split}", f"--{split}_data_dir", str(broken))
+    assert part_train(cmd, log) == 0, log.read_text()
+    named = workspace.root / f"bad_{split}" / f"bad_utterances.{split}.0.tsv"
+    assert len(set(named.read_text().splitlines())) == bad
+
+
+def test_a_changed_batch_size_starts_a_new_pass_on_resuming(
+    workspace: Workspace, log: Path
+) -> None:
+    workspace.write("first.yaml", stage([{**ADAPTER, "steps": 6}], save_interval=2))
+    cmd = workspace.command("first.yaml", "rebatched")
+    assert part_train(cmd, log, kill=("espnet_part.train.trainer:train_step", 4)) == -9
+    assert part_train([*cmd, "--batch_size", "2"], log) == 0, log.read_text()
+    assert "going on with a new pass over the data" in log.read_text()
+
+
+def test_later_phases_may_change_on_resuming(workspace: Workspace, log: Path) -> None:
+    phases = [{**ADAPTER, "steps": 4}, {**TOP, "steps": 2}]
+    workspace.write("before.yaml", stage(phases, save_interval=2))
+    cmd = workspace.command("before.yaml", "replanned")
+    assert part_train(cmd, log, kill=("espnet_part.train.trainer:train_step", 4)) == -9
+    workspace.write("before.yaml", stage([phases[0], {**LORA_ONLY, "steps": 2}], save_interval=2))
+    assert part_train(cmd, log) == 0, log.read_text()
+    names = load_file(workspace.root / "replanned" / "latest.safetensors")
+    assert {name.split(".")[0] for name in names} == {"adapter", "llm"}
