@@ -40,11 +40,11 @@ class Options:
     """
 
     langs: tuple[str, ...] = ("en", "de", "es")
-    train_clips: int = 400
+    train_clips: int = 1500
     dev_clips: int = 40
     test_clips: int = 120
-    text_pairs: int = 400
-    encoder_clips: int = 1000
+    text_pairs: int = 1500
+    encoder_clips: int = 2000
     seed: int = 0
 
     def __post_init__(self) -> None:

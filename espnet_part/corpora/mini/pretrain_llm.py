@@ -38,14 +38,14 @@ class Options:
 
     langs: tuple[str, ...] = ("en", "de", "es")
     prompts: str = "conf/prompts.yaml"
-    steps: int = 1400
+    steps: int = 1500
     batch_size: int = 32
     lr: float = 3e-3
     dim: int = 160
     layers: int = 4
     heads: int = 4
     ff: int = 448
-    vocabulary: int = 1000
+    vocabulary: int = 400
     evaluate: int = 20
     seed: int = 0
 
@@ -149,13 +149,18 @@ def curriculum(options: Options) -> Iterator[tuple[Instruction, int]]:
     """Yield (instruction, wording) for all steps: short sentences and clean spelling first."""
     rng = random.Random(f"{options.seed} wordings")
     total = options.steps * options.batch_size
-    for share, short, spelled, noise in (
-        (0.2, 1.0, 0.2, 0.0),
-        (0.4, 0.2, 0.4, 0.1),
-        (0.4, 0.1, 0.6, 0.2),
+    for share, short, spelled, noise, spans in (
+        (0.25, 1.0, 0.6, 0.05, 0.8),
+        (0.35, 0.2, 0.6, 0.1, 0.4),
+        (0.4, 0.1, 0.7, 0.15, 0.1),
     ):
         drawn = draw_instructions(
-            options.langs, f"{options.seed} {short}", short=short, spelled=spelled, noise=noise
+            options.langs,
+            f"{options.seed} {short}",
+            short=short,
+            spelled=spelled,
+            noise=noise,
+            spans=spans,
         )
         for instruction in islice(drawn, round(share * total) + 1):
             yield instruction, rng.randrange(12)

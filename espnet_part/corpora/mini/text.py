@@ -15,6 +15,7 @@ from espnet_part.corpora.mini.grammar import Frame, draw_frame, draw_frames, rol
 from espnet_part.corpora.mini.prepare import targets
 
 ROLES = {"text", "train", "encoder"}
+SHARES = (0.3, 0.6, 1.0, 1.0, 1.0)  # of spelled words in a spelled source
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def draw_instructions(
     short: float = 0.0,
     spelled: float = 0.0,
     noise: float = 0.2,
-    copy: float = 0.35,
+    copy: float = 0.4,
+    spans: float = 0.0,
 ) -> Iterator[Instruction]:
     """Yield instructions for ever, the same for the same arguments; never a dev or test sentence.
 
@@ -85,6 +87,7 @@ def draw_instructions(
         spelled: share of spelled sources.
         noise: the largest share of wrong letters in them.
         copy: share of transcriptions; the rest is spread evenly over the translations.
+        spans: share of transcriptions of one to three words out of a sentence.
     """
     rng = random.Random(f"{seed} instructions")
     copies = [(lang, lang) for lang in langs]
@@ -97,9 +100,13 @@ def draw_instructions(
             continue
         lang, tgt = rng.choice(copies if rng.random() < copy else translations)
         source, answer = sentence(frame, lang), sentence(frame, tgt)
+        if lang == tgt and lang != "zh" and rng.random() < spans:
+            words = source.split()
+            start = rng.randrange(len(words))
+            source = answer = " ".join(words[start : start + rng.randint(1, 3)])
         letters: tuple[str, ...] = ()
         if rng.random() < spelled:
-            letters = spell(source, rng, rng.uniform(0.0, noise), rng.uniform(0.0, 1.0))
+            letters = spell(source, rng, rng.uniform(0.0, noise), rng.choice(SHARES))
         if lang == tgt:
             task = "asr"
         else:
