@@ -37,6 +37,8 @@ elif command == "part_inference":
     texts = dict(line.split(maxsplit=1) for line in Path(options["--data_dir"], "text").open())
     (out / "text").write_text("".join(f"{key} {texts[key]}" for key in keys))
 elif command == "part_train":
+    for split in ("train", "valid"):
+        assert Path(options[f"--{split}_shape_file"]).is_file()
     out = Path(options["--output_dir"])
     count = len(list(out.glob("started*")))
     (out / f"started{count}").touch()
@@ -46,6 +48,7 @@ else:
     out = Path(options["--out_dir"])
     out.mkdir(parents=True, exist_ok=True)
     (out / "mixture.md").write_text("| the mixture |\n")
+    (out / "text_tokens").write_text("")
 """
 DATA = r"""#!/usr/bin/env bash
 set -euo pipefail
@@ -159,6 +162,8 @@ def test_all_stages(finished):
         f"conf/my system/stage{n}.yaml" for n in (1, 2, 3)
     ]
     assert "--part_init" not in trainings[0]
+    formatted = [options for name, options in finished.all_calls if name == "part_format_data"]
+    assert all("--fs" not in options for options in formatted)  # training reads 16 kHz only
     for n in (1, 2):
         assert trainings[n]["--part_init"] == f"{exp}/stage{n}/valid.acc.ave.safetensors"
     assert all(t["--resume"] == "true" and t["--seed"] == "0" for t in trainings)
@@ -223,6 +228,33 @@ def test_failure_names_the_log_and_the_same_command_goes_on(recipe):
     assert recipe.names() == ["train", "train", "inference", "inference"]
     # the earlier, finished training was moved aside once, and the interrupted one was not
     assert len(list((recipe.directory / "exp/my system").glob("stage2.old.*"))) == 1
+
+
+def test_token_counts_of_stage_5_serve_the_trainings(recipe, finished):
+    stats = "exp/part_stats_model"
+    for name, options in finished.all_calls:
+        if name == "part_train":
+            assert options["--train_shape_file"] == f"{stats}/train/text_tokens"
+            assert options["--valid_shape_file"] == f"{stats}/dev/text_tokens"
+    recipe.run(*OPTIONS, "--stage", "5", "--stop_stage", "5")
+    recipe.calls()
+    recipe.run(*OPTIONS, "--skip_eval", "true")
+    assert recipe.names() == ["train"] * 3
+
+
+def test_interrupted_second_decoding_goes_on(recipe):
+    """One that is asked for again begins anew, but only once."""
+    logdir = recipe.directory / "exp/my system/decode_greedy/test2/logdir"
+    for options in (["--stage", "10"], ["--inference_args", "--beam_size 4"]):
+        (logdir / "old").touch()
+        (recipe.directory / "broken").write_text("part_inference")
+        recipe.run(*OPTIONS, *options, fails=True)
+        assert not (logdir / "old").exists()
+        (logdir / "decoded").touch()
+        recipe.run(*OPTIONS, *options, fails=True)
+        (recipe.directory / "broken").unlink()
+        recipe.run(*OPTIONS, *options)
+        assert (logdir / "decoded").exists()
 
 
 def test_failed_shard_is_named(recipe):

@@ -34,7 +34,6 @@ valid_set=valid          # Name of the validation set.
 test_sets="test"         # Names of the test sets, separated by spaces.
 local_data_opts=         # Options for local/data.sh.
 local_base_models_opts=  # Options for local/base_models.sh.
-fs=16000                 # Sampling rate of the formatted audio (Hz).
 audio_format=flac        # Format of the formatted audio: flac, wav, or copy (leave files where they are).
 max_bad_share=0.05       # Largest share of unusable utterances before formatting stops.
 min_wav_duration=0.1     # Shorter training utterances are dropped (s).
@@ -147,9 +146,9 @@ read -r -a cuda_words <<<"${cuda_cmd}"
 read -r -a tests <<<"${test_sets}"
 
 part_exp="${expdir}/${part_tag}"
-part_stats="${expdir}/part_stats"
 data_feats="${dumpdir}/raw"
 model_name=$(basename -- "${model_config%.*}")
+part_stats="${expdir}/part_stats_${model_name}" # token counts are those of the model's tokenizer
 encoder_feats="${dumpdir}/encoder_${model_name}"
 decode_tag="decode_greedy"
 if [ -n "${decode_config}" ]; then
@@ -196,7 +195,7 @@ marker_of() { # STAGE
     case "$1" in
         1 | 2 | 3) echo "${dumpdir}/.done/stage$1" ;;
         4) echo "${expdir}/.done/stage4_${model_name}" ;;
-        5) echo "${part_stats}/.done_${model_name}" ;;
+        5) echo "${part_stats}/.done" ;;
         6) echo "${encoder_feats}/.done" ;;
         10 | 11) echo "${part_exp}/.done/stage$1_${decode_tag}" ;;
         *) echo "${part_exp}/.done/stage$1" ;;
@@ -315,7 +314,7 @@ if ! "${skip_data_prep}"; then
     fi
 
     key=$({
-        printf '%s\n' "format" "${fs}" "${audio_format}" "${max_bad_share}"
+        printf '%s\n' "format" "${audio_format}" "${max_bad_share}"
         after 1
     } | digest)
     if begin 2 "format audio" "${key}"; then
@@ -326,7 +325,7 @@ if ! "${skip_data_prep}"; then
             run_job "${data_feats}${org}/logs/format_${dset}.log" \
                 "${python}" -m espnet_part.bin.part_format_data \
                 --in_dir "data/${dset}" --out_dir "${data_feats}${org}/${dset}" \
-                --fs "${fs}" --audio_format "${audio_format}" --nj "${nj}" \
+                --audio_format "${audio_format}" --nj "${nj}" \
                 --max_bad_share "${max_bad_share}"
         done
         finish
@@ -422,7 +421,7 @@ train_stage() { # N: PART stage N, which is recipe stage N + 6
     fi
     local stage_config
     stage_config=$(resolved "${config}") || exit 1
-    before=(3 4)
+    before=(3 4 5)
     if "${cache_features}" && [ "${n}" -eq 1 ]; then before+=(6); fi
     if [ -n "${initial}" ]; then before+=("$((${initial##*stage} + 6))"); fi
     local key
@@ -440,6 +439,11 @@ train_stage() { # N: PART stage N, which is recipe stage N + 6
         [ -e "${initial}/valid.acc.ave.safetensors" ] ||
             die "${initial}/valid.acc.ave.safetensors is missing; run the stage before first"
         options+=(--part_init "${initial}/valid.acc.ave.safetensors")
+    fi
+    # without stage 5, the training counts the tokens itself
+    if [ -f "$(marker_of 5)" ]; then
+        options+=(--train_shape_file "${part_stats}/${train_set}/text_tokens")
+        options+=(--valid_shape_file "${part_stats}/${valid_set}/text_tokens")
     fi
     if "${cache_features}" && [ "${n}" -eq 1 ]; then
         options+=(--train_feats_dir "${encoder_feats}/${train_set}")
@@ -537,6 +541,12 @@ if ! "${skip_eval}"; then
             launcher=("${decode_words[@]}" --gpu 0)
             options+=(--ngpu 0)
         fi
+        # A finished decoding is done anew, an interrupted one goes on: where there is no marker, the
+        # key of each test set says whether what is there is of this decoding.
+        if [ -f "${current_marker}" ]; then
+            for dset in "${tests[@]}"; do rm -f "${decode_dir}/${dset}/logdir/.key"; done
+            rm -f "${current_marker}"
+        fi
         for dset in "${tests[@]}"; do
             data="${data_feats}/${dset}"
             dir="${decode_dir}/${dset}"
@@ -545,8 +555,7 @@ if ! "${skip_eval}"; then
             total=$(wc -l <"${data}/text")
             _nj=$((inference_nj < total ? inference_nj : total))
             # What an interrupted decoding of the same kind wrote is kept.
-            if [ -f "${current_marker}" ] ||
-                [ "$(cat "${logdir}/.key" 2>/dev/null || true)" != "${key} ${_nj}" ]; then
+            if [ "$(cat "${logdir}/.key" 2>/dev/null || true)" != "${key} ${_nj}" ]; then
                 rm -rf "${logdir}"
             fi
             mkdir -p "${logdir}"
