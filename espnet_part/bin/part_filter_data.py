@@ -37,9 +37,6 @@ def get_parser() -> argparse.ArgumentParser:
         default=50.0,
         help="nobody speaks so quickly: the text belongs to other audio",
     )
-    parser.add_argument(
-        "--fs", type=int, default=16000, help="rate in Hz that utt2num_samples counts at"
-    )
     return parser
 
 
@@ -57,10 +54,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
         max_chars=args.max_text_chars,
         min_chars_per_second=args.min_chars_per_second,
         max_chars_per_second=args.max_chars_per_second,
-        fs=args.fs,
     )
     kept, dropped = filter_directory(args.in_dir, args.out_dir, limits)
-    print(f"{args.out_dir}: {summarise(kept, dropped, args.fs)}")
+    print(f"{args.out_dir}: {summarise(kept, dropped)}")
 
 
 if __name__ == "__main__":

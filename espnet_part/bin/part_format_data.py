@@ -21,7 +21,6 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--in_dir", required=True, metavar="DIR", help="data directory to read")
     parser.add_argument("--out_dir", required=True, metavar="DIR", help="data directory to make")
-    parser.add_argument("--fs", type=int, default=16000, help="sampling rate in Hz")
     parser.add_argument(
         "--audio_format",
         choices=("wav", "flac", "copy"),
@@ -43,16 +42,15 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     parser = get_parser()
     args = parser.parse_args(cmd)
-    if args.fs < 1000:
-        parser.error(f"--fs {args.fs}: is in Hz")
     if not 0 <= args.max_bad_share <= 1:
         parser.error(f"--max_bad_share {args.max_bad_share}: is between 0 and 1")
+    from espnet_part.data.audio import SAMPLE_RATE
     from espnet_part.data.formatting import format_directory
 
     formatted, bad = format_directory(
-        args.in_dir, args.out_dir, args.fs, args.audio_format, args.nj, args.max_bad_share
+        args.in_dir, args.out_dir, args.audio_format, args.nj, args.max_bad_share
     )
-    hours = sum(e.num_samples or 0 for e in formatted) / args.fs / 3600
+    hours = sum(e.num_samples or 0 for e in formatted) / SAMPLE_RATE / 3600
     print(f"{args.out_dir}: {len(formatted)} examples, {hours:.2f} h of speech")
     if bad:
         print(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from espnet_part.data.audio import SAMPLE_RATE
 from espnet_part.data.datadir import DataDir, Example
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
@@ -22,7 +23,6 @@ class Limits:
         max_chars: characters of a target, and of a text task's source.
         min_chars_per_second, max_chars_per_second: of a target over its speech; beyond them the
             text cannot be that of the audio.
-        fs: the rate that ``utt2num_samples`` counts at, in Hz.
     """
 
     min_seconds: float = 0.1
@@ -30,7 +30,6 @@ class Limits:
     max_chars: int = 1000
     min_chars_per_second: float = 0.0
     max_chars_per_second: float = 50.0
-    fs: int = 16000
 
 
 def why_not(example: Example, limits: Limits) -> tuple[str, str] | None:
@@ -46,7 +45,7 @@ def why_not(example: Example, limits: Limits) -> tuple[str, str] | None:
         return None
     if example.num_samples is None:
         raise DataError(f"{example.utt_id}: no utt2num_samples; run part_format_data first")
-    seconds = example.num_samples / limits.fs
+    seconds = example.num_samples / SAMPLE_RATE
     if seconds < limits.min_seconds:
         return "speech too short", f"{seconds:.2f} s"
     if seconds > limits.max_seconds:
@@ -96,9 +95,9 @@ def filter_directory(
     return kept, dropped
 
 
-def summarise(kept: Sequence[Example], dropped: Sequence[tuple[str, str, str]], fs: int) -> str:
+def summarise(kept: Sequence[Example], dropped: Sequence[tuple[str, str, str]]) -> str:
     """What was kept and what was dropped, one line a reason."""
-    hours = math.fsum(e.num_samples or 0 for e in kept) / fs / 3600
+    hours = math.fsum(e.num_samples or 0 for e in kept) / SAMPLE_RATE / 3600
     lost = {utt for utt, _, _ in dropped}
     lines = [f"kept {len(kept)} utterances ({hours:.2f} h), dropped {len(lost)}"]
     counts = Counter(reason for _, reason, _ in dropped)

@@ -26,14 +26,12 @@ class AudioJob:
 
     Attributes:
         audio, segment: what is read (see `Example`).
-        fs: sampling rate in Hz of the samples that are counted and written.
         target: the file to write; None only checks and counts.
         key: changes whenever the result may.
     """
 
     audio: str
     segment: tuple[float, float] | None
-    fs: int
     target: str | None
     key: str = ""
 
@@ -53,7 +51,7 @@ def process_audio(job: AudioJob) -> AudioResult:
         DataError: the target cannot be written.
     """
     try:
-        samples = read_audio(job.audio, job.segment, job.fs)
+        samples = read_audio(job.audio, job.segment)
     except BadAudio as error:
         return AudioResult(0, str(error))
     if job.target is not None:
@@ -63,7 +61,7 @@ def process_audio(job: AudioJob) -> AudioResult:
         aside = target.with_name(f".{os.getpid()}.{target.name}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(aside, samples, job.fs, subtype="PCM_16")
+            soundfile.write(aside, samples, SAMPLE_RATE, subtype="PCM_16")
             aside.replace(target)
         except (OSError, soundfile.SoundFileError) as error:
             aside.unlink(missing_ok=True)
@@ -74,7 +72,6 @@ def process_audio(job: AudioJob) -> AudioResult:
 def format_directory(
     in_dir: str | Path,
     out_dir: str | Path,
-    fs: int = SAMPLE_RATE,
     audio_format: str = "flac",
     nj: int = 1,
     max_bad_share: float = 0.05,
@@ -88,7 +85,6 @@ def format_directory(
         in_dir: any data directory.
         out_dir: the new one; audio goes to ``out_dir/audio``. ``bad_audio.tsv`` names what is left
             out and why.
-        fs: sampling rate in Hz.
         audio_format: "wav" or "flac" (16 bit, mono, segments cut out), or "copy": the audio stays
             where and as it is.
         nj: number of processes.
@@ -108,7 +104,7 @@ def format_directory(
         if fault.utt_id is None:
             raise DataError(str(fault))
     bad = [(fault.utt_id or "", _describe(fault)) for fault in faults]
-    sources, jobs = _plan(examples, out_dir, fs, audio_format)
+    sources, jobs = _plan(examples, out_dir, audio_format)
     results = dict(zip(sources, _run(list(jobs), out_dir, nj, in_dir.name), strict=True))
     formatted = []
     for example in examples:
@@ -137,7 +133,7 @@ def check_audio(examples: Sequence[Example], nj: int = 1, label: str = "audio") 
     """Open and read the audio of every example; name what cannot be used."""
     spoken = [example for example in examples if example.audio is not None]
     sources = {(e.audio or "", e.segment): None for e in spoken}
-    jobs = [AudioJob(audio, segment, SAMPLE_RATE, None) for audio, segment in sources]
+    jobs = [AudioJob(audio, segment, None) for audio, segment in sources]
     results = dict(zip(sources, run_jobs(process_audio, jobs, nj, label), strict=True))
     faults = []
     for example in spoken:
@@ -154,7 +150,7 @@ def check_audio(examples: Sequence[Example], nj: int = 1, label: str = "audio") 
 
 
 def _plan(
-    examples: Iterable[Example], out_dir: Path, fs: int, audio_format: str
+    examples: Iterable[Example], out_dir: Path, audio_format: str
 ) -> tuple[dict[tuple[str, tuple[float, float] | None], AudioJob], Iterable[AudioJob]]:
     """One job for every different piece of audio."""
     jobs: dict[tuple[str, tuple[float, float] | None], AudioJob] = {}
@@ -169,10 +165,12 @@ def _plan(
             if len(name) > 120:  # file systems allow 255 bytes
                 name = f"{name[:80]}-{digest}"
             target = str(out_dir / "audio" / digest[:2] / f"{name}.{audio_format}")
-        key = f"{example.audio} {example.segment} {audio_state(example.audio)} {fs} {target}"
+        key = (
+            f"{example.audio} {example.segment} {audio_state(example.audio)} {SAMPLE_RATE} {target}"
+        )
         digest = hashlib.blake2b(key.encode(), digest_size=12).hexdigest()
         jobs[example.audio, example.segment] = AudioJob(
-            example.audio, example.segment, fs, target, digest
+            example.audio, example.segment, target, digest
         )
     return jobs, jobs.values()
 

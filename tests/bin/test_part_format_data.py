@@ -146,6 +146,8 @@ def test_the_same_directory_and_wrong_options(tmp_path, examples, capsys):
         (["--in_dir", same, "--out_dir", same], 1),
         (["--in_dir", same, "--out_dir", str(tmp_path / "o"), "--max_bad_share", "7"], 2),
         (["--in_dir", str(tmp_path / "none"), "--out_dir", str(tmp_path / "o")], 1),
+        # whatever reads the result reads 16 kHz
+        (["--in_dir", same, "--out_dir", str(tmp_path / "o"), "--fs", "8000"], 2),
     ]:
         with pytest.raises(SystemExit) as stop:
             main(options)
