@@ -20,6 +20,7 @@ from espnet_part.data.dataset import BatchConfig
 from espnet_part.data.prompts import Prompts
 from espnet_part.data.stage import LoaderConfig, StageData, load_examples, load_token_counts
 from espnet_part.errors import ConfigError, UserError
+from espnet_part.model.base import conf_digest
 from espnet_part.model.build import build_model, load_tokenizer
 from espnet_part.model.config import ModelConfig
 from espnet_part.model.protected import PROTECTED
@@ -148,13 +149,13 @@ class PARTTask(AbsTask):
         rank = torch.distributed.get_rank() if distributed else 0
         train = mode == "train"
         accum = args.accum_grad if train else 1
-        tokenizer = load_tokenizer(_model_config(args).llm_conf)
+        config = _model_config(args)
         return _IterFactory(
             load_examples(
                 _listed(args.train_data_dir if train else args.valid_data_dir), args.max_bad_share
             ),
             Prompts.load(_given(args.prompts, "prompts")),
-            ChatFormat(tokenizer),
+            ChatFormat(load_tokenizer(config.llm_conf)),
             LoaderConfig(
                 _batch_config(args, train, accum),
                 args.seed,
@@ -166,6 +167,7 @@ class PARTTask(AbsTask):
             ),
             load_token_counts(args.train_shape_file if train else args.valid_shape_file),
             _listed(args.train_feats_dir if train else args.valid_feats_dir),
+            conf_digest(config.encoder_conf),
             where=mode,
         )
 

@@ -64,6 +64,7 @@ class StageData:
         loader: How they are batched and loaded.
         token_counts: See `Corpus`.
         feats_dirs: Where a frozen encoder's cached output is (see part_extract_features).
+        encoder_conf: Digest of the encoder's settings, which the cache must have been made with.
         where: A name for messages.
     """
 
@@ -75,6 +76,7 @@ class StageData:
         loader: LoaderConfig,
         token_counts: Mapping[str, tuple[int, int]] | None = None,
         feats_dirs: Sequence[str] = (),
+        encoder_conf: str | None = None,
         where: str = "data",
     ) -> None:
         self.examples = examples
@@ -83,6 +85,7 @@ class StageData:
         self.loader = loader
         self.token_counts = token_counts
         self.feats_dirs = feats_dirs
+        self.encoder_conf = encoder_conf
         self.where = where
         self._corpora: dict[bool, Corpus] = {}
 
@@ -166,7 +169,8 @@ class StageData:
     def _corpus(self, speech: SpeechSide, untouched_encoder: bool) -> Corpus:
         cached = untouched_encoder and bool(self.feats_dirs)
         if cached not in self._corpora:
-            feats = load_feats(self.feats_dirs, speech.fingerprint) if cached else None
+            made_with = {**speech.fingerprint, "encoder_conf": self.encoder_conf}
+            feats = load_feats(self.feats_dirs, made_with) if cached else None
             self._corpora[cached] = Corpus(
                 _with_feats(self.examples, feats, self.where),
                 self.prompts,
