@@ -11,15 +11,16 @@ The layout of a row, with the speech (if any) spliced in between prefix and suff
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from espnet_part.config import ConfigError
 from espnet_part.data.prompts import Prompt
+from espnet_part.model.tokenizer import answer_end_id, control_tokens, render_chat
 
 _USER = "@@user-3f81c0d7@@"
-_ANSWER = "@@answer-9b52ee46@@"
+_ANSWER = "@@answer-5c07a1f2@@"
 _CACHED = 4096  # speech prompts repeat: one a task, wording and pair of languages
 
 
@@ -55,14 +56,14 @@ class ChatFormat:
 
     def __init__(self, tokenizer: Any):
         self.tokenizer = tokenizer
-        self._control_ids, self._control = _control_tokens(tokenizer)
+        self._control = _any_of(control_tokens(tokenizer).values())
         self._cache: dict[str, list[int]] = {}
         if getattr(tokenizer, "chat_template", None):
-            self.head, self.tail, after = self._read_template()
+            self.head, self.tail = self._read_template()
         else:
             bos = tokenizer.bos_token if _adds_bos(tokenizer) else ""
-            self.head, self.tail, after = bos or "", "\n", ""
-        self.end_token_id = self._find_end(after)
+            self.head, self.tail = bos or "", "\n"
+        self.end_token_id = answer_end_id(tokenizer)
         pad = tokenizer.pad_token_id
         self.pad_token_id: int = self.end_token_id if pad is None else pad
 
@@ -94,38 +95,16 @@ class ChatFormat:
             ]
         return counts
 
-    def _read_template(self) -> tuple[str, str, str]:
-        """The template's text before the user's, between it and the answer, after the answer."""
+    def _read_template(self) -> tuple[str, str]:
+        """The template's text before the user's, and between it and the answer."""
         user = {"role": "user", "content": _USER}
         answer = {"role": "assistant", "content": _ANSWER}
-        try:
-            prompt = self._render([user], add_generation_prompt=True)
-            whole = self._render([user, answer], add_generation_prompt=False)
-        except Exception as error:  # a Jinja template raises what it likes
-            raise ConfigError(f"the tokenizer's chat template fails: {error}") from None
+        prompt = render_chat(self.tokenizer, [user], add_generation_prompt=True)
+        whole = render_chat(self.tokenizer, [user, answer])
         if prompt.count(_USER) != 1 or whole.count(_ANSWER) != 1:
             raise ConfigError("the tokenizer's chat template does not show each message once")
         head, tail = prompt.split(_USER)
-        return head, tail, whole.split(_ANSWER)[1]
-
-    def _render(self, messages: list[dict[str, str]], add_generation_prompt: bool) -> str:
-        return self.tokenizer.apply_chat_template(
-            messages,
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-            enable_thinking=False,  # templates without thinking ignore it
-        )
-
-    def _find_end(self, after: str) -> int:
-        ids = self._ids(after.lstrip())
-        if ids and ids[0] in self._control_ids:
-            return ids[0]
-        if self.tokenizer.eos_token_id is None:
-            raise ConfigError(
-                "the tokenizer has no end token: neither its chat template ends an answer with"
-                " a special token nor has it an eos_token"
-            )
-        return int(self.tokenizer.eos_token_id)
+        return head, tail
 
     def _cached(self, before: str, text: str, after: str) -> list[int]:
         key = f"{before}\0{text}\0{after}"
@@ -161,21 +140,10 @@ class ChatFormat:
         return list(encoded["input_ids"])
 
 
-def _control_tokens(tokenizer: Any) -> tuple[frozenset[int], re.Pattern[str]]:
-    """Ids of the control tokens, and a pattern that finds their strings.
-
-    Control tokens are those marked special, and those in angle or square brackets (``<think>``,
-    ``[INST]``), which some tokenizers do not mark. Added tokens of other kinds, such as runs of
-    spaces, are ordinary text.
-    """
-    control = {
-        index: token.content
-        for index, token in tokenizer.added_tokens_decoder.items()
-        if len(token.content) > 1 and (token.special or re.fullmatch(r"<.+>|\[.+\]", token.content))
-    }
-    strings = sorted(control.values(), key=len, reverse=True)
-    pattern = "|".join(re.escape(s) for s in strings) if strings else r"(?!)"
-    return frozenset(control), re.compile(pattern)
+def _any_of(strings: Iterable[str]) -> re.Pattern[str]:
+    """A pattern that finds any of the strings, the longest first."""
+    ordered = sorted(strings, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, ordered)) if ordered else r"(?!)")
 
 
 def _adds_bos(tokenizer: Any) -> bool:

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from typing import Any
 
 from espnet_part.errors import ConfigError
-from espnet_part.model.base import find_file
+from espnet_part.model.base import file_sha256, find_file
 from espnet_part.model.config import LLMConf
 
-_MARK = "0123456789"
+_CONFIG = "tokenizer_config.json"
+#: What transformers may read a tokenizer from.
+_FILES = (
+    _CONFIG,
+    "tokenizer.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+_MARK = "@@answer-9b52ee46@@"
 
 
 def load_tokenizer(conf: LLMConf) -> Any:
@@ -22,11 +40,9 @@ def load_tokenizer(conf: LLMConf) -> Any:
     """
     from transformers import AutoTokenizer
 
-    name = conf.tokenizer_name
-    # a tokenizer beside the model has a revision of its own, which is not configured
-    revision = conf.revision if conf.tokenizer is None else None
-    if find_file(name, revision, "tokenizer_config.json") is None:
-        raise ConfigError(f"{name}: has no tokenizer_config.json")
+    name, revision = _source(conf)
+    if find_file(name, revision, _CONFIG) is None:
+        raise ConfigError(f"{name}: has no {_CONFIG}")
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             name, revision=revision or "main", trust_remote_code=False
@@ -41,34 +57,82 @@ def load_tokenizer(conf: LLMConf) -> Any:
     return tokenizer
 
 
-def turn_end_id(tokenizer: Any) -> int | None:
-    """The special token that the chat template writes behind an answer (Qwen: ``<|im_end|>``).
+def tokenizer_sha256(conf: LLMConf) -> str:
+    """The hash of all files that a tokenizer is made from, its chat template among them.
 
-    Returns:
-        None where there is no chat template, or it ends an answer without a special token.
+    Raises:
+        ConfigError: no tokenizer there.
     """
-    if getattr(tokenizer, "chat_template", None) is None:
-        return None
-    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _MARK}]
-    text = tokenizer.apply_chat_template(messages, tokenize=False)
-    behind = text[text.rindex(_MARK) + len(_MARK) :].lstrip()
-    ids = tokenizer(behind, add_special_tokens=False)["input_ids"]
-    special = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
-    return ids[0] if ids and ids[0] in special else None
+    name, revision = _source(conf)
+    digest = hashlib.sha256()
+    for filename in _FILES:
+        try:
+            path = find_file(name, revision, filename)
+        except ConfigError:
+            if filename == _CONFIG:
+                raise
+            path = None  # without a network, a file that the model lacks cannot be told from others
+        if path is not None:
+            digest.update(f"{filename} {file_sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def control_tokens(tokenizer: Any) -> dict[int, str]:
+    """The control tokens: id -> string.
+
+    They are those marked special, and those in angle or square brackets (``<think>``, ``[INST]``),
+    which some tokenizers do not mark. Added tokens of other kinds, such as runs of spaces, are
+    ordinary text.
+    """
+    return {
+        index: token.content
+        for index, token in tokenizer.added_tokens_decoder.items()
+        if len(token.content) > 1 and (token.special or re.fullmatch(r"<.+>|\[.+\]", token.content))
+    }
+
+
+def render_chat(
+    tokenizer: Any, messages: list[dict[str, str]], add_generation_prompt: bool = False
+) -> str:
+    """A conversation in the tokenizer's chat template, with thinking off where it knows it.
+
+    Raises:
+        ConfigError: the template fails.
+    """
+    try:
+        return tokenizer.apply_chat_template(
+            messages,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            enable_thinking=False,  # templates without thinking ignore it
+        )
+    except Exception as error:  # a Jinja template raises what it likes
+        raise ConfigError(f"the tokenizer's chat template fails: {error}") from None
 
 
 def answer_end_id(tokenizer: Any) -> int:
-    """The token put behind an answer in training: the template's, else the tokenizer's end token.
+    """The token behind an answer, which training appends and at which decoding stops.
+
+    It is the control token that the chat template writes there (Qwen: ``<|im_end|>``), else the
+    tokenizer's end token.
 
     Raises:
-        ConfigError: the tokenizer has neither.
+        ConfigError: the tokenizer has neither, or its chat template fails.
     """
-    end = turn_end_id(tokenizer)
-    if end is None:
-        end = tokenizer.eos_token_id
-    if end is None:
-        raise ConfigError(f"{tokenizer.name_or_path}: the tokenizer has no end token")
-    return end
+    behind = ""
+    if getattr(tokenizer, "chat_template", None):
+        messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _MARK}]
+        _, mark, rest = render_chat(tokenizer, messages).rpartition(_MARK)
+        behind = rest.lstrip() if mark else ""
+    ids = tokenizer(behind, add_special_tokens=False)["input_ids"] if behind else []
+    if ids and ids[0] in control_tokens(tokenizer):
+        return int(ids[0])
+    if tokenizer.eos_token_id is None:
+        raise ConfigError(
+            "the tokenizer has no end token: neither its chat template ends an answer with"
+            " a special token nor has it an eos_token"
+        )
+    return int(tokenizer.eos_token_id)
 
 
 def end_token_ids(tokenizer: Any, *more: int | list[int] | None) -> list[int]:
@@ -77,11 +141,22 @@ def end_token_ids(tokenizer: Any, *more: int | list[int] | None) -> list[int]:
     Args:
         tokenizer: may be None.
         more: the ``eos_token_id`` of the model's and of the generation configuration.
+
+    Raises:
+        ConfigError: see `answer_end_id`.
     """
     ids: set[int] = set()
     for value in more:
         if value is not None:
             ids.update(value if isinstance(value, list) else [value])
     if tokenizer is not None:
-        ids.update(i for i in (tokenizer.eos_token_id, turn_end_id(tokenizer)) if i is not None)
+        ids.add(answer_end_id(tokenizer))
+        if tokenizer.eos_token_id is not None:
+            ids.add(tokenizer.eos_token_id)
     return sorted(ids)
+
+
+def _source(conf: LLMConf) -> tuple[str, str | None]:
+    """Name and revision of the tokenizer."""
+    # a tokenizer beside the model has a revision of its own, which is not configured
+    return conf.tokenizer_name, conf.revision if conf.tokenizer is None else None

@@ -5,6 +5,7 @@ import pytest
 from espnet_part.config import ConfigError
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.prompts import Prompt
+from espnet_part.model.tokenizer import end_token_ids
 from tests.data.conftest import make_tokenizer
 
 SPOKEN = Prompt("Listen: ", "\nTranscribe the German speech.")
@@ -109,6 +110,29 @@ def test_end_token_is_eos_where_the_template_shows_none():
     tokenizer.eos_token = None
     with pytest.raises(ConfigError, match="no end token"):
         ChatFormat(tokenizer)
+
+
+END = {
+    "{{ m.content }}<|im_end|>\n": "<|im_end|>",
+    "{{ m.content }} <|pad|>": "<|pad|>",
+    "{{ m.content }}\n\n[/ANSWER]": "[/ANSWER]",
+    "{{ m.content }}</think>\n<|im_end|>": "</think>",
+    "{{ m.content }}{{ '<|pad|>' if enable_thinking is defined else '<|im_end|>' }}": "<|pad|>",
+    # an added token that is ordinary text, which must not stop decoding either
+    "{{ m.content }}###": "<|im_end|>",
+    "{{ m.content }} and so on": "<|im_end|>",
+}
+
+
+@pytest.mark.parametrize("template", END)
+def test_decoding_stops_where_training_ends_an_answer(template):
+    from tokenizers import AddedToken
+
+    tokenizer = make_tokenizer(template="{% for m in messages %}" + template + "{% endfor %}")
+    tokenizer.add_tokens([AddedToken(text, special=False) for text in ("###", "[/ANSWER]")])
+    end = tokenizer.convert_tokens_to_ids(END[template])
+    assert ChatFormat(tokenizer).end_token_id == end
+    assert set(end_token_ids(tokenizer)) == {end, tokenizer.eos_token_id}
 
 
 def test_broken_templates():
