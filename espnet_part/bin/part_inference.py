@@ -104,10 +104,12 @@ def main(cmd: Sequence[str] | None = None) -> None:
         level=args.log_level.upper(),
         format="%(asctime)s (%(module)s:%(lineno)d) %(levelname)s: %(message)s",
     )
-    from espnet_part.config import build
+    from espnet_part.config import ConfigError, build, load_yaml
     from espnet_part.decode.search import Search
     from espnet_part.errors import DataError
     from espnet_part.model.base import file_sha256, fingerprint
+    from espnet_part.model.config import ModelConfig
+    from espnet_part.model.tokenizer import tokenizer_sha256
 
     search = {key: getattr(args, key) for key in SEARCH}
     build(Search, search, "part_inference")  # wrong settings are told before anything is loaded
@@ -117,6 +119,11 @@ def main(cmd: Sequence[str] | None = None) -> None:
     for path in files:
         if not path.is_file():
             raise DataError(f"{path}: no such file")
+    config = ModelConfig.from_mapping(load_yaml(files[0]), str(files[0]))
+    if config.prompts is None:
+        raise ConfigError(f"{files[0]}: the key `prompts` is missing")
+    if not Path(config.prompts).is_file():
+        raise ConfigError(f"{files[0]}: prompts: {config.prompts}: no such file")
 
     from espnet_part.decode.shard import decode_shard, select_examples
 
@@ -126,6 +133,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     settings = {
         "train_config": file_sha256(files[0]),
         "model": fingerprint(files[1:]),
+        "prompts": file_sha256(Path(config.prompts)),
+        "tokenizer": tokenizer_sha256(config.llm_conf),
         "dtype": args.dtype,
         **search,
     }

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -250,6 +251,32 @@ def test_command(exp, data, tmp_path):
     assert len(_files(out)["text"].splitlines()) == 8
     settings = json.loads((out / "decode.json").read_text())
     assert settings["beam_size"] == 1 and settings["max_tokens_per_second"] == 8.0
+
+
+def test_changed_prompts_or_tokenizer_start_over(exp, data, tmp_path, caplog):
+    caplog.set_level("INFO")
+    own = tmp_path / "exp"
+    shutil.copytree(exp, own)
+    config = own / "config.yaml"
+    config.write_text(config.read_text().replace(str(exp), str(own)))
+    arguments = ["--data_dir", str(data), "--part_train_config", str(config)]
+    arguments += ["--part_model_file", str(exp / "model.safetensors"), "--max_new_tokens", "2"]
+    arguments += ["--output_dir", str(tmp_path / "out")]
+    main(arguments)
+    main(arguments)
+    assert "starting over" not in caplog.text
+    prompts = own / "prompts.yaml"
+    prompts.write_text(prompts.read_text().replace("Transcribe", "Write down"))
+    main(arguments)
+    assert "other settings (prompts): starting over" in caplog.text
+    (own / "tokenizer/chat_template.jinja").write_text(
+        "{% for m in messages %}{{ m.content }}{% endfor %}"
+    )
+    main(arguments)
+    assert "other settings (tokenizer): starting over" in caplog.text
+    prompts.unlink()
+    with pytest.raises(SystemExit):
+        main(arguments)
 
 
 def test_options_are_checked(exp, data, tmp_path, capsys):
