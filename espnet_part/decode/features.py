@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from espnet_part.config import ConfigError
 from espnet_part.data.audio import SAMPLE_RATE, BadAudio, audio_state, read_audio
@@ -68,7 +69,7 @@ class Encoder:
         conf = conf_digest(config.encoder_conf)
         identity = {**base, "encoder_conf": conf, "part_init": None}
         if part_init is not None:
-            trained = _load_trained_encoder(encoder, base, Path(part_init))
+            trained = _load_trained_encoder(encoder, Path(part_init))
             digest = file_sha256(Path(part_init)) if trained else None
             identity["part_init"] = digest
             if digest:  # another encoder than the base model: training must not take it for that
@@ -95,26 +96,31 @@ class Encoder:
         return [states[n, : int(length)].copy() for n, length in enumerate(frames)]
 
 
-def _load_trained_encoder(encoder: Any, base: dict[str, Any], path: Path) -> bool:
+class _EncoderAlone(nn.Module):
+    """An encoder under the name that it has in a whole model, for trained weights to be loaded."""
+
+    def __init__(self, encoder: Any) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def base_models(self) -> list[dict[str, Any]]:
+        base = self.encoder.base
+        return [] if base is None else [dataclasses.asdict(base)]
+
+
+def _load_trained_encoder(encoder: Any, path: Path) -> bool:
     """Copy the tensors ``encoder.*`` of a file of trained weights; false when it has none."""
     import safetensors
 
-    from espnet_part.train.checkpoint import read_header
+    from espnet_part.train.checkpoint import Checkpoint, read_header, restore_weights
 
     metadata, names = read_header(path)
-    for trained_on in metadata.get("base_models", []):
-        if trained_on["part"] == "encoder":
-            for key in ("config_sha256", "fingerprint"):
-                if trained_on.get(key) != base.get(key):
-                    raise DataError(f"{path}: was trained on another encoder ({key} differs)")
-    own = encoder.state_dict()
+    bases = [base for base in metadata.get("base_models", []) if base["part"] == "encoder"]
     chosen = [name for name in names if name.startswith("encoder.")]
     with safetensors.safe_open(path, framework="pt") as file:
-        state = {name.removeprefix("encoder."): file.get_tensor(name) for name in chosen}
-    for name, tensor in state.items():
-        if name not in own or own[name].shape != tensor.shape:
-            raise DataError(f"{path}: encoder.{name} does not fit the model's encoder")
-    encoder.load_state_dict(state, strict=False)
+        weights = {name: file.get_tensor(name) for name in chosen}
+    saved = Checkpoint(weights, {}, {"base_models": bases})
+    restore_weights(_EncoderAlone(encoder), saved, str(path))
     return bool(chosen)
 
 

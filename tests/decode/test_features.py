@@ -183,8 +183,12 @@ def test_trained_encoder_is_another_encoder(config, encoder, tmp_path):
     assert same.identity["fingerprint"] == encoder.identity["fingerprint"]
 
     write_tensors(tmp_path / "wrong.safetensors", {"encoder.x": torch.zeros(1)}, base)
-    with pytest.raises(DataError, match="does not fit"):
+    with pytest.raises(DataError, match=r"the model lacks, such as encoder\.x"):
         Encoder.load(parsed, tmp_path / "wrong.safetensors")
+    name = f"encoder.{name}"
+    write_tensors(tmp_path / "shape.safetensors", {name: torch.zeros(3)}, base)
+    with pytest.raises(DataError, match="has the shape"):
+        Encoder.load(parsed, tmp_path / "shape.safetensors")
     base["base_models"][0]["fingerprint"] = "other"
     write_tensors(tmp_path / "other.safetensors", changed, base)
     with pytest.raises(DataError, match="another encoder"):
