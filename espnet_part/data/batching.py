@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+#: Steps that are sorted together: more for less padding, fewer for steps of more varied content.
+POOL_STEPS = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
@@ -53,7 +56,7 @@ def plan_steps(
     max_examples: int | None = None,
     seed: int = 0,
     epoch: int | None = None,
-    pool_steps: int = 64,
+    pool_steps: int = POOL_STEPS,
 ) -> list[np.ndarray]:
     """Cut an epoch into steps of examples of like length.
 
@@ -66,7 +69,7 @@ def plan_steps(
         budget: largest cost of a step; None for steps of ``max_examples`` examples.
         max_examples: most examples of a step.
         seed, epoch: of the shuffles; ``epoch`` None leaves the order fixed (validation).
-        pool_steps: more for less padding, fewer for steps of more varied content.
+        pool_steps: see `POOL_STEPS`.
 
     Returns:
         Steps of (n,) int64, every index in exactly one. An example that breaks the budget by

@@ -35,19 +35,17 @@ class BatchConfig:
         size: examples of a step; with ``bins`` the most it may have.
         encoder_cost: what an encoder frame costs, in LLM positions.
         max_llm_length: an example with more positions is left out and named.
-        pool_steps: see `batching.plan_steps`.
     """
 
     bins: float | None = None
     size: int | None = None
     encoder_cost: float = 1.0
     max_llm_length: int | None = None
-    pool_steps: int = 64
 
     def __post_init__(self) -> None:
         if self.bins is None and self.size is None:
             raise ConfigError("batches: give a cost (bins) or a number of examples (size) a step")
-        for name in ("bins", "size", "max_llm_length", "pool_steps"):
+        for name in ("bins", "size", "max_llm_length"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"batches: {name} must be positive: {value}")
@@ -181,7 +179,6 @@ class PhaseData:
                 max_examples=self.batch.size,
                 seed=self.seed,
                 epoch=epoch if self.train else None,
-                pool_steps=self.batch.pool_steps,
             )
             self._planned = (epoch, steps)
         return self._planned[1]

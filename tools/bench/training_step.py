@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -248,7 +249,7 @@ class Part:
         names = [name for name, _ in self.model.named_parameters()]
         activate(self.model, {n for s in trained for n in select(s, names, PROTECTED)})
         self.optimizer = make_optimizer(self.model)
-        batch = BatchConfig(size=4, pool_steps=1) if variant == "unplanned" else BatchConfig(bins)
+        batch = BatchConfig(size=4) if variant == "unplanned" else BatchConfig(bins)
 
         def lengths(samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             frames = self.model.encoder.output_lengths(samples)
@@ -277,7 +278,8 @@ class Part:
         from espnet_part.train.step import train_step
 
         cost = Cost()
-        with _head_everywhere() if self.variant == "head_everywhere" else contextlib.nullcontext():
+        undone = {"head_everywhere": _head_everywhere, "unplanned": _unplanned}
+        with undone.get(str(self.variant), contextlib.nullcontext)():
             while (
                 cost.clips < len(self.data.corpus.examples) if steps is None else cost.steps < steps
             ):
@@ -319,6 +321,16 @@ def _head_everywhere() -> Iterator[None]:
         return labelled_loss(scores, labels, lambda labelled: labelled, chunk=labels.numel())
 
     with mock.patch.object(speech_llm, "labelled_loss", full_loss):
+        yield
+
+
+@contextlib.contextmanager
+def _unplanned() -> Iterator[None]:
+    """Let every step hold clips as they come, whatever their lengths."""
+    from espnet_part.data import batching, dataset
+
+    plan = functools.partial(batching.plan_steps, pool_steps=1)
+    with mock.patch.object(dataset, "plan_steps", plan):
         yield
 
 
