@@ -16,6 +16,9 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     The data reach the disk before the name does, so a process killed at any instant leaves either
     the old file or the new one. Text is UTF-8. The directory is made when it is missing.
 
+    The file beside it has a fixed name, so that the next writing replaces what a kill left there.
+    A file may have one writer at a time.
+
     Raises:
         ValueError: for a mode other than "w" and "wb".
     """
@@ -23,7 +26,7 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
         raise ValueError(f'mode must be "w" or "wb": {mode!r}')
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside = path.with_name(f".{path.name}.tmp")
     try:
         with aside.open(mode, encoding=None if mode == "wb" else "utf-8") as file:
             yield file

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,7 +57,7 @@ def process_audio(job: AudioJob) -> AudioResult:
         import soundfile
 
         target = Path(job.target)
-        aside = target.with_name(f".{os.getpid()}.{target.name}")
+        aside = target.with_name(f".tmp.{target.name}")  # its ending says the format
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(aside, samples, SAMPLE_RATE, subtype="PCM_16")
