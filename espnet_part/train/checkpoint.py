@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -24,6 +23,7 @@ from torch import nn
 
 from espnet_part.errors import DataError
 from espnet_part.files import sync_directory
+from espnet_part.model.base import file_sha256
 
 FORMAT = "espnet_part/1"
 MANIFEST = "manifest.json"
@@ -225,7 +225,7 @@ def write_checkpoint(directory: Path, checkpoint: Checkpoint, keep: int = 2) -> 
         safetensors.torch.save_file(checkpoint.weights, aside / "weights.safetensors")
         torch.save(checkpoint.optimizer, aside / "optimizer.pt")
         (aside / "state.json").write_text(json.dumps(checkpoint.state), encoding="utf-8")
-        hashes = {file.name: _sha256(file) for file in sorted(aside.iterdir())}
+        hashes = {file.name: file_sha256(file) for file in sorted(aside.iterdir())}
         (aside / MANIFEST).write_text(json.dumps(hashes, indent=1), encoding="utf-8")
         for file in aside.iterdir():
             _sync(file)
@@ -279,7 +279,7 @@ def _fault(directory: Path) -> str | None:
     try:
         hashes = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
         for name, expected in hashes.items():
-            if _sha256(directory / name) != expected:
+            if file_sha256(directory / name) != expected:
                 return f"{name} has changed"
     except (OSError, ValueError) as error:
         return str(error)
@@ -302,14 +302,6 @@ def restore_weights(model: nn.Module, checkpoint: Checkpoint, where: str) -> Non
     """
     _check_bases(model, checkpoint.state.get("base_models", []), where)
     _copy(model, checkpoint.weights, where)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _sync(path: Path) -> None:
