@@ -1,7 +1,7 @@
 """A templated parallel grammar: one frame (the meaning) gives a sentence in every language.
 
 Which frames may be used where is a pure function of the frame (`role`), so no list of held-out
-sentences has to be passed around: word pairs such as (red, boat) are held out by a hash, a frame
+sentences has to be passed around: word pairs such as (red, car) are held out by a hash, a frame
 with a held-out pair never reaches any speech training, and the frames that dev and test may draw
 are withheld from the text on which the LLM is pretrained as well.
 """
