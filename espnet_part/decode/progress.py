@@ -34,10 +34,9 @@ class Progress:
         if sys.stderr.isatty():
             from tqdm import tqdm
 
-            layout = "{desc} {percentage:3.0f}%|{bar}| {postfix[0]} [{elapsed}<{remaining}]"
-            self.bar = tqdm(
-                total=self.cost, desc=self.name, bar_format=layout, postfix=[""], leave=True
-            )
+            # the bar counts cost, which tells nobody anything; the utterances stand behind it
+            layout = "{desc} {percentage:3.0f}%|{bar}|{postfix} [{elapsed}<{remaining}]"
+            self.bar = tqdm(total=self.cost, desc=self.name, bar_format=layout)
         return self
 
     def advance(self, cost: float, utterances: int) -> None:
@@ -46,7 +45,7 @@ class Progress:
         self.done += utterances
         now = time.monotonic()
         if self.bar is not None:
-            self.bar.postfix[0] = f"{self.done}/{self.utterances}"
+            self.bar.set_postfix_str(f"{self.done}/{self.utterances}", refresh=False)
             self.bar.update(cost)
         elif now - self.logged >= INTERVAL or self.done == self.utterances:
             self.logged = now
