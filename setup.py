@@ -48,6 +48,7 @@ EXTRAS = {
     "ko": ["sacrebleu[ko]"],
     "wandb": ["wandb>=0.17"],
     "dev": [
+        "sacrebleu[ja,ko]",
         "hypothesis>=6.100",
         "mypy>=1.11",
         "pytest>=8.0",
