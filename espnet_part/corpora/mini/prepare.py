@@ -216,7 +216,7 @@ def prepare(options: Options, out: Path, jobs: int = 2) -> bool:
         DataError: eSpeak NG is missing; nothing but audio has been written then.
     """
     marker = out / "corpus.json"
-    description = json.dumps({**asdict(options), "code": _code_digest()}, indent=1) + "\n"
+    description = json.dumps({**asdict(options), "code": code_digest()}, indent=1) + "\n"
     if marker.is_file() and marker.read_text(encoding="utf-8") == description:
         return False
     marker.unlink(missing_ok=True)
@@ -233,7 +233,7 @@ def prepare(options: Options, out: Path, jobs: int = 2) -> bool:
     return True
 
 
-def _code_digest() -> str:
+def code_digest() -> str:
     """Hash the code and the words that decide what is written: another corpus is made anew."""
     files = [Path(str(module.__file__)) for module in (lexicon, grammar, espeak, speech)]
     files.append(Path(__file__))

@@ -23,6 +23,7 @@ from typing import Any
 from espnet_part.bin import command
 from espnet_part.corpora.mini.directory import finished_directory
 from espnet_part.corpora.mini.grammar import check_languages, draw_frames, sentence
+from espnet_part.corpora.mini.prepare import code_digest
 from espnet_part.corpora.mini.text import ROLES, Instruction, draw_instructions, held_out
 
 CHAT_TEMPLATE = (
@@ -176,7 +177,7 @@ def batches(options: Options, encode: Encoder) -> Iterator[list[tuple[list[int],
         pool.sort(key=lambda row: len(row[0]) + len(row[1]))
         chunks = [
             pool[start : start + options.batch_size]
-            for start in range(0, len(pool), options.batch_size)
+            for start in range(0, len(pool) - options.batch_size + 1, options.batch_size)
         ]
         rng.shuffle(chunks)
         for chunk in chunks[: options.steps - steps]:
@@ -285,7 +286,9 @@ def pretrain(options: Options, out: Path) -> bool:
     from espnet_part.data.prompts import Prompts
 
     prompts = Prompts.load(options.prompts)
-    with finished_directory(out, asdict(options)) as directory:
+    prompts_text = Path(options.prompts).read_text(encoding="utf-8")
+    made_from = {"prompts_text": prompts_text, "code": code_digest()}
+    with finished_directory(out, {**asdict(options), **made_from}) as directory:
         if directory is None:
             return False
         import torch
