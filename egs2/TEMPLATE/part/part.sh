@@ -625,7 +625,10 @@ if ! "${skip_eval}"; then
             fi
         done
         record_time
-        "${python}" -m espnet_part.bin.part_report --expdir "${expdir}" "${options[@]}" \
+        # Systems that are trained side by side share the report: one writes it at a time.
+        report=()
+        if command -v flock >/dev/null; then report=(flock "${expdir}/.report.lock"); fi
+        ${report[@]+"${report[@]}"} "${python}" -m espnet_part.bin.part_report --expdir "${expdir}" "${options[@]}" \
             --stage_times "${expdir}/${main_tag}/stage_times.jsonl" \
             --title "${report_title}" >"${part_exp}/report.log" || die "stage 11 (report) failed"
         finish timed
