@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_part.config import load_yaml
+from espnet_part.config import did_you_mean, load_yaml
+from espnet_part.data.datadir import TASKS
 from espnet_part.errors import ConfigError, DataError
-from espnet_part.model.config import ModelConfig
+from espnet_part.model.config import ModelConfig, load_model_file
 from espnet_part.model.protected import PROTECTED
 from espnet_part.model.shapes import parameter_shapes
 from espnet_part.schedule.schedule import Schedule
@@ -28,7 +29,12 @@ def read_schedule(path: str) -> Schedule:
     stage = load_yaml(path)
     if "phases" not in stage:
         raise ConfigError(f"{path}: the key `phases` is missing; is it a stage file?")
-    return Schedule.from_list(stage["phases"], path)
+    schedule = Schedule.from_list(stage["phases"], path)
+    for phase in schedule.phases:
+        for task in phase.tasks:
+            if task not in TASKS:
+                raise ConfigError(f"{path}: phase {phase.name}: tasks: {did_you_mean(task, TASKS)}")
+    return schedule
 
 
 def read_shapes(path: str) -> Shapes:
@@ -39,7 +45,7 @@ def read_shapes(path: str) -> Shapes:
     Raises:
         ConfigError: from the model file.
     """
-    cfg = ModelConfig.from_mapping(load_yaml(path), path)
+    cfg = ModelConfig.from_mapping(load_model_file(path), path)
     shapes = parameter_shapes(cfg)
     if shapes is None:
         from espnet_part.model.build import meta_shapes

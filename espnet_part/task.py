@@ -22,7 +22,7 @@ from espnet_part.data.stage import LoaderConfig, StageData, load_examples, load_
 from espnet_part.errors import ConfigError, UserError
 from espnet_part.model.base import conf_digest
 from espnet_part.model.build import build_model, load_tokenizer
-from espnet_part.model.config import ModelConfig
+from espnet_part.model.config import ModelConfig, load_model_file
 from espnet_part.model.protected import PROTECTED
 from espnet_part.schedule.schedule import Schedule
 from espnet_part.train.checkpoint import load_trained
@@ -87,7 +87,7 @@ class PARTTask(AbsTask):
         known = {action.dest for action in parser._actions}
         stage = load_yaml(paths.config) if paths.config is not None else {}
         model_config = paths.model_config or stage.get("model_config")
-        model = load_yaml(model_config) if model_config is not None else {}
+        model = load_model_file(model_config) if model_config is not None else {}
         for path, values in ((model_config, model), (paths.config, stage)):
             for key in values:
                 if key not in known:

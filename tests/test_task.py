@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.tiny import ADAPTER, Workspace, stage
+from tests.train.tiny import ADAPTER, Workspace, model_config, stage
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     [
         ({"phases": [{**ADAPTER, "steps": 1, "trian": 1}]}, "unknown key `trian`; did you mean"),
         ({"phases": [{**ADAPTER, "steps": 1, "train": ["adaptor"]}]}, "`adaptor` matches nothing"),
-        ({"phases": [{**ADAPTER, "steps": 1, "tasks": ["mt"]}]}, "no example of `mt`"),
+        ({"phases": [{**ADAPTER, "steps": 1, "tasks": ["mt"]}]}, "unknown key `mt`"),
         ({"phases": None}, "`phases` is missing"),
     ],
 )
@@ -53,6 +53,16 @@ def test_an_unknown_option_in_a_file_is_refused(workspace: Workspace) -> None:
     workspace.write("bad.yaml", stage([{**ADAPTER, "steps": 1}], batch_sizes=3))
     with pytest.raises(ConfigError, match=r"bad\.yaml: unknown key `batch_sizes`; did you mean"):
         PARTTask.parse(workspace.command("bad.yaml", "bad"))
+
+
+def test_an_unknown_option_of_the_model_is_refused(workspace: Workspace) -> None:
+    """Also one that ESPnet has (`adapter_conf`) and that would leave ours at its default."""
+    from espnet_part.errors import ConfigError
+    from espnet_part.preflight import read_shapes
+
+    path = workspace.write("bad_model.yaml", {**model_config(workspace.root), "adapter_conf": {}})
+    with pytest.raises(ConfigError, match="unknown key `adapter_conf`; did you mean"):
+        read_shapes(str(path))
 
 
 def test_the_command_line_goes_before_the_files(workspace: Workspace) -> None:

@@ -6,6 +6,7 @@ import argparse
 import functools
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from espnet_part.errors import UserError
 
@@ -17,7 +18,8 @@ def command(main: Main) -> Main:
 
     @functools.wraps(main)
     def run(cmd: Sequence[str] | None = None) -> None:
-        name = main.__module__.rsplit(".", 1)[-1]
+        module = main.__module__
+        name = Path(sys.argv[0]).stem if module == "__main__" else module.rsplit(".", 1)[-1]
         try:
             main(cmd)
         except UserError as error:

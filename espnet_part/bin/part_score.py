@@ -44,6 +44,11 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="CODES",
         help="languages scored by characters, separated by commas",
     )
+    parser.add_argument(
+        "--tasks",
+        metavar="TASKS",
+        help="score these tasks only, such as asr (separated by commas); by default all",
+    )
     return parser
 
 
@@ -67,7 +72,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
         origin = Path(args.hyp_text).parent
         hypotheses = read_table(args.hyp_text)
     languages = frozenset(code for code in args.cer_langs.split(",") if code)
-    scores = score_directory(args.ref_dir, hypotheses, languages).as_dict()
+    tasks = args.tasks.split(",") if args.tasks else None
+    scores = score_directory(args.ref_dir, hypotheses, languages, tasks).as_dict()
     name = args.name or "/".join(origin.resolve().parts[-2:])
     scores |= {
         "name": name,

@@ -138,11 +138,22 @@ class Speech2Text:
 
         Returns:
             The best hypotheses, the best one first (at present there is one).
+
+        Raises:
+            ValueError: unknown task, no target language for a translation, or samples that are no
+                waveform in [-1, 1].
         """
+        if task not in TASKS:
+            raise ValueError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
+        if task != "asr" and tgt is None:
+            raise ValueError(f"the task {task} needs `tgt`, the language to be written")
         if TASKS.get(task) == "speech":
             if speech is None:
                 raise ValueError(f"the task {task} needs speech")
-            samples = torch.as_tensor(speech).detach().cpu().float().numpy()
+            waveform = torch.as_tensor(speech).detach().cpu()
+            if not waveform.is_floating_point():
+                raise ValueError(f"speech must be floats in [-1, 1], not {waveform.dtype}")
+            samples = waveform.float().numpy()
             if samples.ndim != 1 or not samples.size or not np.isfinite(samples).all():
                 raise ValueError(f"speech must be finite samples of one channel: {samples.shape}")
         elif text is None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pydantic
 from pydantic.dataclasses import dataclass
 
-from espnet_part.config import ConfigError, build, did_you_mean
+from espnet_part.config import ConfigError, build, did_you_mean, load_yaml
 
 _STRICT = pydantic.ConfigDict(extra="forbid")
 
@@ -271,6 +271,20 @@ class ModelConfig:
             lora_conf=None if lora is None else build(LoRAConf, lora, f"{where}: lora_conf"),
             prompts=prompts,
         )
+
+
+def load_model_file(path: str) -> dict[str, Any]:
+    """Load a model file (with its ``base``), which has the keys of `ModelConfig` and no others.
+
+    Raises:
+        ConfigError: an unknown key, which would otherwise leave a default silently in force.
+    """
+    values = load_yaml(path)
+    known = list(ModelConfig.__dataclass_fields__)
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"{path}: {did_you_mean(str(key), known)}")
+    return values
 
 
 def _choice(

@@ -7,6 +7,7 @@ and is named; a hypothesis of an unknown utterance is named and left out.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -186,6 +187,7 @@ def score_directory(
     ref_dir: str | Path,
     hyp_text: str | Path | dict[str, str],
     cer_languages: frozenset[str] = CER_LANGUAGES,
+    only_tasks: Collection[str] | None = None,
 ) -> Scores:
     """Score hypotheses against a data directory.
 
@@ -194,6 +196,7 @@ def score_directory(
             may leave out asr).
         hyp_text: a file of lines "utterance-id text", or the mapping itself.
         cer_languages: languages scored by characters.
+        only_tasks: the tasks to score; None for all that the directory has.
 
     Returns:
         Error rates for the task asr, BLEU and chrF for every other task.
@@ -206,6 +209,11 @@ def score_directory(
     if not references:
         raise DataError(f"{ref_dir / 'text'}: empty, nothing to score")
     tasks = _read_labels(ref_dir / "utt2task", references)
+    if only_tasks is not None:
+        references = {utt: text for utt, text in references.items() if tasks[utt] in only_tasks}
+        if not references:
+            has = ", ".join(sorted(set(tasks.values())))
+            raise DataError(f"{ref_dir}: no utterance of {', '.join(only_tasks)}; it has {has}")
     languages = _read_labels(ref_dir / "utt2lang", references)
     spoken = {utt: languages[utt] for utt, task in tasks.items() if task == "asr"}
     targets = _read_labels(ref_dir / "utt2tgt", references, defaults=spoken)

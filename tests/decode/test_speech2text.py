@@ -118,6 +118,13 @@ def test_wrong_calls(model):
         model(lang="de")
     with pytest.raises(ValueError, match="needs text"):
         model(task="t2tt", lang="de", tgt="en")
+    speech = make_speech(0.5, 1)
+    with pytest.raises(ValueError, match="unknown task 'st'; known: asr, s2tt, t2tt"):
+        model(speech, task="st", lang="de", tgt="en")
+    with pytest.raises(ValueError, match="needs `tgt`"):
+        model(speech, task="s2tt", lang="de")
+    with pytest.raises(ValueError, match="must be floats"):
+        model((speech * 32767).astype(np.int16), lang="de")
     for speech in (np.zeros((2, 100)), np.zeros(0), np.array([np.nan] * 100)):
         with pytest.raises(ValueError, match="finite samples of one channel"):
             model(speech)

@@ -202,3 +202,13 @@ def test_scoring_imports_no_torch():
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_baseline_is_scored_on_its_own_tasks(data):
+    """Else an ASR baseline would get BLEU 0 in every direction."""
+    asr = {key: text for key, text in HYPOTHESES.items() if EXAMPLES[key][0] == "asr"}
+    scores = score_directory(data, asr, only_tasks=["asr"])
+    assert scores.missing == []
+    assert scores.translations == []
+    with pytest.raises(DataError, match="no utterance of st; it has asr, s2tt, t2tt"):
+        score_directory(data, asr, only_tasks=["st"])
