@@ -15,7 +15,6 @@ from espnet_part.data.parallel import run_jobs
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
 
-FORMATS = ("wav", "flac", "copy")
 _JOURNAL = ".formatted.jsonl"
 
 

@@ -32,7 +32,6 @@ def set_modes(model: nn.Module) -> None:
     A module trains when a parameter at or below it does; one without parameters (dropout, an activation)
     follows the module that holds it. So a frozen block neither drops nor updates batch statistics.
     """
-    model.train()  # modules with a mode of their own (gradient checkpointing) see the call
     _set_modes(model, inherited=True)
 
 

@@ -127,19 +127,19 @@ class Run:
         self.names = {parameter: name for name, parameter in model.named_parameters()}
         self.position = Position()
         self.ever_trained: set[str] = set()
+        self.saved: Checkpoint | None = None  # until the first phase has taken it over
         self.report = Report(options, parallel.is_main)
 
     def run(self) -> None:
         """Start or resume, go through the phases, and average the best models."""
-        saved = self._resume() if self.options.resume else None
-        if saved is None and self.options.part_init:
-            self.ever_trained.update(read_header(self.options.part_init)[1])
-        if saved is None:
+        self.saved = self._resume() if self.options.resume else None
+        if self.saved is None:
             self._refuse_earlier_run()
+            if self.options.part_init:
+                self.ever_trained.update(read_header(self.options.part_init)[1])
         data = self._plan()
         while self.position.phase < len(self.schedule.phases):
-            self._run_phase(data[self.position.phase], saved)
-            saved = None
+            self._run_phase(data[self.position.phase])
             self.position.next_phase()
         self._finish()
 
@@ -162,7 +162,7 @@ class Run:
         untouched = _is_encoder_untouched(self.ever_trained)
         return self.valid_data.validation(self.schedule.tasks, self.speech, untouched)
 
-    def _run_phase(self, data: PhaseData, saved: Checkpoint | None) -> None:
+    def _run_phase(self, data: PhaseData) -> None:
         """Train one phase from ``self.position`` to its end."""
         phase = self.schedule.phases[self.position.phase]
         trainable = self.trainable[self.position.phase]
@@ -171,8 +171,7 @@ class Run:
         self.ever_trained |= trainable.names
         module = self.parallel.wrap(self.model)  # anew: the trainable set has changed
         steps = self._length(phase, data)
-        self._start_scheduler(phase, steps, saved)
-        del saved  # gigabytes of weights and moments
+        self._start_scheduler(phase, steps)
         log_mixture(data, phase.name)
         interval = self.options.num_iters_per_epoch or steps
         logging.info("phase %s: %d steps, trains %s", phase.name, steps, ", ".join(phase.train))
@@ -226,7 +225,7 @@ class Run:
         first = self.position.first_data_epoch
         return sum(data.steps_per_epoch(epoch) for epoch in range(first, first + phase.epochs))
 
-    def _start_scheduler(self, phase: Phase, steps: int, saved: Checkpoint | None) -> None:
+    def _start_scheduler(self, phase: Phase, steps: int) -> None:
         self.scheduler = learning_rate.start_phase(
             self.optimizer,
             phase,
@@ -236,12 +235,13 @@ class Run:
             self.options.scheduler_length,
             self.scheduler,
         )
-        if saved is not None:
+        if self.saved is not None:
             # Loading puts back the rates, so it comes after the scheduler has set its own.
-            saved_state = saved.optimizer["optimizer"]
+            saved_state = self.saved.optimizer["optimizer"]
             learning_rate.load_optimizer_state(self.optimizer, self.names, saved_state)
             if self.scheduler is not None:
-                self.scheduler.load_state_dict(saved.optimizer["scheduler"])
+                self.scheduler.load_state_dict(self.saved.optimizer["scheduler"])
+            self.saved = None  # gigabytes of weights and moments
 
     # --- the end of a validation interval -------------------------------------------------------
 
