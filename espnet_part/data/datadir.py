@@ -24,8 +24,8 @@ from espnet_part.files import atomic_write
 #: Task name -> what the task reads.
 TASKS: Mapping[str, str] = {"asr": "speech", "s2tt": "speech", "t2tt": "text"}
 
-# Cc apart from the newline that ends a line, Unicode's own line ends, and a byte-order mark.
-_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
+#: Cc apart from the newline that ends a line, Unicode's own line ends, and a byte-order mark.
+CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 _LANGUAGE = re.compile("[a-z]{2,3}")
 _FATAL = ("missing directory", "missing file", "unreadable file")
 
@@ -348,8 +348,8 @@ class _Reader:
             self.fault("empty text", where, utt)
         elif not value or (columns is not None and found != columns + 1):
             self.fault("wrong number of columns", where, utt, f"{found} columns")
-        elif self.controls and _CONTROL.search(utt + value):
-            marks = sorted({f"U+{ord(c):04X}" for c in _CONTROL.findall(utt + value)})
+        elif self.controls and CONTROL.search(utt + value):
+            marks = sorted({f"U+{ord(c):04X}" for c in CONTROL.findall(utt + value)})
             self.fault("control character", where, utt, " ".join(marks))
         elif self.replaced and "\ufffd" in line:
             self.fault("wrong encoding", where, utt, "not UTF-8")
@@ -364,7 +364,7 @@ class _Reader:
             self.fault("byte-order mark", f"{name}:1", None, "save the file without it")
             content = content[1:]
         self.replaced = "\ufffd" in content
-        self.controls = _CONTROL.search(content) is not None
+        self.controls = CONTROL.search(content) is not None
         lines = content.split("\n")
         if lines and not lines[-1]:
             lines.pop()
@@ -432,6 +432,6 @@ class _Reader:
 def _write_table(path: Path, rows: Iterable[tuple[str, str]]) -> None:
     with atomic_write(path) as file:
         for key, value in rows:
-            if not key or any(c.isspace() for c in key) or _CONTROL.search(value) or "\n" in value:
+            if not key or any(c.isspace() for c in key) or CONTROL.search(value) or "\n" in value:
                 raise DataError(f"{path}: cannot be written as one line: {key!r} {value!r}")
             file.write(f"{key} {value}\n")
