@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import struct
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +27,10 @@ _END_TOLERANCE = 0.05  # seconds that a segment may reach beyond the audio
 
 class BadAudio(Exception):
     """Audio that cannot be used; the message is the reason."""
+
+
+class UnknownFormat(BadAudio):
+    """Content that libsndfile cannot open; another decoder may."""
 
 
 def read_audio(
@@ -122,6 +129,18 @@ def _open(path: Path) -> io.BufferedReader:
 def _read_file(
     path: Path, segment: tuple[float, float] | None, max_seconds: float
 ) -> tuple[np.ndarray, int]:
+    with open_sound(path) as sound:
+        return _read_sound(sound, segment, max_seconds), sound.samplerate
+
+
+@contextlib.contextmanager
+def open_sound(path: Path) -> Iterator[Any]:
+    """Open a file as a `soundfile.SoundFile`, with the checks that need no reading of it all.
+
+    Raises:
+        UnknownFormat: libsndfile does not know the format.
+        BadAudio: missing, empty or truncated; also for what libsndfile raises inside the block.
+    """
     import soundfile
 
     with _open(path) as file:
@@ -131,14 +150,18 @@ def _read_file(
         if path.suffix.lower() in (".ogg", ".opus", ".oga") and _ends_inside_ogg_page(file, size):
             raise BadAudio("truncated: the file ends inside an Ogg page")
     try:
-        with soundfile.SoundFile(str(path)) as sound:
-            if short := _SHORT_DATA.search(sound.extra_info):
-                promised, present = int(short[1]), int(short[2])
-                if present < promised < _STREAMED:
-                    raise BadAudio(f"truncated: {present} of {promised} bytes")
-            return _read_sound(sound, segment, max_seconds), sound.samplerate
+        sound = soundfile.SoundFile(str(path))
     except (soundfile.SoundFileError, RuntimeError, ValueError, OSError) as error:
-        raise BadAudio(f"not readable as audio: {_reason(error)}") from None
+        raise UnknownFormat(f"not readable as audio: {_reason(error)}") from None
+    with sound:
+        if short := _SHORT_DATA.search(sound.extra_info):
+            promised, present = int(short[1]), int(short[2])
+            if present < promised < _STREAMED:
+                raise BadAudio(f"truncated: {present} of {promised} bytes")
+        try:
+            yield sound
+        except (soundfile.SoundFileError, RuntimeError, ValueError, OSError) as error:
+            raise BadAudio(f"not readable as audio: {_reason(error)}") from None
 
 
 def _read_sound(sound, segment: tuple[float, float] | None, max_seconds: float) -> np.ndarray:
