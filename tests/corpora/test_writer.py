@@ -68,6 +68,12 @@ def test_equal_to_data_dir_write(tmp_path, monkeypatch, examples, chunk, seed):
         path.unlink()
 
 
+def write(path, *examples: Example) -> None:
+    with DirectoryWriter(path) as writer:
+        for example in examples:
+            writer.add(example)
+
+
 def asr(utt: str, text: str = "x", **more: object) -> Example:
     return Example(utt, "asr", "de", "de", text, audio=f"/clips/{utt}.mp3", **more)
 
@@ -110,9 +116,7 @@ def test_of_one_id_the_first_stays_and_the_ledger_knows(tmp_path, monkeypatch, c
 
 def test_an_id_given_twice_is_an_error_without_a_ledger(tmp_path):
     with pytest.raises(DataError, match="the id a is given twice"):
-        with DirectoryWriter(tmp_path / "train") as writer:
-            writer.add(asr("a"))
-            writer.add(asr("a"))
+        write(tmp_path / "train", asr("a"), asr("a"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -129,7 +133,10 @@ def test_recordings_may_have_names(tmp_path):
 
 
 def test_two_recordings_of_one_name_are_refused(tmp_path):
-    with pytest.raises(DataError, match="name is taken"), DirectoryWriter(tmp_path / "train") as writer:
+    with (
+        pytest.raises(DataError, match="name is taken"),
+        DirectoryWriter(tmp_path / "train") as writer,
+    ):
         for number in (1, 2):
             piece = Example(
                 f"u{number}", "asr", "zh", "zh", "x", audio=f"/{number}.opus", segment=(0, 1)
@@ -141,7 +148,10 @@ def test_what_fails_leaves_the_old_directory_as_it_was(tmp_path):
     with DirectoryWriter(tmp_path / "train") as writer:
         writer.add(asr("old"))
     before = content(tmp_path / "train")
-    with pytest.raises(ZeroDivisionError), DirectoryWriter(tmp_path / "train", Ledger("C")) as writer:
+    with (
+        pytest.raises(ZeroDivisionError),
+        DirectoryWriter(tmp_path / "train", Ledger("C")) as writer,
+    ):
         writer.add(asr("new"))
         raise ZeroDivisionError
     assert content(tmp_path / "train") == before
@@ -172,9 +182,6 @@ def test_other_files_are_not_overwritten(tmp_path):
 
 @pytest.mark.parametrize("text", ["two\nlines", "a\ttab", "a\u2028b", "\x00"])
 def test_what_would_not_survive_in_a_line_is_refused(tmp_path, text):
-    with pytest.raises(DataError, match="cannot be written"):
-        with DirectoryWriter(tmp_path / "train") as writer:
-            writer.add(asr("a", text))
-    with pytest.raises(DataError, match="cannot be written"):
-        with DirectoryWriter(tmp_path / "train") as writer:
-            writer.add(asr("a b"))
+    for example in (asr("a", text), asr("a b")):
+        with pytest.raises(DataError, match="cannot be written"):
+            write(tmp_path / "train", example)
