@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from espnet_part.bin import command
+from espnet_part.data.text import TEXT_NORMALIZERS
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -13,9 +14,10 @@ def get_parser() -> argparse.ArgumentParser:
         prog="part_filter_data",
         description="Copies a data directory without utterances that are not fit for training: "
         "too short, too long, without text, or with a text that cannot belong to the audio. Each "
-        "is named with its reason in OUT_DIR/dropped.tsv; a summary by reason is printed. Needs "
-        "the utt2num_samples of part_format_data.",
-        epilog="example: part_filter_data --in_dir dump/raw/org/train --out_dir dump/raw/train",
+        "is named with its reason in OUT_DIR/dropped.tsv; a summary by reason is printed. The "
+        "transcripts that stay can be normalised. Needs the utt2num_samples of part_format_data.",
+        epilog="example: part_filter_data --in_dir dump/raw/org/train --out_dir dump/raw/train "
+        "--text_normalizer lower_no_punctuation",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--in_dir", required=True, metavar="DIR", help="data directory to read")
@@ -37,6 +39,16 @@ def get_parser() -> argparse.ArgumentParser:
         default=50.0,
         help="nobody speaks so quickly: the text belongs to other audio",
     )
+    parser.add_argument(
+        "--text_normalizer",
+        choices=tuple(TEXT_NORMALIZERS),
+        default="none",
+        help="how transcripts (the targets of ASR) are written for training. none: as the corpus "
+        "has them; nfkc: Unicode's compatibility form (full-width letters become plain ones); "
+        "lower: nfkc in lower case; lower_no_punctuation: without punctuation, too. Translations "
+        "stay as they are, since BLEU counts case and punctuation. The name is kept in "
+        "OUT_DIR/text_normalizer; scoring has a normaliser of its own (part_score)",
+    )
     return parser
 
 
@@ -55,7 +67,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         min_chars_per_second=args.min_chars_per_second,
         max_chars_per_second=args.max_chars_per_second,
     )
-    kept, dropped = filter_directory(args.in_dir, args.out_dir, limits)
+    kept, dropped = filter_directory(args.in_dir, args.out_dir, limits, args.text_normalizer)
     print(f"{args.out_dir}: {summarise(kept, dropped)}")
 
 

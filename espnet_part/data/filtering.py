@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from espnet_part.data.audio import SAMPLE_RATE
 from espnet_part.data.datadir import DataDir, Example
+from espnet_part.data.text import text_normalizer
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
 
@@ -59,19 +60,26 @@ def why_not(example: Example, limits: Limits) -> tuple[str, str] | None:
 
 
 def filter_directory(
-    in_dir: str | Path, out_dir: str | Path, limits: Limits
+    in_dir: str | Path, out_dir: str | Path, limits: Limits, normalizer: str = "none"
 ) -> tuple[list[Example], list[tuple[str, str, str]]]:
     """Copy a data directory without what is not fit for training.
 
     ``out_dir/dropped.tsv`` names every utterance left out, the reason and what was found; faulty
-    lines of the tables are among them.
+    lines of the tables are among them. ``out_dir/text_normalizer`` names the normaliser.
+
+    Args:
+        limits: hold for the texts as they are after normalisation.
+        normalizer: a name of `TEXT_NORMALIZERS`, applied to the targets of ASR. Translations keep
+            their case and punctuation, which BLEU counts.
 
     Returns:
         The examples kept, and the rows of ``dropped.tsv``.
 
     Raises:
         DataError: nothing is left, or the directory cannot be read.
+        ConfigError: there is no such normaliser.
     """
+    normalize = text_normalizer(normalizer)
     in_dir, out_dir = Path(in_dir), Path(out_dir)
     if in_dir.resolve() == out_dir.resolve():
         raise DataError(f"{in_dir}: the new directory must be another one")
@@ -82,7 +90,14 @@ def filter_directory(
     dropped = [(fault.utt_id or "", fault.kind, fault.detail) for fault in faults]
     kept = []
     for example in examples:
-        reason = why_not(example, limits)
+        reason: tuple[str, str] | None
+        if example.task == "asr":
+            before, example = example.text, replace(example, text=normalize(example.text))
+            reason = why_not(example, limits)
+            if not example.text:
+                reason = ("no text after normalisation", before)
+        else:
+            reason = why_not(example, limits)
         if reason is None:
             kept.append(example)
         else:
@@ -92,6 +107,8 @@ def filter_directory(
     if not kept:
         raise DataError(f"{in_dir}: nothing is left; see {out_dir / 'dropped.tsv'}")
     DataDir.write(out_dir, kept)
+    with atomic_write(out_dir / "text_normalizer") as file:
+        file.write(f"{normalizer}\n")
     return kept, dropped
 
 

@@ -50,6 +50,38 @@ def test_faulty_lines_are_named_with_the_rest(tmp_path):
     }
 
 
+def test_transcripts_are_normalised_and_translations_are_not(tmp_path):
+    cased = "Ein Hund, Ａ!"
+    examples = [
+        dataclasses.replace(SPEECH, text=cased),
+        dataclasses.replace(SPEECH, utt_id="marks", text="?!"),
+        dataclasses.replace(SPEECH, utt_id="st", task="s2tt", tgt="en", text="A dog, A!"),
+        dataclasses.replace(TEXT, text="A dog.", src_text=cased),
+    ]
+    DataDir.write(tmp_path / "in", examples)
+    dropped = run(tmp_path, "--text_normalizer", "lower_no_punctuation")
+    assert dropped == {"marks": ["no text after normalisation", "?!"]}
+    kept, faults = DataDir.load(tmp_path / "out")
+    assert not faults
+    assert {e.utt_id: (e.text, e.src_text) for e in kept} == {
+        "good": ("ein hund a", None),
+        "st": ("A dog, A!", None),
+        "text": ("A dog.", cased),
+    }
+    assert (tmp_path / "out" / "text_normalizer").read_text() == "lower_no_punctuation\n"
+
+
+def test_limits_hold_for_the_normalised_text(tmp_path):
+    DataDir.write(tmp_path / "in", [dataclasses.replace(SPEECH, text="x" + "!" * 60)])
+    assert run(tmp_path, "--text_normalizer", "lower_no_punctuation") == {}
+
+
+def test_without_a_normaliser_the_directory_says_none(tmp_path):
+    DataDir.write(tmp_path / "in", [SPEECH])
+    run(tmp_path)
+    assert (tmp_path / "out" / "text_normalizer").read_text() == "none\n"
+
+
 def test_nothing_left(tmp_path, capsys):
     DataDir.write(tmp_path / "in", [BAD["short"][0]])
     with pytest.raises(SystemExit):

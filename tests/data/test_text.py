@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from espnet_part.data.text import clean_spaces
+from espnet_part.data.text import (
+    TEXT_NORMALIZERS,
+    clean_spaces,
+    lower,
+    lower_no_punctuation,
+    nfkc,
+    text_normalizer,
+)
+from espnet_part.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -49,3 +57,61 @@ def test_only_spaces_and_invisible_characters_change(text):
         return [c for c in value if unicodedata.category(c)[0] not in "ZC"]
 
     assert visible(clean) == visible(text)
+
+
+def test_none_changes_nothing():
+    assert text_normalizer("none")(" Ａ  b.") == " Ａ  b."
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [("Ｈｉ！　１２％", "Hi! 12%"), ("ﬁn", "fin"), ("ｶﾞ", "ガ"), ("e\u0301", "é"), ("②", "2")],
+)
+def test_nfkc(text, normal):
+    assert nfkc(text) == normal
+
+
+def test_lower():
+    assert lower("STRASSE Straße ÉTÉ ＡＢ Привет") == "strasse straße été ab привет"
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("Hello, World! “Really?” …", "hello world really"),
+        ("It’s rock ’n’ roll, l'été dogs'", "it's rock n roll l'été dogs"),
+        ("3.5% of 1,000 at 10:30, e.g. 5°C & more.", "3.5% of 1,000 at 10:30 e g 5°c & more"),
+        ("$5 + €7 #1 a@b §2", "$5 + €7 #1 a@b §2"),
+        ("well-known – und (so) weiter", "well known und so weiter"),
+        ("¿Qué? ¡Sí!", "qué sí"),
+        ("你好，世界。Hello，世界！", "你好世界 hello 世界"),
+        ("「ジョン・スミス」です。 はい 、そう", "ジョンスミスですはいそう"),
+        ("네, 그렇습니다.", "네 그렇습니다"),
+        ("हिन्दी में।", "हिन्दी में"),
+        ("צה״ל ג׳ירפה", "צה״ל ג׳ירפה"),
+        ("...", ""),
+    ],
+)
+def test_lower_no_punctuation(text, normal):
+    assert lower_no_punctuation(text) == normal
+
+
+@given(st.text())
+@pytest.mark.parametrize("name", list(TEXT_NORMALIZERS))
+def test_a_second_time_changes_nothing(name, text):
+    once = text_normalizer(name)(text)
+    assert text_normalizer(name)(once) == once
+
+
+@given(st.text())
+def test_no_letter_and_no_mark_is_lost(text):
+    def letters(value):
+        return [c for c in value if unicodedata.category(c)[0] in "LMN"]
+
+    # what punctuation separated may not be composed
+    assert letters(lower_no_punctuation(text)) == letters(lower(text))
+
+
+def test_unknown_normaliser():
+    with pytest.raises(ConfigError, match="did you mean `lower`"):
+        text_normalizer("lowr")

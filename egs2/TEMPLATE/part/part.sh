@@ -39,6 +39,7 @@ max_bad_share=0.05       # Largest share of unusable utterances before formattin
 min_wav_duration=0.1     # Shorter training utterances are dropped (s).
 max_wav_duration=30      # Longer training utterances are dropped (s).
 max_text_chars=1000      # Training utterances with longer texts are dropped (characters).
+train_text_normalizer=none # How training transcripts are written: none, nfkc, lower or lower_no_punctuation.
 filter_args=             # More options for part_filter_data.
 
 # System
@@ -333,6 +334,7 @@ if ! "${skip_data_prep}"; then
 
     key=$({
         printf '%s\n' "filter" "${min_wav_duration}" "${max_wav_duration}" "${max_text_chars}" "${filter_args}"
+        printf '%s\n' "${train_text_normalizer}"
         after 2
     } | digest)
     if begin 3 "filter" "${key}"; then
@@ -342,7 +344,8 @@ if ! "${skip_data_prep}"; then
                 "${python}" -m espnet_part.bin.part_filter_data \
                 --in_dir "${data_feats}/org/${dset}" --out_dir "${data_feats}/${dset}" \
                 --min_wav_duration "${min_wav_duration}" --max_wav_duration "${max_wav_duration}" \
-                --max_text_chars "${max_text_chars}" ${words[@]+"${words[@]}"}
+                --max_text_chars "${max_text_chars}" \
+                --text_normalizer "${train_text_normalizer}" ${words[@]+"${words[@]}"}
             log "${dset}: $(wc -l <"${data_feats}/${dset}/text") of" \
                 "$(wc -l <"${data_feats}/org/${dset}/text") examples are kept"
         done
