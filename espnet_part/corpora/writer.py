@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import heapq
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
 from espnet_part.corpora.ledger import Ledger
+from espnet_part.corpora.sorting import LineSorter
 from espnet_part.data.datadir import CONTROL, Example
 from espnet_part.errors import DataError
 from espnet_part.files import sync_directory
-
-#: Examples that are sorted in memory at a time: less than 100 MB.
-CHUNK = 100_000
 
 # A record's fields after the id, and the table that each makes.
 _TABLES = (
@@ -58,8 +54,7 @@ class DirectoryWriter:
         self.ledger = ledger
         self.split = split if split is not None else self.path.name
         self._aside = self.path.with_name(f".{self.path.name}.tmp")
-        self._records: list[bytes] = []
-        self._runs: list[Path] = []
+        self._records = LineSorter(self._aside / ".run")
         self._recordings: dict[str, str | None] = {}
 
     def __enter__(self) -> DirectoryWriter:
@@ -113,31 +108,7 @@ class DirectoryWriter:
         line = "\n".join(values)
         if line.count("\n") != _FIELDS - 1 or CONTROL.search(line) or not _is_word(e.utt_id):
             raise DataError(f"{self.path}: cannot be written as lines: {values!r}")
-        # tabs sort before everything that an id may hold, so that records sort as their ids do
-        self._records.append(line.replace("\n", "\t").encode() + b"\n")
-        if len(self._records) >= CHUNK:
-            self._spill()
-
-    def _spill(self) -> None:
-        """Write the sorted records of one chunk."""
-        self._records.sort(key=_key)
-        run = self._aside / f".run{len(self._runs):05d}"
-        with run.open("wb") as file:
-            file.writelines(self._records)
-        self._runs.append(run)
-        self._records.clear()
-
-    def _merged(self, stack: ExitStack) -> Iterator[list[bytes]]:
-        """All records in order; of records with one id the first that was added comes first."""
-        if self._runs:
-            self._spill()
-            runs = [stack.enter_context(run.open("rb", buffering=1 << 18)) for run in self._runs]
-            lines: Iterator[bytes] = heapq.merge(*runs, key=_key)
-        else:
-            self._records.sort(key=_key)
-            lines = iter(self._records)
-        for line in lines:
-            yield line[:-1].split(b"\t")
+        self._records.add(line.replace("\n", "\t").encode() + b"\n")
 
     def _write(self) -> None:
         with ExitStack() as stack:
@@ -157,7 +128,8 @@ class DirectoryWriter:
             recordings.reverse()  # the first is taken from the end
             kept: Counter[tuple[bytes, bytes, bytes]] = Counter()
             previous = b""
-            for fields in self._merged(stack):
+            for line in self._records.merged():
+                fields = line[:-1].split(b"\t")
                 utt = fields[0]
                 if utt == previous:
                     self._duplicate(fields)
@@ -180,8 +152,6 @@ class DirectoryWriter:
             for file in tables.values():
                 file.flush()
                 os.fsync(file.fileno())
-        for run in self._runs:
-            run.unlink()
         self._count(kept)
 
     def _recording_names(self) -> dict[bytes, bytes]:
@@ -230,10 +200,6 @@ class DirectoryWriter:
 def direction(lang: str, tgt: str) -> str:
     """The key under which scores and ledgers count: "de", or "de-en" for a translation."""
     return lang if lang == tgt else f"{lang}-{tgt}"
-
-
-def _key(line: bytes) -> bytes:
-    return line[: line.index(b"\t")]
 
 
 def _is_word(text: str) -> bool:

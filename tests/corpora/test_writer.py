@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from espnet_part.corpora import writer as writer_module
+from espnet_part.corpora import sorting
 from espnet_part.corpora.ledger import Ledger
 from espnet_part.corpora.writer import DirectoryWriter
 from espnet_part.data.datadir import DataDir, Example
@@ -56,7 +56,7 @@ def content(directory) -> dict[str, bytes]:
 )
 @given(examples=examples(), chunk=st.sampled_from([1, 2, 7, 1000]), seed=st.integers(0, 9))
 def test_equal_to_data_dir_write(tmp_path, monkeypatch, examples, chunk, seed):
-    monkeypatch.setattr(writer_module, "CHUNK", chunk)
+    monkeypatch.setattr(sorting, "CHUNK", chunk)
     expected, written = tmp_path / "expected", tmp_path / "written"
     DataDir.write(expected, examples)
     random.Random(seed).shuffle(examples)
@@ -80,7 +80,7 @@ def asr(utt: str, text: str = "x", **more: object) -> Example:
 
 @pytest.mark.parametrize("chunk", [1, 2, 100])
 def test_of_one_id_the_first_stays_and_the_ledger_knows(tmp_path, monkeypatch, chunk):
-    monkeypatch.setattr(writer_module, "CHUNK", chunk)
+    monkeypatch.setattr(sorting, "CHUNK", chunk)
     ledger = Ledger("Corpus", "r1", "CC0-1.0", {("train", "de", "asr"): 5})
     with DirectoryWriter(tmp_path / "train", ledger) as writer:
         for utt, text in (("b", "1"), ("a", "2"), ("b", "3"), ("b", "4")):
