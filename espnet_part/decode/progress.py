@@ -19,12 +19,16 @@ class Progress:
         cost: of all utterances, in any unit.
         utterances: how many there are.
         name: what is being done.
+        unit: what is counted in place of utterances.
     """
 
-    def __init__(self, cost: float, utterances: int, name: str = "decoding"):
+    def __init__(
+        self, cost: float, utterances: int, name: str = "decoding", unit: str = "utterances"
+    ):
         self.cost = max(cost, 1)
         self.utterances = utterances
         self.name = name
+        self.unit = unit
         self.done_cost = 0.0
         self.done = 0
         self.bar: Any = None
@@ -45,17 +49,28 @@ class Progress:
         self.done += utterances
         now = time.monotonic()
         if self.bar is not None:
-            self.bar.set_postfix_str(f"{self.done}/{self.utterances}", refresh=False)
+            self.bar.set_postfix_str(self.count(), refresh=False)
             self.bar.update(cost)
         elif now - self.logged >= INTERVAL or self.done == self.utterances:
             self.logged = now
             logging.info("%s: %s", self.name, self.line(now - self.start))
 
+    def expect(self, cost: float) -> None:
+        """Tell that there is so much more to do than was said, or less."""
+        self.cost = max(self.cost + cost, 1)
+        if self.bar is not None:
+            self.bar.total = self.cost
+
+    def count(self) -> str:
+        """How many are done; utterances go without saying."""
+        unit = "" if self.unit == "utterances" else f" {self.unit}"
+        return f"{self.done}/{self.utterances}{unit}"
+
     def line(self, elapsed: float) -> str:
         """The state in words."""
         left = elapsed * (self.cost - self.done_cost) / max(self.done_cost, 1e-9)
         return (
-            f"{self.done}/{self.utterances} utterances, {100 * self.done_cost / self.cost:.0f} %, "
+            f"{self.done}/{self.utterances} {self.unit}, {100 * self.done_cost / self.cost:.0f} %, "
             f"{clock(elapsed)} so far, ETA {clock(max(left, 0.0))}"
         )
 

@@ -1,0 +1,88 @@
+"""Languages and tasks as a person names them on the command line."""
+
+from __future__ import annotations
+
+import difflib
+
+from espnet_part.errors import ConfigError
+
+# countries' codes taken for languages', and another code of a language
+_CONFUSED = {
+    **{"jp": "ja", "cn": "zh", "kr": "ko", "cz": "cs", "gr": "el", "dk": "da", "ua": "uk"},
+    "cmn": "zh",
+}
+# whose misspelt names are recognised
+_COMMON = (
+    "af am ar az be bg bn bs ca cs cy da de el en es et eu fa fi fr ga gl gu he hi hr hu hy id is "
+    "it ja jv ka kk km kn ko lo lt lv mi mk ml mn mr ms mt my nb ne nl nn no pa pl ps pt ro ru sd "
+    "si sk sl so sq sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo yue zh"
+)
+WITHOUT_SPACES = frozenset(("zh", "yue", "ja", "th", "lo", "km", "my"))
+"""Languages that are written without spaces between words."""
+
+
+def check_language(code: str, option: str) -> str:
+    """The code of a language, as training data have it.
+
+    Args:
+        code: as given: ISO 639-1, or 639-3 where there is no 639-1.
+        option: named in errors.
+
+    Raises:
+        ConfigError: unknown; says what was probably meant.
+    """
+    import langcodes
+
+    if code in _CONFUSED:
+        raise _unknown(code, option, _CONFUSED[code])
+    if langcodes.tag_is_valid(code):
+        short = langcodes.Language.get(code).language
+        if short == code:
+            return code
+        if short is not None:  # de-DE, DE, deu
+            raise _unknown(code, option, short)
+    raise _unknown(code, option, _guess(code))
+
+
+def language_pair(task: str, lang: str | None, to: str | None) -> tuple[str, str]:
+    """Check the languages heard and written against the task.
+
+    Raises:
+        ConfigError: one is missing, unknown or makes no sense for the task.
+    """
+    if lang is None:
+        raise ConfigError("--lang is missing: the language that is spoken, such as de")
+    lang = check_language(lang, "--lang")
+    if task == "s2tt":
+        if to is None:
+            raise ConfigError("--to is missing: --task s2tt needs the language to be written")
+        to = check_language(to, "--to")
+        if to == lang:
+            raise ConfigError(f"--to {to} is the language spoken; --task asr transcribes it")
+        return lang, to
+    if to is not None and check_language(to, "--to") != lang:
+        raise ConfigError(f"--to {to}: to translate, use --task s2tt")
+    return lang, lang
+
+
+def _unknown(code: str, option: str, meant: str | None) -> ConfigError:
+    from espnet_part.data.prompts import language_name
+
+    mend = f"; did you mean {meant} ({language_name(meant)})?" if meant else ""
+    return ConfigError(
+        f"{option} {code}: not the code of a language (ISO 639, such as de, yue){mend}"
+    )
+
+
+def _guess(code: str) -> str | None:
+    import langcodes
+
+    from espnet_part.data.prompts import language_name
+
+    try:
+        return langcodes.find(code).language  # a name, in any language: German, deutsch, 中文
+    except LookupError:
+        pass
+    names = {language_name(known).lower(): known for known in _COMMON.split()}
+    close = difflib.get_close_matches(code.lower(), names, n=1)
+    return names[close[0]] if close else None

@@ -1,0 +1,295 @@
+"""Files of any length to text: read, cut into windows, decoded in batches over all files."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from espnet_part.data.audio import SAMPLE_RATE, BadAudio
+from espnet_part.data.datadir import Example
+from espnet_part.decode.audio_file import probe_duration, read_blocks
+from espnet_part.decode.longform import Window, Windowing, cut_windows
+from espnet_part.decode.progress import Progress, clock
+from espnet_part.errors import DataError
+
+if TYPE_CHECKING:
+    from espnet_part.decode.speech2text import Speech2Text
+
+_BATCHES = 2  # of the longest windows, read at once and sorted by length
+_HOPELESS = 20  # so many failures at the start mean that the model or the device is broken
+
+
+class AudioFile(NamedTuple):
+    """A file to be transcribed.
+
+    Attributes:
+        path: where it is.
+        name: its path from the directory that was searched, or its name.
+        seconds: what its header says it lasts; None where that says nothing.
+    """
+
+    path: Path
+    name: Path
+    seconds: float | None
+
+
+class Line(NamedTuple):
+    """What was said in a window: seconds from the beginning, text, its log-probability."""
+
+    start: float
+    end: float
+    text: str
+    score: float
+
+
+@dataclasses.dataclass
+class Transcript:
+    """A file's text.
+
+    Attributes:
+        file: the file.
+        seconds: how long its audio is.
+        lines: its windows in order, without overlap; between them is silence.
+        decode_seconds: the time that the model took.
+        error: why the file could not be transcribed; then its lines do not count.
+    """
+
+    file: AudioFile
+    seconds: float = 0.0
+    lines: list[Line] = dataclasses.field(default_factory=list)
+    decode_seconds: float = 0.0
+    error: str | None = None
+
+    def silences(self) -> list[tuple[float, float]]:
+        """What was skipped: everything between the lines, from the beginning to the end."""
+        edges = [0.0, *(edge for line in self.lines for edge in (line.start, line.end))]
+        edges.append(self.seconds)
+        pairs = zip(edges[::2], edges[1::2], strict=True)
+        return [(start, end) for start, end in pairs if end > start]
+
+
+def probe_files(
+    files: Sequence[tuple[Path, Path]],
+) -> tuple[list[AudioFile], list[tuple[Path, str]]]:
+    """Open every file before a model is loaded: those that can be read so far, and the others.
+
+    Args:
+        files: (path, name) as `find_audio` gives them.
+
+    Returns:
+        The readable files, and (path, reason) of the others.
+    """
+    good, bad = [], []
+    with ThreadPoolExecutor(4) as pool:
+        for (path, name), seconds in zip(files, pool.map(_probe, files), strict=True):
+            if isinstance(seconds, BadAudio):
+                bad.append((path, str(seconds)))
+            else:
+                good.append(AudioFile(path, name, seconds))
+    return good, bad
+
+
+def _probe(file: tuple[Path, Path]) -> float | BadAudio | None:
+    try:
+        return probe_duration(file[0])
+    except BadAudio as error:
+        return error
+
+
+def longest_window(model: Speech2Text, task: str, lang: str, tgt: str) -> float:
+    """Seconds of speech of which the longest answer still fits into the LLM's context.
+
+    Raises:
+        ConfigError: the model's prompts do not know the task.
+        DataError: the context is too small for even a second.
+    """
+    row = model.prepare(Example("window", task, lang, tgt, "", audio=""), np.zeros(SAMPLE_RATE))
+
+    def fits(seconds: int) -> bool:
+        speech = np.broadcast_to(np.float32(0), seconds * SAMPLE_RATE)
+        try:
+            limit = model.limit(dataclasses.replace(row, speech=speech))
+        except DataError:
+            return False
+        return limit >= model.search.limit_speech(seconds)
+
+    low, high = 0, 3600
+    while low < high:
+        middle = (low + high + 1) // 2
+        if fits(middle):
+            low = middle
+        else:
+            high = middle - 1
+    if not low:
+        raise DataError("the LLM's context is too small for a second of speech and its answer")
+    return float(low)
+
+
+def transcribe(
+    files: Sequence[AudioFile],
+    model: Speech2Text,
+    task: str,
+    lang: str,
+    tgt: str,
+    windowing: Windowing,
+) -> Iterator[Transcript]:
+    """Transcribe or translate files; memory does not grow with their length.
+
+    Args:
+        files: what to read.
+        model: decodes ``model.batch_size`` windows at once.
+        task: "asr" or "s2tt".
+        lang, tgt: languages heard and written.
+        windowing: how long audio is cut.
+
+    Yields:
+        One transcript a file, in order, as soon as the file is done. What is wrong with one file
+        does not end the others.
+
+    Raises:
+        DataError: no window at all can be decoded.
+    """
+    progress = Progress(sum(f.seconds or 0.0 for f in files), len(files), "transcribing", "files")
+    transcripts = [Transcript(file) for file in files]
+    size = _BATCHES * model.batch_size * windowing.max_window
+    pools = _pools(_read(transcripts, windowing), size)
+    decoder = _Decoder(model, task, lang, tgt)
+    with progress, ThreadPoolExecutor(1) as executor:
+        # the next windows are read while these are decoded
+        reading = executor.submit(next, pools, None)
+        while (pool := reading.result()) is not None:
+            reading = executor.submit(next, pools, None)
+            decoder.decode([part for part in pool if part.window is not None], progress)
+            for transcript, window, cost in pool:
+                if window is None:
+                    _tell(transcript)
+                    yield transcript
+                    # a header may have said something else
+                    progress.expect(transcript.seconds - (transcript.file.seconds or 0.0))
+                    progress.advance(cost, 1)
+
+
+class _Part(NamedTuple):
+    """A window of a file, or, without one, the file's end.
+
+    Attributes:
+        cost: seconds from the end of the file's previous window.
+    """
+
+    transcript: Transcript
+    window: Window | None
+    cost: float
+
+
+def _read(transcripts: Iterable[Transcript], windowing: Windowing) -> Iterator[_Part]:
+    for transcript in transcripts:
+        done = 0.0
+        try:
+            for window in cut_windows(_counted(transcript), windowing):
+                if transcript.error is not None:
+                    break
+                yield _Part(transcript, window, window.end - done)
+                done = window.end
+        except BadAudio as error:
+            transcript.error = str(error)
+        yield _Part(transcript, None, max(0.0, transcript.seconds - done))
+
+
+def _counted(transcript: Transcript) -> Iterator[np.ndarray]:
+    samples = 0
+    for block in read_blocks(transcript.file.path):
+        samples += len(block)
+        transcript.seconds = samples / SAMPLE_RATE
+        yield block
+
+
+def _pools(parts: Iterable[_Part], seconds: float) -> Iterator[list[_Part]]:
+    """Lists of parts with about so many seconds of windows."""
+    pool: list[_Part] = []
+    filled = 0.0
+    for part in parts:
+        pool.append(part)
+        if part.window is not None:
+            filled += part.window.end - part.window.start
+        if filled >= seconds:
+            yield pool
+            pool, filled = [], 0.0
+    if pool:
+        yield pool
+
+
+class _Decoder:
+    """Decodes windows, and names the file of one that cannot be decoded."""
+
+    def __init__(self, model: Speech2Text, task: str, lang: str, tgt: str):
+        self.model = model
+        self.example = Example("", task, lang, tgt, "", audio="")
+        self.good = self.failed = 0
+
+    def decode(self, parts: Sequence[_Part], progress: Progress) -> None:
+        """Add a line a window to the transcripts, in the windows' order."""
+        ordered = sorted(parts, key=lambda part: -len(_samples(part)))
+        lines: dict[tuple[int, float], Line] = {}
+        for start in range(0, len(ordered), self.model.batch_size):
+            batch = ordered[start : start + self.model.batch_size]
+            self._batch([part for part in batch if part.transcript.error is None], lines)
+            progress.advance(sum(part.cost for part in batch), 0)
+        for part in parts:
+            assert part.window is not None
+            line = lines.get((id(part.transcript), part.window.start))
+            if line is not None:
+                part.transcript.lines.append(line)
+
+    def _batch(self, parts: Sequence[_Part], lines: dict[tuple[int, float], Line]) -> None:
+        from espnet_part.decode.shard import decode_or_name
+
+        examples = [dataclasses.replace(self.example, utt_id=str(n)) for n in range(len(parts))]
+        rows = [
+            self.model.prepare(example, _samples(part))
+            for example, part in zip(examples, parts, strict=True)
+        ]
+        records = decode_or_name(self.model, rows, {example.utt_id: "" for example in examples})
+        for part, record in zip(parts, records, strict=True):
+            transcript, window = part.transcript, part.window
+            assert window is not None
+            if record.error is None:
+                self.good += 1
+                line = Line(window.start, window.end, record.text, record.score)
+                lines[id(transcript), window.start] = line
+                transcript.decode_seconds += record.seconds
+                continue
+            self.failed += 1
+            if not self.good and self.failed >= _HOPELESS:
+                raise DataError(f"the first {self.failed} windows all failed: {record.error}")
+            transcript.error = (
+                f"cannot be decoded from {clock(window.start)} to {clock(window.end)}: "
+                f"{record.error}"
+            )
+
+
+def _samples(part: _Part) -> np.ndarray:
+    assert part.window is not None
+    return part.window.samples
+
+
+def _tell(transcript: Transcript) -> None:
+    path = transcript.file.path
+    if transcript.error is not None:
+        logging.warning("%s: %s", path, transcript.error)
+    elif not transcript.lines:
+        logging.warning("%s: nothing but silence", path)
+    else:
+        silence = sum(end - start for start, end in transcript.silences())
+        logging.info(
+            "%s: %s in %d windows; %s of silence were skipped",
+            path,
+            clock(transcript.seconds),
+            len(transcript.lines),
+            clock(silence),
+        )
