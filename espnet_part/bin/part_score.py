@@ -1,22 +1,28 @@
-"""Score hypotheses: error rates by language and BLEU by direction."""
+"""Score hypotheses: error rates by language and BLEU by direction, with intervals."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from espnet_part.bin import command
+
+if TYPE_CHECKING:
+    from espnet_part.score.config import ScoreConfig
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="part_score",
         description="Scores hypotheses against a data directory. ASR: WER (CER for zh, yue, ja, "
-        "ko) after Whisper's normaliser. Translation: BLEU and chrF by sacreBLEU on raw text. "
-        "Prints tables and writes score.json and result.md.",
+        "ko) after Whisper's normaliser, and signs of hallucination. Translation: BLEU, chrF and "
+        "chrF++ by sacreBLEU on raw text. Every figure has a bootstrap interval. Prints tables and "
+        "writes score.json, result.md and score_wer/{ref,hyp}.trn for sclite.",
         epilog="example: part_score --ref_dir dump/raw/test --hyp_dir exp/x/decode_greedy/test",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -31,23 +37,45 @@ def get_parser() -> argparse.ArgumentParser:
     )
     source.add_argument("--hyp_text", metavar="FILE", help='file of lines "utterance-id text"')
     parser.add_argument(
+        "--config",
+        metavar="YAML",
+        help="normaliser, units, bootstrap and thresholds; conf/score.yaml lists them all",
+    )
+    parser.add_argument(
         "--out_dir",
         metavar="DIR",
-        help="where score.json and result.md go; by default beside the hypotheses",
+        help="where the results go; by default beside the hypotheses",
     )
     parser.add_argument(
         "--name", help="name of the result in tables; by default the hypotheses' directory"
     )
     parser.add_argument(
         "--cer_langs",
-        default="zh,yue,ja,ko",
         metavar="CODES",
-        help="languages scored by characters, separated by commas",
+        help="languages scored by characters, separated by commas; overrules the configuration",
     )
     parser.add_argument(
         "--tasks",
         metavar="TASKS",
         help="score these tasks only, such as asr (separated by commas); by default all",
+    )
+    parser.add_argument(
+        "--utt2num_samples",
+        metavar="FILE",
+        help="lengths of the audio, to find outputs longer than the speech; by default that of "
+        "--ref_dir, if there",
+    )
+    parser.add_argument(
+        "--fs", type=int, default=16000, help="samples a second in --utt2num_samples"
+    )
+    parser.add_argument(
+        "--checkpoint", metavar="FILE", help="name of the model's file, for the table"
+    )
+    parser.add_argument(
+        "--nj",
+        type=int,
+        default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
+        help="processes for large test sets; the scores do not depend on it",
     )
     return parser
 
@@ -55,10 +83,16 @@ def get_parser() -> argparse.ArgumentParser:
 @command
 def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
+    config = _configuration(args)
+
     from espnet_part.files import atomic_write
-    from espnet_part.score.directory import read_table, score_directory
+    from espnet_part.score.directory import summarize
     from espnet_part.score.hypotheses import collect_failures, collect_hypotheses
+    from espnet_part.score.measure import measure
+    from espnet_part.score.provenance import read_decoding
     from espnet_part.score.table import score_sections
+    from espnet_part.score.tables import read_durations, read_references, read_table
+    from espnet_part.score.trn import write_trn
 
     failures: dict[str, str] = {}
     if args.hyp_dir:
@@ -71,20 +105,29 @@ def main(cmd: Sequence[str] | None = None) -> None:
     else:
         origin = Path(args.hyp_text).parent
         hypotheses = read_table(args.hyp_text)
-    languages = frozenset(code for code in args.cer_langs.split(",") if code)
-    tasks = args.tasks.split(",") if args.tasks else None
-    scores = score_directory(args.ref_dir, hypotheses, languages, tasks).as_dict()
+    hashes, options = read_decoding(origin)
+    lengths = Path(args.utt2num_samples or Path(args.ref_dir) / "utt2num_samples")
+    durations = {}
+    if args.utt2num_samples or lengths.is_file():
+        durations = read_durations(lengths, args.fs)
+
+    references = read_references(args.ref_dir, args.tasks.split(",") if args.tasks else None)
+    measured = measure(references, hypotheses, config, durations, args.nj)
+    scores = summarize(measured, hypotheses, config, durations, args.ref_dir).as_dict()
     name = args.name or "/".join(origin.resolve().parts[-2:])
     scores |= {
         "name": name,
         "ref_dir": str(args.ref_dir),
         "hypotheses": str(args.hyp_dir or args.hyp_text),
+        "checkpoint": {**({"file": args.checkpoint} if args.checkpoint else {}), **hashes},
+        "decode_options": options,
         "failed": failures,
     }
     if failures:
         scores["notes"].append(f"{len(failures)} utterances could not be decoded; see failed.tsv")
     text = score_sections([(name, scores)])
     out_dir = Path(args.out_dir or origin)
+    write_trn(out_dir, measured)
     with atomic_write(out_dir / "score.json") as file:
         json.dump(scores, file, ensure_ascii=False, indent=1)
         file.write("\n")
@@ -93,6 +136,17 @@ def main(cmd: Sequence[str] | None = None) -> None:
     print(text, end="")
     for note in scores["notes"]:
         print(f"part_score: WARNING: {note}", file=sys.stderr)
+
+
+def _configuration(args: argparse.Namespace) -> ScoreConfig:
+    """The settings of --config, those of the command line over them."""
+    from espnet_part.config import build, load_yaml
+    from espnet_part.score.config import ScoreConfig
+
+    values = load_yaml(args.config) if args.config else {}
+    if args.cer_langs is not None:
+        values["cer_languages"] = [code for code in args.cer_langs.split(",") if code]
+    return build(ScoreConfig, values, args.config or "part_score")
 
 
 if __name__ == "__main__":

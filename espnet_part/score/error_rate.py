@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 Unit = Literal["word", "character"]
+
+COLUMNS = ("reference", "correct", "substitutions", "deletions", "insertions", "wrong_sentences")
+"""What `error_statistics` counts of an utterance."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,12 @@ class ErrorCounts:
     substitutions: int = 0
     deletions: int = 0
     insertions: int = 0
+
+    @staticmethod
+    def of(statistics: np.ndarray) -> ErrorCounts:
+        """The sum over utterances of `error_statistics`."""
+        sums = (int(value) for value in statistics.sum(axis=0))
+        return ErrorCounts(sentences=len(statistics), **dict(zip(COLUMNS, sums, strict=True)))
 
     def __add__(self, other: ErrorCounts) -> ErrorCounts:
         return ErrorCounts(
@@ -56,32 +67,52 @@ class ErrorCounts:
         return float("inf") if count else 0.0
 
 
-def count_errors(
+def error_statistics(
     references: Sequence[str], hypotheses: Sequence[str], unit: Unit = "word"
-) -> ErrorCounts:
+) -> np.ndarray:
     """Align each hypothesis with its reference; both are already normalised.
 
     An empty reference counts its hypothesis as insertions, an empty hypothesis its reference as
     deletions. With ``unit="character"`` a space is a character like others: drop it before.
 
+    Returns:
+        Whole numbers, (utterances, `COLUMNS`).
+
     Raises:
         ValueError: the two lists differ in length.
     """
-    import jiwer
-
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references but {len(hypotheses)} hypotheses")
+    counts = np.zeros((len(references), len(COLUMNS)), dtype=np.int64)
+    if not references:
+        return counts
+
+    import jiwer
+
     process = jiwer.process_words if unit == "word" else jiwer.process_characters
     output = process(list(references), list(hypotheses))
-    return ErrorCounts(
-        sentences=len(references),
-        wrong_sentences=sum(
-            reference != hypothesis
-            for reference, hypothesis in zip(output.references, output.hypotheses, strict=True)
-        ),
-        reference=output.hits + output.substitutions + output.deletions,
-        correct=output.hits,
-        substitutions=output.substitutions,
-        deletions=output.deletions,
-        insertions=output.insertions,
-    )
+    column = {"equal": 1, "substitute": 2, "delete": 3, "insert": 4}
+    for row, chunks in zip(counts, output.alignments, strict=True):
+        for chunk in chunks:
+            if chunk.type == "insert":
+                row[4] += chunk.hyp_end_idx - chunk.hyp_start_idx
+            else:
+                row[column[chunk.type]] += chunk.ref_end_idx - chunk.ref_start_idx
+    counts[:, 0] = counts[:, 1:4].sum(axis=1)
+    counts[:, 5] = counts[:, 2:5].any(axis=1)
+    return counts
+
+
+def error_rates(sums: np.ndarray) -> np.ndarray:
+    """Error rates in percent of sums of `error_statistics`, (samples, `COLUMNS`) -> (samples,)."""
+    errors, reference = sums[:, 2:5].sum(axis=1), sums[:, 0]
+    rates = np.where(errors > 0, np.inf, 0.0)
+    np.divide(100.0 * errors, reference, out=rates, where=reference > 0)
+    return rates
+
+
+def count_errors(
+    references: Sequence[str], hypotheses: Sequence[str], unit: Unit = "word"
+) -> ErrorCounts:
+    """The sum of `error_statistics` over all utterances."""
+    return ErrorCounts.of(error_statistics(references, hypotheses, unit))

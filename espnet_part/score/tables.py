@@ -1,0 +1,116 @@
+"""Reading a data directory's references and grouping them by task and language."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from espnet_part.errors import DataError
+
+NAMES_SHOWN = 10
+"""How many utterance ids a message lists; all of them are in the JSON file."""
+
+GroupKey = tuple[str, str, str]
+"""Task, language heard or read, language written."""
+
+
+@dataclass(frozen=True)
+class References:
+    """What the hypotheses are compared with.
+
+    Attributes:
+        texts: the reference of each utterance.
+        groups: utterance ids by task and languages, sorted, whatever the order of the files.
+    """
+
+    texts: dict[str, str]
+    groups: dict[GroupKey, list[str]]
+
+
+def read_references(ref_dir: str | Path, only_tasks: Collection[str] | None = None) -> References:
+    """Read `text`, `utt2task`, `utt2lang` and `utt2tgt` (the last may leave out asr).
+
+    Raises:
+        DataError: a file is missing, unreadable, has an id twice, or does not match `text`.
+    """
+    ref_dir = Path(ref_dir)
+    texts = read_table(ref_dir / "text")
+    if not texts:
+        raise DataError(f"{ref_dir / 'text'}: empty, nothing to score")
+    tasks = _read_labels(ref_dir / "utt2task", texts)
+    if only_tasks is not None:
+        texts = {utt: text for utt, text in texts.items() if tasks[utt] in only_tasks}
+        if not texts:
+            has = ", ".join(sorted(set(tasks.values())))
+            raise DataError(f"{ref_dir}: no utterance of {', '.join(only_tasks)}; it has {has}")
+    languages = _read_labels(ref_dir / "utt2lang", texts)
+    spoken = {utt: languages[utt] for utt in texts if tasks[utt] == "asr"}
+    targets = _read_labels(ref_dir / "utt2tgt", texts, defaults=spoken)
+    groups: dict[GroupKey, list[str]] = defaultdict(list)
+    for utterance in sorted(texts):
+        task, source, target = tasks[utterance], languages[utterance], targets[utterance]
+        if task == "asr" and source != target:
+            raise DataError(f"{ref_dir}: {utterance}: asr from {source} into {target}")
+        groups[task, source, target].append(utterance)
+    return References(texts, dict(sorted(groups.items())))
+
+
+def _read_labels(
+    path: Path, references: dict[str, str], defaults: dict[str, str] | None = None
+) -> dict[str, str]:
+    labels = {**(defaults or {})}
+    if path.exists() or not labels.keys() >= references.keys():
+        labels |= read_table(path)
+    lacking = sorted(utterance for utterance in references if not labels.get(utterance))
+    if lacking:
+        raise DataError(
+            f"{path}: no value for {len(lacking)} utterances of `text`: {some_names(lacking)}"
+        )
+    return {utterance: labels[utterance] for utterance in references}
+
+
+def some_names(names: list[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
+
+
+def read_durations(path: str | Path, rate: int) -> dict[str, float]:
+    """Seconds of audio by utterance, from Kaldi's `utt2num_samples` at ``rate`` samples a second.
+
+    Raises:
+        DataError: the file cannot be read, or a value is no number.
+    """
+    durations = {}
+    for utterance, value in read_table(path).items():
+        if not value.isdecimal():
+            raise DataError(f"{path}: {utterance}: not a number of samples: {value!r}")
+        durations[utterance] = int(value) / rate
+    return durations
+
+
+def read_table(path: str | Path) -> dict[str, str]:
+    """Read lines "id value"; the value may hold spaces or be empty.
+
+    Only a line feed ends a line: other line separators of Unicode may be part of a text.
+
+    Raises:
+        DataError: no such file, not UTF-8, or an id given twice.
+    """
+    table: dict[str, str] = {}
+    try:
+        with Path(path).open(encoding="utf-8", newline="\n") as file:
+            for number, line in enumerate(file, 1):
+                key, _, value = line.strip().replace("\t", " ", 1).partition(" ")
+                if not key:
+                    continue
+                if key in table:
+                    raise DataError(f"{path}: line {number}: the id {key} is given twice")
+                table[key] = value.strip()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None
+    return table
