@@ -6,7 +6,8 @@ interval of every difference is the paired bootstrap's percentile interval.
 
 SacreBLEU's test subtracts the mean from the *absolute* resampled differences, after a script of
 Moses. For clear differences its p-value is that of a one-sided test, about half of the two-sided
-one, which is given beside it.
+one, which is given beside it. For identical outputs its formula gives its smallest p-value; we say
+1 there.
 """
 
 from __future__ import annotations
@@ -242,7 +243,8 @@ def sacrebleu_p_values(first: Measured, second: Measured, samples: int) -> dict[
     one, two = (figures_of(part.astype(np.int64), first.tokenizer) for part in np.hsplit(sums, 2))
     differences = np.abs(two - one)
     centred = differences[1:] - differences[1:].mean(axis=0)
-    extreme = (centred > differences[0]).sum(axis=0)
+    # identical outputs differ in no sample; sacreBLEU's ">" would take that for significant
+    extreme = ((centred > differences[0]) | ~differences.any(axis=0)).sum(axis=0)
     return {
         name: float((extreme[column] + 1) / (samples + 1))
         for column, name in enumerate(MEASURES)

@@ -2,8 +2,12 @@
 
 import jiwer
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from espnet_part.score.error_rate import ErrorCounts, count_errors
+from espnet_part.score.error_rate import COLUMNS, ErrorCounts, count_errors, error_statistics
+
+SENTENCES = st.lists(st.sampled_from(["a", "b", "c", "größe", "это"]), max_size=12).map(" ".join)
 
 REFERENCES = ["the cat sat on the mat", "hello world", "a b c", ""]
 HYPOTHESES = ["the cat sit on mat", "hello big world", "", "noise"]
@@ -47,3 +51,23 @@ def test_without_reference_units():
 def test_unequal_lists_are_refused():
     with pytest.raises(ValueError, match="1 references but 0"):
         count_errors(["a"], [])
+
+
+@given(st.lists(st.tuples(SENTENCES, SENTENCES), min_size=1, max_size=8), st.booleans())
+def test_each_utterance_equals_jiwer(pairs, by_words):
+    """Random texts, one by one and as a whole."""
+    references, hypotheses = (list(side) for side in zip(*pairs, strict=True))
+    process = jiwer.process_words if by_words else jiwer.process_characters
+    unit = "word" if by_words else "character"
+    statistics = error_statistics(references, hypotheses, unit)
+    for row, reference, hypothesis in zip(statistics, references, hypotheses, strict=True):
+        count = dict(zip(COLUMNS, row.tolist(), strict=True))
+        alone = process(reference, hypothesis)
+        assert count["correct"] == alone.hits
+        for kind in ("substitutions", "deletions", "insertions"):
+            assert count[kind] == getattr(alone, kind)
+        assert count["wrong_sentences"] == (reference != hypothesis)
+    together, whole = ErrorCounts.of(statistics), process(references, hypotheses)
+    assert together.correct == whole.hits
+    assert together.errors == whole.substitutions + whole.deletions + whole.insertions
+    assert together.sentences == len(pairs)

@@ -1,7 +1,10 @@
 """Whisper's normalisers: the right one for a language, and their known effects."""
 
+import sys
+
 import pytest
 
+from espnet_part.errors import ConfigError
 from espnet_part.score.normalizers import (
     base_language,
     count_combining_marks,
@@ -61,3 +64,32 @@ def test_spaces_of_any_kind_are_dropped():
 def test_combining_marks_are_counted_where_they_are_lost():
     assert count_combining_marks(["हिन्दी"]) == 3
     assert count_combining_marks(["Grüße", "e\u0301t\u00e9", "ёлка", "ガ", "plain"]) == 0
+
+
+def test_normaliser_by_name():
+    assert normalizer_for("en", "basic").name == "whisper-basic"
+    assert normalizer_for("en", "basic")("Colour, isn't it?") == "colour isn t it"
+    assert normalizer_for("en", "none").name == "none"
+    assert normalizer_for("en", "none")(" Colour,\u3000isn't  it? ") == "Colour, isn't it?"
+
+
+@pytest.mark.parametrize("language", ["zh", "yue", "zh-HK"])
+def test_chinese_script_is_converted_where_asked(language):
+    pytest.importorskip("opencc")
+    simplified = normalizer_for(language, script="simplified")
+    assert simplified.name == "opencc-t2s+whisper-basic"
+    assert simplified("佢哋喺學校講嘢。") == "佢哋喺学校讲嘢"
+    assert normalizer_for(language, script="traditional")("学校") == "學校"
+    assert normalizer_for(language)("學校") == "學校"
+
+
+def test_other_languages_keep_their_script():
+    assert normalizer_for("ja", script="simplified").name == "whisper-basic"
+    assert normalizer_for("ja", script="simplified")("學校") == "學校"
+
+
+def test_missing_converter_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "opencc", None)
+    normalizer_for.cache_clear()
+    with pytest.raises(ConfigError, match="pip install opencc"):
+        normalizer_for("zh", script="simplified")
