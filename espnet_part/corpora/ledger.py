@@ -154,9 +154,9 @@ class Ledger:
             lines.append("| " + " | ".join(cells) + " |")
             if number == 0:
                 rules = [
-                    "-" * (w - 1) + ":" if 3 <= i <= 5 else "-" * w for i, w in enumerate(widths)
+                    "-" * (w + 1) + (":" if 3 <= i <= 5 else "-") for i, w in enumerate(widths)
                 ]
-                lines.append("|-" + "-|-".join(rules) + "-|")
+                lines.append("|" + "|".join(rules) + "|")
         if self.notes:
             lines += ["", *(f"- {note}" for note in self.notes)]
         return "\n".join(lines)

@@ -115,11 +115,10 @@ class DirectoryWriter:
             tables: dict[str, BinaryIO] = {}
 
             def put(name: str, key: bytes, value: bytes) -> None:
-                file = tables.get(name)
-                if file is None:
+                if name not in tables:
                     file = (self._aside / name).open("wb", buffering=1 << 18)
                     tables[name] = stack.enter_context(file)
-                file.write(b"%b %b\n" % (key, value))
+                tables[name].write(b"%b %b\n" % (key, value))
 
             for name in _ALWAYS:
                 tables[name] = stack.enter_context((self._aside / name).open("wb"))
@@ -203,4 +202,4 @@ def direction(lang: str, tgt: str) -> str:
 
 
 def _is_word(text: str) -> bool:
-    return bool(text) and not any(c.isspace() for c in text)
+    return text.split() == [text]
