@@ -1,22 +1,16 @@
-"""Charts as PNG: learning curves with phase borders, and scores by language and system.
-
-Colours are Okabe and Ito's, which colour-blind readers can tell apart; line styles and hatches
-say the same thing again for print in grey.
-"""
+"""Learning curves with phase borders, as PNG."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from espnet_part.analysis.figure import COLOURS, new_figure, save
 from espnet_part.analysis.history import Interval
-from espnet_part.files import atomic_write
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
-HATCHES = ("", "//", "..", "xx", "\\\\", "oo", "++", "--")
 _PHASE_SHADES = ("#FFFFFF", "#F2F2F2")
 
 
@@ -31,7 +25,7 @@ def plot_learning_curves(intervals: Sequence[Interval], path: Path, title: str) 
     """
     if not intervals:
         raise ValueError("no training history to draw")
-    figure, axes = _figure(2, 1, figsize=(9, 6.4), sharex=True)
+    figure, axes = new_figure(2, 1, figsize=(9, 6.4), sharex=True)
     for axis, key, label in zip(
         axes, ("loss", "acc"), ("loss per target token", "token accuracy"), strict=True
     ):
@@ -57,7 +51,7 @@ def plot_learning_curves(intervals: Sequence[Interval], path: Path, title: str) 
     axes[0].set_xlim(0, max(last, 1) * 1.01)
     _mark_phases(axes, intervals, last)
     figure.suptitle(title)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _mark_phases(axes: Sequence[Any], intervals: Sequence[Interval], last: int) -> None:
@@ -89,96 +83,3 @@ def _mark_phases(axes: Sequence[Any], intervals: Sequence[Interval], last: int) 
             rotation=30 if turned else 0,
             fontsize=8,
         )
-
-
-def plot_bars(
-    systems: Mapping[str, Mapping[str, float | None]],
-    path: Path,
-    title: str,
-    ylabel: str,
-    labels: Mapping[str, str] | None = None,
-) -> None:
-    """Draw bars by language or direction, grouped, one colour a system, with an average.
-
-    Args:
-        systems: {system: {language: value}}; a value may be missing.
-        labels: what to write under a language instead of its key, such as "zh (CER)".
-
-    The average of a system is drawn over the languages that all systems have.
-
-    Raises:
-        ValueError: nothing to draw.
-    """
-    keys = list(dict.fromkeys(key for values in systems.values() for key in values))
-    if not keys:
-        raise ValueError("no score to draw")
-    common = [
-        key for key in keys if all(values.get(key) is not None for values in systems.values())
-    ]
-    with_average = len(common) > 1
-    groups = len(keys) + with_average
-    bars = groups * len(systems)
-    figure, axis = _figure(
-        1, 1, figsize=(min(max(6.5, 1.6 + 0.42 * bars + 0.35 * groups), 18), 4.6)
-    )
-    width = 0.84 / len(systems)
-    # numbers over bars that are narrower than the numbers would run into each other
-    inches_per_bar = figure.get_size_inches()[0] * 0.88 / groups * width
-    upright = inches_per_bar >= 0.34
-    top = 0.0
-    for number, (name, values) in enumerate(systems.items()):
-        heights = [values.get(key) for key in keys]
-        if with_average:
-            heights.append(sum(values[key] or 0.0 for key in common) / len(common))
-        shown = [
-            (index + (number - (len(systems) - 1) / 2) * width, height)
-            for index, height in enumerate(heights)
-            if height is not None
-        ]
-        drawn = axis.bar(
-            [place for place, _ in shown],
-            [height for _, height in shown],
-            width,
-            label=name,
-            color=COLOURS[number % len(COLOURS)],
-            hatch=HATCHES[number % len(HATCHES)],
-            edgecolor="#333333",
-            linewidth=0.6,
-        )
-        axis.bar_label(drawn, fmt="%.1f", padding=2, fontsize=8, rotation=0 if upright else 90)
-        top = max([top, *(height for _, height in shown)])
-    names = [(labels or {}).get(key, key) for key in keys] + ["average"] * with_average
-    axis.set_xticks(range(groups), names)
-    if max(len(name) for name in names) > 1.1 * figure.get_size_inches()[0] * 11 / groups:
-        axis.tick_params(axis="x", rotation=35)
-    if with_average:
-        axis.axvline(len(keys) - 0.5, color="#555555", linewidth=0.9, linestyle=":")
-    axis.set_xlim(-0.6, groups - 0.4)
-    axis.set_ylim(0, (top or 1.0) * (1.12 if upright else 1.2))
-    axis.set_ylabel(ylabel)
-    axis.grid(True, axis="y", color="#D9D9D9", linewidth=0.6)
-    axis.set_axisbelow(True)
-    axis.set_title(title)
-    if len(systems) > 1:
-        columns = min(len(systems), 5)
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=columns, frameon=False)
-    _save(figure, path)
-
-
-def _figure(rows: int, columns: int, **options: Any) -> tuple[Any, Any]:
-    """A figure of the Agg backend, without touching pyplot's global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    size = options.pop("figsize")
-    figure = Figure(figsize=size, layout="constrained", dpi=130)
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, **options)
-    for axis in [axes] if rows * columns == 1 else axes:
-        axis.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _save(figure: Any, path: Path) -> None:
-    with atomic_write(path, "wb") as file:
-        figure.savefig(file, format="png")

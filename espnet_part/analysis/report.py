@@ -2,121 +2,35 @@
 
 from __future__ import annotations
 
-import datetime
 import json
-import platform
-import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from espnet_part.analysis.environment import environment
 from espnet_part.analysis.history import Interval, read_history, read_stage_times
-from espnet_part.errors import DataError
+from espnet_part.analysis.paired import as_records, compare_scored
+from espnet_part.analysis.provenance import decoding_lines, system_table, test_set_table
+from espnet_part.analysis.systems import System, side_by_side
+from espnet_part.analysis.tables import (
+    Measure,
+    Rows,
+    average,
+    average_interval,
+    comparison_table,
+    figures,
+    find_measures,
+    intervals,
+    labels,
+    paired_explanation,
+    paired_tables,
+    seeds_table,
+    shown,
+)
+from espnet_part.analysis.training_tables import stage_table, training_table
 from espnet_part.files import atomic_write
+from espnet_part.score.paired import PairedResult
 from espnet_part.score.table import markdown, score_sections
-
-PACKAGES = ("espnet", "espnet_part", "torch", "transformers", "peft")
-
-
-@dataclass(frozen=True)
-class System:
-    """A system's scores on one or several test sets.
-
-    Attributes:
-        sets: content of each score.json by test set; the first set's languages keep plain keys.
-        decoding: seconds of decoding and of audio, and their ratio; empty where unknown.
-    """
-
-    name: str
-    directory: Path
-    sets: dict[str, dict[str, Any]]
-    decoding: dict[str, float] = field(default_factory=dict)
-
-    def values(self, key: str) -> dict[str, float | None]:
-        """One measure ("wer", "cer", "bleu", "chrf") by language or direction over all sets.
-
-        A language that two sets share appears as "de", and as "de (second set)".
-        """
-        merged: dict[str, float | None] = {}
-        for name, scores in self.sets.items():
-            for language, value in scores.get(key, {}).items():
-                merged[language if language not in merged else f"{language} ({name})"] = value
-        return merged
-
-    def as_dict(self) -> dict[str, Any]:
-        summary: dict[str, Any] = {key: self.values(key) for key in ("wer", "cer", "bleu", "chrf")}
-        summary["average"] = {
-            "wer": _mean(summary["wer"]),
-            "bleu": _mean(summary["bleu"]),
-            "bleu_into_en": _mean(_directions(summary["bleu"], target="en")),
-            "bleu_out_of_en": _mean(_directions(summary["bleu"], source="en")),
-        }
-        summary["sets"] = {
-            name: {
-                "tasks": scores["tasks"],
-                "utterances": scores["utterances"],
-                "missing": len(scores["missing"]),
-                "failed": len(scores.get("failed", {})),
-            }
-            for name, scores in self.sets.items()
-        }
-        summary["decoding"] = self.decoding
-        summary["directory"] = str(self.directory)
-        return summary
-
-
-def read_system(name: str, directory: Path) -> System:
-    """Read `score.json` of a decoding directory, or of each test set below it.
-
-    Raises:
-        DataError: none is there, or one cannot be read.
-    """
-    paths = [directory / "score.json"]
-    if not paths[0].is_file():
-        paths = sorted(directory.glob("*/score.json"))
-    if not paths:
-        raise DataError(
-            f"{directory}: no score.json here nor one level below; run part_score first"
-        )
-    sets = {}
-    seconds = {"decode_seconds": 0.0, "audio_seconds": 0.0}
-    for path in paths:
-        try:
-            sets[path.parent.name] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: cannot be read: {error}") from None
-        for times in sorted(path.parent.glob("logdir/output.*/rtf.json")):
-            content = json.loads(times.read_text(encoding="utf-8"))
-            for key in seconds:
-                seconds[key] += content[key]
-    if seconds["audio_seconds"]:
-        seconds["rtf"] = seconds["decode_seconds"] / seconds["audio_seconds"]
-    else:
-        seconds = {}
-    return System(name, directory, sets, seconds)
-
-
-def find_systems(expdir: Path) -> list[System]:
-    """Every scored decoding directory below ``expdir``, named after its place there."""
-    found = {
-        path.parent.parent if len(path.relative_to(expdir).parts) > 3 else path.parent
-        for pattern in ("*/*/score.json", "*/*/*/score.json")
-        for path in expdir.glob(pattern)
-    }
-    return [read_system(str(path.relative_to(expdir)), path) for path in sorted(found)]
-
-
-def find_trainings(expdir: Path) -> dict[str, list[Path]]:
-    """Trainings below ``expdir``: `x/history.jsonl`, and `x/stage*/history.jsonl` as one chain."""
-    found = {path.parent.name: [path.parent] for path in sorted(expdir.glob("*/history.jsonl"))}
-    for path in sorted(expdir.glob("*/stage*/history.jsonl")):
-        found.setdefault(path.parent.parent.name, []).append(path.parent)
-    return found
 
 
 def write_report(
@@ -126,25 +40,37 @@ def write_report(
     stage_times: Path | None = None,
     title: str = "RESULTS",
     notes: Sequence[str] = (),
+    paired: bool = True,
 ) -> list[Path]:
     """Write RESULTS.md, results.json and `figures/*.png` below ``out_dir``.
 
     Args:
-        systems: the first one is the recipe's own: its figures are at the top of results.json.
+        systems: the first one is the recipe's own: its figures are at the top of results.json,
+            and it is the baseline of paired tests.
         trainings: directories with a history.jsonl by name; several make one chain of stages.
         stage_times: lines {"stage", "name", "seconds"} of the recipe.
         notes: paragraphs for the beginning of RESULTS.md.
+        paired: whether to make the paired tests, which need the hypotheses and references.
 
     Returns:
         The files written.
     """
     histories = {name: read_history(list(paths)) for name, paths in trainings.items()}
     stages = read_stage_times(stage_times) if stage_times and stage_times.is_file() else []
-    figures = _draw(out_dir / "figures", systems, histories)
+    groups = side_by_side(systems) if systems else []
+    tests, missing_tests = compare_scored(systems) if paired else ({}, [])
+    pictures = _draw(out_dir / "figures", groups, histories)
 
-    parts = [f"<!-- Generated by part_report -->\n# {title}", *notes, _environment()]
-    parts += _comparison(systems)
-    parts += [f"![{path.stem}](figures/{path.name})" for path in figures]
+    parts = [f"<!-- Generated by part_report -->\n# {title}", *notes, environment()]
+    if systems:
+        sets = test_set_table(systems)
+        parts += [f"## Test sets\n\n{sets}"] * bool(sets)
+        parts += comparison_sections(groups)
+        parts += paired_section(tests, missing_tests)
+    parts += [f"![{path.stem}](figures/{path.name})" for path in pictures]
+    if systems:
+        parts.append("## What the figures stand on\n\n" + system_table(systems))
+        parts += ["\n".join(decoding_lines(systems))] * bool(decoding_lines(systems))
     for system in systems:
         parts.append(f"## {system.name}\n\n`{system.directory}`")
         if system.decoding:
@@ -155,177 +81,144 @@ def write_report(
         if system.sets:
             parts.append(score_sections(list(system.sets.items())).rstrip())
     if histories:
-        parts.append("## Training\n\n" + _training_table(histories, trainings))
+        parts.append("## Training\n\n" + training_table(histories, trainings))
     if stages:
-        parts.append("## Time of each stage\n\n" + _stage_table(stages))
+        parts.append("## Time of each stage\n\n" + stage_table(stages))
     with atomic_write(out_dir / "RESULTS.md") as file:
         file.write("\n\n".join(parts) + "\n")
 
     summaries = {system.name: system.as_dict() for system in systems}
-    first = next(iter(summaries.values()), {})
+    first: dict[str, Any] = next(iter(summaries.values()), {})
     results = {
         "wer": first.get("wer", {}),
         "cer": first.get("cer", {}),
         "bleu": first.get("bleu", {}),
         "stages": stages,
         "systems": summaries,
+        "paired": {name: as_records(found) for name, found in tests.items()},
     }
     with atomic_write(out_dir / "results.json") as file:
         json.dump(results, file, ensure_ascii=False, indent=1)
         file.write("\n")
-    return [out_dir / "RESULTS.md", out_dir / "results.json", *figures]
+    return [out_dir / "RESULTS.md", out_dir / "results.json", *pictures]
 
 
-def _draw(
-    directory: Path, systems: Sequence[System], histories: Mapping[str, list[Interval]]
-) -> list[Path]:
-    from espnet_part.analysis.plots import plot_bars, plot_learning_curves
-
-    figures = []
-    error_rates = {system.name: system.values("wer") for system in systems}
-    characters = {key for system in systems for key in system.values("cer")}
-    if any(error_rates.values()):
-        only_words = not characters
-        path = directory / "error_rates.png"
-        plot_bars(
-            error_rates,
-            path,
-            "Error rate by language (lower is better)",
-            "WER (%)" if only_words else "WER, or CER where named (%)",
-            {key: f"{key} CER" for key in characters},
-        )
-        figures.append(path)
-    bleu = {system.name: system.values("bleu") for system in systems}
-    if any(bleu.values()):
-        path = directory / "bleu.png"
-        plot_bars(bleu, path, "Speech translation by direction (higher is better)", "BLEU")
-        figures.append(path)
-    for name, intervals in histories.items():
-        if intervals:
-            safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
-            path = directory / f"curves_{safe}.png"
-            plot_learning_curves(intervals, path, f"Learning curves: {name}")
-            figures.append(path)
-    return figures
-
-
-def _comparison(systems: Sequence[System]) -> list[str]:
-    """The summary tables: error rates by language and BLEU by direction, a row a system."""
+def comparison_sections(groups: Sequence[tuple[str, Rows]]) -> list[str]:
+    """The summary tables: a row a system, one table for each measure, and for each test set where
+    test sets share languages; then the averages of all test sets, and the means over seeds."""
     parts = []
-    for key, heading in (("wer", "Error rates (%)"), ("bleu", "BLEU")):
-        values = {system.name: system.values(key) for system in systems}
-        columns = list(dict.fromkeys(c for row in values.values() for c in row))
-        if not columns:
-            continue
-        characters = {c for system in systems for c in system.values("cer")}
-        header = ["system", *(f"{c} CER" if c in characters else c for c in columns), "average"]
-        if key == "bleu":
-            header += ["into en", "out of en"]
-        rows = []
-        for name, row in values.items():
-            cells = [name, *(_shown(row.get(column)) for column in columns), _shown(_mean(row))]
-            if key == "bleu":
-                cells.append(_shown(_mean(_directions(row, target="en"))))
-                cells.append(_shown(_mean(_directions(row, source="en"))))
-            rows.append(cells)
-        parts.append(f"## {heading}\n\n{markdown(header, rows)}")
+    for name, rows in groups:
+        for measure in find_measures(rows):
+            heading = f"## {measure.title}" + (f": {name}" if name else "")
+            parts.append(f"{heading}\n\n{comparison_table(rows, measure)}")
+            seeds = seeds_table(rows, measure)
+            if seeds:
+                parts.append(f"Mean and standard deviation over seeds:\n\n{seeds}")
+    if parts and any(score.get("intervals") for _, rows in groups for _, score in rows):
+        parts.append(_interval_line(groups))
+    if len(groups) > 1:
+        parts.append(f"## Averages by test set\n\n{_averages_table(groups)}")
     return parts
 
 
-def _training_table(
-    histories: Mapping[str, list[Interval]], trainings: Mapping[str, Sequence[Path]]
-) -> str:
-    header = ["system", "training", "seed", "phase", "steps", "train loss", "valid loss"]
-    header += ["valid acc", "seconds"]
-    rows = []
-    for name, intervals in histories.items():
-        seeds = {path.name: _seed(path / "config.yaml") for path in trainings[name]}
-        start, before, started = 0, "", 0.0
-        for (training, phase), group in groupby(intervals, lambda x: (x.training, x.phase)):
-            *_, last = group
-            if training != before:
-                before, started = training, 0.0
-            rows.append(
-                [
-                    name,
-                    training,
-                    seeds.get(training, ""),
-                    phase,
-                    str(last.step - start),
-                    _shown(last.train.get("loss"), 3),
-                    _shown(last.valid.get("loss"), 3),
-                    _shown(last.valid.get("acc"), 3),
-                    f"{last.seconds - started:.0f}",
-                ]
-            )
-            start, started = last.step, last.seconds
-    return markdown(header, rows)
-
-
-def _stage_table(stages: Sequence[Mapping[str, Any]]) -> str:
-    rows = [[str(s["stage"]), s["name"], f"{s['seconds']:.1f}"] for s in stages]
-    rows.append(["", "all", f"{sum(s['seconds'] for s in stages):.1f}"])
-    return markdown(["stage", "name", "seconds"], rows)
-
-
-def _seed(config: Path) -> str:
-    """The seed in a training's config.yaml; unknown is no reason to fail."""
-    try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
-        return str(content.get("seed", ""))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):
-        return ""
-
-
-def _environment() -> str:
-    lines = [
-        f"- date: `{datetime.datetime.now().astimezone():%a %b %d %H:%M:%S %Z %Y}`",
-        f"- python version: `{platform.python_version()}`",
+def _interval_line(groups: Sequence[tuple[str, Rows]]) -> str:
+    settings = [
+        score["bootstrap"] for _, rows in groups for _, score in rows if "bootstrap" in score
     ]
-    for package in PACKAGES:
-        try:
-            lines.append(f"- {package} version: `{version(package)}`")
-        except PackageNotFoundError:
-            lines.append(f"- {package}: not installed")
-    commit = _git("rev-parse", "HEAD")
-    if commit:
-        changed = " (with uncommitted changes)" if _git("status", "--porcelain", "-uno") else ""
-        lines.append(f"- Git hash: `{commit}`{changed}")
-        lines.append(f"  - Commit date: `{_git('log', '-1', '--format=%cd')}`")
-    return "## Environments\n\n" + "\n".join(lines)
+    level = f"{100 * settings[0]['level']:g} %" if settings else "95 %"
+    samples = f", {settings[0]['samples']} samples" if settings else ""
+    return f"In brackets: {level} interval by bootstrap over utterances{samples}."
 
 
-def _git(*arguments: str) -> str:
-    """Ask git about the package's own source; empty where it is no checkout or git is missing."""
-    try:
-        answer = subprocess.run(
-            ["git", *arguments],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return answer.stdout.strip()
+def _averages_table(groups: Sequence[tuple[str, Rows]]) -> str:
+    """A row a system, a column a test set and measure."""
+    columns: list[tuple[str, Measure, Rows]] = [
+        (name, measure, rows) for name, rows in groups for measure in find_measures(rows)
+    ]
+    systems = list(dict.fromkeys(label for _, rows in groups for label, _ in rows))
+    lines = []
+    for system in systems:
+        cells = []
+        for _, measure, rows in columns:
+            score = dict(rows).get(system)
+            whole = score and set(labels(rows, measure)) == set(figures(score, measure))
+            if score and whole:
+                value = average(score, measure, measure.name)
+                cells.append(shown(value, average_interval(score, measure, measure.name)))
+            else:
+                cells.append("-")
+        lines.append([system, *cells])
+    return markdown(["system", *(f"{name}: {m.title}" for name, m, _ in columns)], lines)
 
 
-def _directions(
-    values: Mapping[str, float | None], source: str | None = None, target: str | None = None
-) -> dict[str, float | None]:
-    chosen = {}
-    for key, value in values.items():
-        first, _, second = key.split(" ")[0].partition("-")
-        if source in (None, first) and target in (None, second):
-            chosen[key] = value
-    return chosen
+def paired_section(tests: Mapping[str, Sequence[PairedResult]], notes: Sequence[str]) -> list[str]:
+    """Tests of each system against the first; chrF++ is in the JSON file only."""
+    parts = []
+    for name, found in tests.items():
+        main = [test for test in found if test.metric != "chrf++"]
+        suffix = f": {name}" if len(tests) > 1 else ""
+        parts.append(f"## Paired tests{suffix}\n\n{paired_tables(main)}")
+    if tests:
+        parts.append(paired_explanation([test for found in tests.values() for test in found]))
+    elif notes:
+        parts.append("## Paired tests")
+    if notes:
+        parts.append("\n".join(f"- {note}" for note in notes))
+    return parts
 
 
-def _mean(values: Mapping[str, float | None]) -> float | None:
-    numbers = [value for value in values.values() if value is not None]
-    return sum(numbers) / len(numbers) if numbers else None
+def _draw(
+    directory: Path, groups: Sequence[tuple[str, Rows]], histories: Mapping[str, list[Interval]]
+) -> list[Path]:
+    from espnet_part.analysis.bars import plot_panels
+    from espnet_part.analysis.plots import plot_learning_curves
+
+    paths = []
+    for name, rows in groups:
+        for measure in find_measures(rows):
+            stem = {"wer": "error_rates", "bleu": "bleu"}[measure.name]
+            if measure.task not in ("asr", "s2tt"):
+                stem += f"_{measure.task}"
+            path = directory / (f"{stem}_{_safe(name)}.png" if name else f"{stem}.png")
+            plot_panels([score_panel(rows, measure, name)], path)
+            paths.append(path)
+    for name, history in histories.items():
+        if history:
+            path = directory / f"curves_{_safe(name)}.png"
+            plot_learning_curves(history, path, f"Learning curves: {name}")
+            paths.append(path)
+    return paths
 
 
-def _shown(value: float | None, digits: int = 1) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+def score_panel(rows: Rows, measure: Measure, name: str = "", published: Any = ()) -> Any:
+    """What `bars` draws of one measure."""
+    from espnet_part.analysis.bars import AVERAGE, Panel
+
+    heads = labels(rows, measure)
+    characters = any(head.endswith(" CER") for head in heads.values())
+    if measure.name == "wer":
+        title = "Error rate by language (lower is better)"
+        unit = "WER, or CER where named (%)" if characters else "WER (%)"
+    else:
+        kind = {"s2tt": "Speech translation", "t2tt": "Text translation"}.get(measure.task, "BLEU")
+        title, unit = f"{kind} by direction (higher is better)", "BLEU"
+    scored = [(label, score) for label, score in rows if figures(score, measure)]
+    ranges = {}
+    for label, score in scored:
+        ranges[label] = intervals(score, measure)
+        whole = average_interval(score, measure, measure.name)
+        # the chart's average is over the languages that all have
+        if whole and all(set(figures(s, measure)) == set(heads) for _, s in scored):
+            ranges[label] = {**ranges[label], AVERAGE: whole}
+    return Panel(
+        f"{name}: {title[0].lower()}{title[1:]}" if name else title,
+        unit,
+        {label: figures(score, measure) for label, score in scored},
+        ranges,
+        heads,
+        {row.name: row.values for row in published},
+    )
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)

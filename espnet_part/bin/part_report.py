@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_part.bin import command
+from espnet_part.bin import command, str2bool
 from espnet_part.errors import ConfigError
 
 
@@ -46,6 +46,14 @@ def get_parser() -> argparse.ArgumentParser:
         help='lines {"stage": 7, "name": "PART stage 1", "seconds": 12.3}; by default '
         "stage_times.jsonl of the exp directory, if there",
     )
+    parser.add_argument(
+        "--paired",
+        type=str2bool,
+        default=True,
+        metavar="true|false",
+        help="test each system against the first, from the hypotheses and references that "
+        "score.json names",
+    )
     parser.add_argument("--title", default="RESULTS", help="first heading")
     parser.add_argument(
         "--note", action="append", default=[], metavar="TEXT", help="a paragraph for the beginning"
@@ -57,12 +65,8 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     logging.basicConfig(level=logging.WARNING, format="part_report: %(levelname)s: %(message)s")
-    from espnet_part.analysis.report import (
-        find_systems,
-        find_trainings,
-        read_system,
-        write_report,
-    )
+    from espnet_part.analysis.report import write_report
+    from espnet_part.analysis.systems import find_systems, find_trainings, read_system
 
     expdir = Path(args.expdir)
     if args.system:
@@ -85,6 +89,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         Path(args.stage_times) if args.stage_times else expdir / "stage_times.jsonl",
         args.title,
         args.note,
+        args.paired,
     )
     for path in files:
         print(path)

@@ -1,0 +1,46 @@
+"""What a report was made with: versions, and the state of the package's own source."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("espnet", "espnet_part", "torch", "transformers", "peft")
+
+
+def environment() -> str:
+    """ESPnet's section of that name."""
+    lines = [
+        f"- date: `{datetime.datetime.now().astimezone():%a %b %d %H:%M:%S %Z %Y}`",
+        f"- python version: `{platform.python_version()}`",
+    ]
+    for package in PACKAGES:
+        try:
+            lines.append(f"- {package} version: `{version(package)}`")
+        except PackageNotFoundError:
+            lines.append(f"- {package}: not installed")
+    commit = _git("rev-parse", "HEAD")
+    if commit:
+        changed = " (with uncommitted changes)" if _git("status", "--porcelain", "-uno") else ""
+        lines.append(f"- Git hash: `{commit}`{changed}")
+        lines.append(f"  - Commit date: `{_git('log', '-1', '--format=%cd')}`")
+    return "## Environments\n\n" + "\n".join(lines)
+
+
+def _git(*arguments: str) -> str:
+    """Ask git about the package's own source; empty where it is no checkout or git is missing."""
+    try:
+        answer = subprocess.run(
+            ["git", *arguments],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer.stdout.strip()

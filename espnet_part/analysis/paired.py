@@ -1,0 +1,126 @@
+"""Paired tests of a recipe's systems, from the hypotheses that their score.json files were made of.
+
+The first system of the report is the baseline of all tests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from espnet_part.analysis.systems import System, locate
+from espnet_part.errors import DataError, UserError
+from espnet_part.score.config import BootstrapConfig, ScoreConfig
+from espnet_part.score.hypotheses import collect_hypotheses
+from espnet_part.score.normalizers import base_language
+from espnet_part.score.paired import PairedResult, compare_systems
+from espnet_part.score.tables import read_table
+
+
+def compare_scored(
+    systems: Sequence[System],
+) -> tuple[dict[str, list[PairedResult]], list[str]]:
+    """Test every system against the first, on each test set that both have.
+
+    Returns:
+        Results by test set, and why tests are lacking.
+    """
+    results: dict[str, list[PairedResult]] = {}
+    lacking: dict[tuple[str, str], list[str]] = {}
+    if len(systems) < 2:
+        return results, []
+    first, *others = systems
+    for name in first.sets:
+        rivals = [system for system in others if name in system.sets]
+        for system in rivals:
+            try:
+                found = _compare(first, system, name)
+            except (UserError, OSError) as error:
+                lacking.setdefault((name, str(error)), []).append(system.name)
+                continue
+            results.setdefault(name, []).extend(found)
+    notes = [
+        f"no paired test of {', '.join(names)} on {name}: {reason}"
+        for (name, reason), names in lacking.items()
+    ]
+    return results, notes
+
+
+def _compare(first: System, second: System, name: str) -> list[PairedResult]:
+    scores = first.sets[name], second.sets[name]
+    one, two = (rebuild_config(score) for score in scores)
+    if replace(one, cer_languages=()) != replace(two, cer_languages=()) or _units_differ(*scores):
+        raise DataError(f"scored with other settings than {first.name}")
+    ref_dirs = [
+        locate(Path(system.sets[name]["ref_dir"]), system.paths[name]) for system in (first, second)
+    ]
+    if not _same_references(*ref_dirs):
+        raise DataError(f"scored against other references than {first.name}")
+    tasks = [task for task in scores[0]["tasks"] if task in scores[1]["tasks"]]
+    if not tasks:
+        raise DataError(f"no task that {first.name} has, too")
+    hypotheses = {
+        system.name: _hypotheses(system.paths[name], system.sets[name])
+        for system in (first, second)
+    }
+    # either may lack languages of the other, hence know nothing of their unit
+    config = replace(one, cer_languages=one.cer_languages + two.cer_languages)
+    return compare_systems(ref_dirs[0], hypotheses, first.name, config, tasks)
+
+
+def _units_differ(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
+    units: dict[tuple[str, str], str] = {}
+    for group in (*one["errors"], *two["errors"]):
+        key = (group["task"], group["language"])
+        if not group["secondary"] and units.setdefault(key, group["metric"]) != group["metric"]:
+            return True
+    return False
+
+
+def rebuild_config(score: Mapping[str, Any]) -> ScoreConfig:
+    """The settings that a score.json was made with, as far as figures depend on them.
+
+    Raises:
+        UserError: made before score.json told them.
+    """
+    if "normalizer" not in score or "bootstrap" not in score:
+        raise UserError("its score.json is of an earlier release; run part_score again")
+    return ScoreConfig(
+        normalizer=score["normalizer"],
+        chinese_script=score.get("chinese_script", "keep"),
+        bootstrap=BootstrapConfig(**score["bootstrap"]),
+        cer_languages=tuple(
+            base_language(group["language"])
+            for group in score["errors"]
+            if group["metric"] == "cer" and not group["secondary"]
+        ),
+    )
+
+
+def _same_references(one: Path, two: Path) -> bool:
+    if one.resolve() == two.resolve():
+        return True
+    return read_table(one / "text") == read_table(two / "text")
+
+
+def _hypotheses(directory: Path, score: Mapping[str, Any]) -> dict[str, str]:
+    """What was scored: the decoding directory itself, or the file that the score.json names."""
+    try:
+        return collect_hypotheses(directory)
+    except UserError:
+        source = locate(Path(score["hypotheses"]), directory)
+        return read_table(source) if source.is_file() else collect_hypotheses(source)
+
+
+def as_records(results: Collection[PairedResult]) -> list[dict[str, Any]]:
+    """For JSON, where an undefined number is null."""
+    return [
+        {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in result.as_dict().items()
+        }
+        for result in results
+    ]

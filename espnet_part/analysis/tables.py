@@ -1,0 +1,222 @@
+"""Markdown tables that lay systems beside each other: figures with intervals, paired tests, seeds.
+
+A row is a label and the content of a score.json. One that an earlier release wrote, without
+intervals, gives figures alone.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any, Protocol
+
+from espnet_part.score.paired import PairedResult
+from espnet_part.score.table import markdown
+
+Score = Mapping[str, Any]
+Rows = Sequence[tuple[str, Score]]
+
+AVERAGES = {"bleu": "average", "bleu_into_en": "into en", "bleu_out_of_en": "out of en"}
+SIGNIFICANT = 0.05
+_SEED = re.compile(r"_seed(\d+)$")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a table shows: a task by error rate or by BLEU."""
+
+    task: str
+    name: str  # "wer" (each language by its own unit) or "bleu"
+
+    @property
+    def title(self) -> str:
+        usual = {"wer": "asr", "bleu": "s2tt"}[self.name]
+        title = {"wer": "Error rates (%)", "bleu": "BLEU"}[self.name]
+        return title if self.task == usual else f"{title} ({self.task})"
+
+    @property
+    def averages(self) -> dict[str, str]:
+        """Heads of the columns of macro averages by their key in a score.json."""
+        return {"wer": "average"} if self.name == "wer" else AVERAGES
+
+
+class PublishedFigures(Protocol):
+    """A row that was not rescored; its averages are called "average" and "average into en"."""
+
+    name: str
+    values: dict[str, float]
+
+
+def find_measures(rows: Rows) -> list[Measure]:
+    """The measures that any row has: recognition first, then speech and text translation."""
+    found = {
+        Measure(task, name)
+        for _, score in rows
+        for task, figures in score["tasks"].items()
+        for name in ("wer", "bleu")
+        if figures.get(name)
+    }
+    order = {"asr": 0, "s2tt": 1, "t2tt": 2}
+    return sorted(found, key=lambda m: (order.get(m.task, 3), m.task, m.name))
+
+
+def figures(score: Score, measure: Measure) -> dict[str, float | None]:
+    """By language or direction."""
+    return dict(score["tasks"].get(measure.task, {}).get(measure.name, {}))
+
+
+def intervals(score: Score, measure: Measure) -> dict[str, tuple[float, float]]:
+    """By language or direction, where the score.json has them."""
+    found = score.get("intervals", {}).get(measure.task, {}).get(measure.name, {})
+    return {key: (pair["low"], pair["high"]) for key, pair in found.items() if pair}
+
+
+def average(score: Score, measure: Measure, name: str) -> float | None:
+    return score.get("average", {}).get(measure.task, {}).get(name)
+
+
+def average_interval(score: Score, measure: Measure, name: str) -> tuple[float, float] | None:
+    pair = score.get("average_intervals", {}).get(measure.task, {}).get(name)
+    return (pair["low"], pair["high"]) if pair else None
+
+
+def columns(rows: Rows, measure: Measure) -> list[str]:
+    """Languages or directions of all rows."""
+    return list(dict.fromkeys(key for _, score in rows for key in figures(score, measure)))
+
+
+def labels(rows: Rows, measure: Measure) -> dict[str, str]:
+    """Heads of columns: the unit is named where it is the character."""
+    characters = {
+        key for _, score in rows for key in score["tasks"].get(measure.task, {}).get("cer", {})
+    }
+    return {
+        key: f"{key} CER" if measure.name == "wer" and key in characters else key
+        for key in columns(rows, measure)
+    }
+
+
+def comparison_table(
+    rows: Rows, measure: Measure, published: Sequence[PublishedFigures] = ()
+) -> str:
+    """A row a system, a column a language or direction, then macro averages.
+
+    A row that lacks a column has no average, since it would be over other languages.
+    """
+    heads = labels(rows, measure)
+    lines = []
+    for label, score in rows:
+        own = figures(score, measure)
+        if not own:
+            continue
+        ranges = intervals(score, measure)
+        cells = [shown(own.get(key), ranges.get(key)) for key in heads]
+        for name, head in measure.averages.items():
+            members = [key for key in heads if _belongs(key, head)]
+            whole = all(own.get(key) is not None for key in members)
+            value = average(score, measure, name) if whole else None
+            cells.append(shown(value, average_interval(score, measure, name)))
+        lines.append([label, *cells])
+    for row in published:
+        named = {"average": "average", "into en": "average into en"}
+        cells = [shown(row.values.get(key)) for key in heads]
+        cells += [shown(row.values.get(named.get(head, ""))) for head in measure.averages.values()]
+        if any(cell != "-" for cell in cells):
+            lines.append([f"{row.name} (published, not rescored)", *cells])
+    return markdown(["system", *heads.values(), *measure.averages.values()], lines)
+
+
+def seeds_table(rows: Rows, measure: Measure) -> str:
+    """Mean and standard deviation over systems that differ by `_seed<N>` only; "" without any."""
+    groups: dict[str, list[Score]] = {}
+    for label, score in rows:
+        groups.setdefault(_SEED.sub("", label), []).append(score)
+    heads = labels(rows, measure)
+    lines = []
+    for label, scores in groups.items():
+        members = [score for score in scores if figures(score, measure)]
+        if len(members) < 2:
+            continue
+        cells = [_spread([figures(score, measure).get(key) for score in members]) for key in heads]
+        for name in measure.averages:
+            cells.append(_spread([average(score, measure, name) for score in members]))
+        lines.append([label, str(len(members)), *cells])
+    if not lines:
+        return ""
+    return markdown(["system", "seeds", *heads.values(), *measure.averages.values()], lines)
+
+
+def paired_tables(tests: Sequence[PairedResult], heading: str = "###") -> str:
+    """Differences from the baseline with their intervals and p-values; a table a task and metric.
+
+    A row is a language or direction, a column a system; less is better for error rates.
+    """
+    parts = []
+    tables: dict[tuple[str, str], list[PairedResult]] = {}
+    for test in tests:
+        kind = "error rate" if test.metric in ("wer", "cer") else test.metric
+        tables.setdefault((test.task, kind), []).append(test)
+    for (task, kind), members in tables.items():
+        systems = list(dict.fromkeys(test.system for test in members))
+        found = {(test.system, test.key, test.metric): test for test in members}
+        places = list(dict.fromkeys((test.key, test.metric) for test in members))
+        lines = []
+        for key, metric in places:
+            head = f"{key} CER" if metric == "cer" else key
+            tests_of_row = [found.get((system, key, metric)) for system in systems]
+            lines.append([head, *(_tested(test) for test in tests_of_row)])
+        unit = "points of error rate (less is better)" if kind == "error rate" else kind
+        if kind != "error rate":
+            unit = f"points of {_METRICS.get(kind, kind)} (more is better)"
+        parts.append(
+            f"{heading} {task}: difference from {members[0].baseline}, in {unit}\n\n"
+            + markdown(["", *systems], lines)
+        )
+    return "\n\n".join(parts)
+
+
+_METRICS = {"bleu": "BLEU", "chrf": "chrF", "chrf++": "chrF++"}
+
+
+def paired_explanation(tests: Sequence[PairedResult]) -> str:
+    """What the cells of `paired_tables` mean."""
+    kinds = "; ".join(dict.fromkeys(test.test for test in tests))
+    lines = [
+        f"Difference [interval] and p-value ({kinds}); the p-values are not corrected for the "
+    ]
+    lines.append(f"number of tests. Bold: p < {SIGNIFICANT} in a two-sided test")
+    if any("sacreBLEU" in test.test for test in tests):
+        lines.append(", too, for sacreBLEU's own is nearly one-sided")
+    return "".join(lines) + "."
+
+
+def shown(value: float | None, interval: tuple[float, float] | None = None) -> str:
+    """A figure, and its interval in brackets."""
+    if value is None:
+        return "-"
+    return f"{value:.1f}" + (f" [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else "")
+
+
+def _tested(test: PairedResult | None) -> str:
+    if test is None or not math.isfinite(test.p_value):
+        return "-"
+    p_value = "p<0.001" if test.p_value < 0.001 else f"p={test.p_value:.3f}"
+    text = f"{test.difference:+.1f} [{test.low:+.1f}, {test.high:+.1f}] {p_value}"
+    # sacreBLEU's p-value is nearly one-sided: a difference stands out where both are small
+    return f"**{text}**" if max(test.p_value, test.p_two_sided) < SIGNIFICANT else text
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    numbers = [value for value in values if value is not None]
+    if not numbers:
+        return "-"
+    return f"{fmean(numbers):.1f}" + (f" ± {stdev(numbers):.1f}" if len(numbers) > 1 else "")
+
+
+def _belongs(key: str, head: str) -> bool:
+    """Whether a direction counts in the macro average under this head."""
+    source, _, target = key.split(" ")[0].partition("-")
+    return {"into en": target == "en", "out of en": source == "en"}.get(head, True)
