@@ -27,6 +27,7 @@ _ARCHITECTURES = Path(__file__).with_name("architectures.yaml")
 _WHISPER_DEFAULTS = {
     "d_model": 384,
     "encoder_layers": 4,
+    "encoder_attention_heads": 6,
     "encoder_ffn_dim": 1536,
     "num_mel_bins": 80,
     "max_source_positions": 1500,
@@ -60,6 +61,25 @@ def parameter_shapes(cfg: ModelConfig) -> dict[str, Shape] | None:
     Raises:
         ConfigError: a directory without a config.json, or a LoRA target that the LLM lacks.
     """
+    sizes = model_sizes(cfg)
+    if sizes is None:
+        return None
+    encoder, llm = sizes
+    shapes = dict(_whisper(encoder))
+    shapes.update(_adapter(cfg.speech_adapter_conf, encoder["d_model"], llm["hidden_size"]))
+    shapes.update(_with_lora(_llm(llm), cfg.lora_conf))
+    return shapes
+
+
+def model_sizes(cfg: ModelConfig) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """The sizes of encoder and LLM in the words of their config.json, with what it leaves out.
+
+    Returns:
+        None where `parameter_shapes` gives None.
+
+    Raises:
+        ConfigError: a directory without a config.json, or an encoder that is no Whisper.
+    """
     if not isinstance(cfg.encoder_conf, WhisperEncoderConf):
         return None
     encoder = _sizes(cfg.encoder_conf.name, cfg.encoder_conf.config)
@@ -68,12 +88,7 @@ def parameter_shapes(cfg: ModelConfig) -> dict[str, Shape] | None:
         return None
     if encoder.get("model_type", "whisper") != "whisper":
         raise ConfigError(f"encoder_conf: {cfg.encoder_conf.name}: is not a Whisper model")
-    encoder = {**_WHISPER_DEFAULTS, **encoder}
-    llm = _complete(llm)
-    shapes = dict(_whisper(encoder))
-    shapes.update(_adapter(cfg.speech_adapter_conf, encoder["d_model"], llm["hidden_size"]))
-    shapes.update(_with_lora(_llm(llm), cfg.lora_conf))
-    return shapes
+    return {**_WHISPER_DEFAULTS, **encoder}, _complete(llm)
 
 
 def _sizes(name: str | None, config: dict[str, Any] | None) -> dict[str, Any] | None:

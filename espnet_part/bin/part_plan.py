@@ -1,0 +1,160 @@
+"""Plan a training before it is started: memory, data, arithmetic and time of each phase."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_part.bin import command
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="part_plan",
+        description="Say of each phase what it trains, whether it fits into a GPU's memory and what "
+        "to change where it does not, how much data it reads, and how long it takes. Computed from "
+        "the configuration alone: nothing is downloaded, no GPU is needed.",
+        epilog="example: part_plan --config conf/stage/stage1.yaml conf/stage/stage2.yaml "
+        "conf/stage/stage3.yaml --model_config conf/model/whisper_large_v3_qwen2.5_1.5b.yaml "
+        "--gpus 8 --gpu_memory 80 --hours_of_audio 5000 --peak_tflops 312",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+
+    def add(name: str, **options: object) -> None:  # --gpu_memory is --gpu-memory as well
+        spellings = dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
+        parser.add_argument(*spellings, **options)  # type: ignore[arg-type]
+
+    add("config", required=True, nargs="+", metavar="STAGE.yaml", help="stage files, in order")
+    add("model_config", required=True, metavar="MODEL.yaml", help="the model")
+    add("gpus", type=_count, default=8, help="number of GPUs, over all machines")
+    add("gpu_memory", type=_positive, default=80.0, help="memory of a GPU in GB, as it is sold")
+    add(
+        "hours_of_audio",
+        type=_positive,
+        default=None,
+        help="hours of audio in the training data; needed without --data_stats",
+    )
+    add(
+        "data_stats",
+        default=None,
+        metavar="mixture.json",
+        help="what part_collect_stats (stage 5 of a recipe) counted: real lengths and shares",
+    )
+    add(
+        "utterance_seconds",
+        type=_positive,
+        default=6.0,
+        help="length of an average utterance, without --data_stats",
+    )
+    add("padding", type=_share, default=0.1, help="share of a batch that is padding")
+    add(
+        "peak_tflops",
+        type=_positive,
+        default=312.0,
+        help="TFLOP/s of a GPU, dense bfloat16: A100 312, H100 SXM 989, RTX 4090 165",
+    )
+    add("mfu", type=_utilization, default=0.35, help="share of --peak_tflops that is reached")
+    add(
+        "gpu_tflops",
+        type=_positive,
+        default=None,
+        help="TFLOP/s that a GPU really reaches, in place of --peak_tflops and --mfu",
+    )
+    add(
+        "reserve",
+        type=float,
+        default=3.0,
+        help="GB of a GPU's memory for its context, communication and gaps",
+    )
+    for name, said in (
+        ("batch_bins", "in place of the stage files'"),
+        ("accum_grad", "in place of the stage files'"),
+    ):
+        add(name, type=_count, default=None, help=said)
+    add("json", default=None, metavar="FILE", help="also write everything, unrounded")
+    return parser
+
+
+@command
+def main(cmd: Sequence[str] | None = None) -> None:
+    args = get_parser().parse_args(cmd)
+    from espnet_part.errors import ConfigError
+    from espnet_part.files import atomic_write
+    from espnet_part.model.config import ModelConfig, load_model_file
+    from espnet_part.plan.data import assume_data, read_data
+    from espnet_part.plan.operations import describe_model
+    from espnet_part.plan.plan import Hardware, plan_stage
+    from espnet_part.plan.report import as_json, as_markdown
+    from espnet_part.preflight import read_schedule
+    from espnet_part.schedule.describe import model_table
+
+    if args.data_stats is not None:
+        data = read_data(args.data_stats, args.hours_of_audio)
+    elif args.hours_of_audio is not None:
+        data = assume_data(args.hours_of_audio, args.utterance_seconds)
+    else:
+        raise ConfigError("give --hours_of_audio, or --data_stats with a mixture.json")
+    peak, mfu = args.peak_tflops, args.mfu
+    if args.gpu_tflops is not None:
+        peak, mfu = args.gpu_tflops, 1.0
+    hardware = Hardware(args.gpus, args.gpu_memory, peak, mfu, args.reserve)
+    values = load_model_file(args.model_config)
+    model = describe_model(ModelConfig.from_mapping(values, args.model_config))
+    overrides = {
+        key: value
+        for key in ("batch_bins", "accum_grad")
+        if (value := getattr(args, key)) is not None
+    }
+    plans = [
+        plan
+        for path in args.config
+        for plan in plan_stage(
+            path,
+            read_schedule(path),
+            model,
+            data,
+            hardware,
+            overrides=overrides,
+            padding=args.padding,
+        )
+    ]
+    print(f"{args.model_config}\n\n{model_table(model.shapes)}\n")
+    print(as_markdown(plans, hardware, data, args.padding), end="")
+    if args.json is not None:
+        with atomic_write(Path(args.json)) as file:
+            json.dump(as_json(plans, hardware, data), file, indent=1)
+            file.write("\n")
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be positive: {text}")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1: {text}")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"must be in [0, 1): {text}")
+    return value
+
+
+def _utilization(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"must be in (0, 1]: {text}")
+    return value
+
+
+if __name__ == "__main__":
+    main()

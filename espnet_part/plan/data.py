@@ -1,0 +1,119 @@
+"""What is known, or assumed, of the training data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from espnet_part.data.datadir import TASKS
+from espnet_part.errors import ConfigError, DataError
+from espnet_part.plan.batch import Example
+from espnet_part.schedule.schedule import Phase
+
+#: Tokens of a chat template with its system message and a wording of conf/prompts.yaml.
+PROMPT_TOKENS = 40
+#: Tokens of a transcript or a translation by second of speech, of Qwen's tokenizer.
+ANSWER_TOKENS = 4.0
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The examples of a task: how many there are, and the average of them."""
+
+    examples: float
+    mean: Example
+
+    @property
+    def hours(self) -> float:
+        return self.examples * self.mean.seconds / 3600
+
+
+@dataclass(frozen=True)
+class Data:
+    """The training data.
+
+    Attributes:
+        tasks: by name.
+        hours: of audio, a recording that serves several tasks counted in each.
+        assumed: what is not known of it, in words; empty where ``mixture.json`` was read.
+    """
+
+    tasks: Mapping[str, TaskData]
+    hours: float
+    assumed: str = ""
+
+    def shares(self, phase: Phase) -> dict[str, float]:
+        """The share of each task among a phase's examples.
+
+        Raises:
+            ConfigError: a task that the data lack.
+        """
+        for task in phase.tasks:
+            if not self.tasks.get(task, TaskData(0, Example(0, 0, 0))).examples:
+                raise ConfigError(f"phase {phase.name}: tasks: --data_stats has no `{task}`")
+        if isinstance(phase.tasks, dict):
+            weights: Mapping[str, float] = phase.tasks
+        else:
+            weights = {task: self.tasks[task].examples for task in phase.tasks}
+        total = sum(weights.values())
+        return {task: weight / total for task, weight in weights.items()}
+
+    def examples(self, phase: Phase) -> float:
+        """How many examples an epoch of a phase has."""
+        return sum(self.tasks[task].examples for task in phase.tasks)
+
+
+def assume_data(hours: float, seconds: float) -> Data:
+    """Data of which only the hours are known: every task has as many examples.
+
+    Args:
+        hours: of audio. seconds: of an average utterance.
+    """
+    answer = ANSWER_TOKENS * seconds
+    speech = Example(seconds, PROMPT_TOKENS, answer + 1)
+    text = Example(0, PROMPT_TOKENS + answer, answer + 1)
+    examples = hours * 3600 / seconds
+    tasks = {
+        task: TaskData(examples, speech if reads == "speech" else text)
+        for task, reads in TASKS.items()
+    }
+    assumed = (
+        f"utterances of {seconds:g} s, prompts of {PROMPT_TOKENS} tokens, {ANSWER_TOKENS:g} answer "
+        "tokens a second, equally many examples of each task (--data_stats gives the real ones)"
+    )
+    return Data(tasks, hours, assumed)
+
+
+def read_data(path: str | Path, hours: float | None = None) -> Data:
+    """Data as part_collect_stats counted them.
+
+    Args:
+        path: its ``mixture.json``, or the directory that holds it.
+        hours: of audio; the counts are scaled to it.
+
+    Raises:
+        DataError: not such a file.
+    """
+    file = Path(path)
+    file = file / "mixture.json" if file.is_dir() else file
+    tasks: dict[str, TaskData] = {}
+    try:
+        for line in json.loads(file.read_text(encoding="utf-8")):
+            count = line["utterances"]
+            if line["task"] and not line["lang"] and count:
+                mean = Example(
+                    line["hours"] * 3600 / count,
+                    line["prompt_tokens"] / count,
+                    line["answer_tokens"] / count,
+                )
+                tasks[line["task"]] = TaskData(count, mean)
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise DataError(f"{file}: is no mixture.json of part_collect_stats") from None
+    total = sum(task.hours for task in tasks.values())
+    scale = 1.0 if hours is None or not total else hours / total
+    scaled = {name: TaskData(task.examples * scale, task.mean) for name, task in tasks.items()}
+    return Data(scaled, total * scale)

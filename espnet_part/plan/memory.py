@@ -1,0 +1,245 @@
+"""Memory of a training step on one GPU, by part.
+
+What is counted, and where it comes from:
+
+- weights: encoder and adapter in float32, the LLM in its ``dtype``, LoRA in float32; all on every GPU;
+- gradients: float32 of what trains; under DDP they are views of its buckets
+  (``gradient_as_bucket_view``), or else there are twice as many;
+- optimizer: Adam's two moments in float32 of what trains (Kingma & Ba 2015), nothing of what does not;
+- casts: bfloat16 copies of the float32 weights that autocast makes, kept for the backward pass;
+- activations: what the backward pass needs, operation by operation (Korthikanti et al. 2022,
+  section 4, has the same sum for a plain Transformer); nothing below the lowest trained operation;
+- scores: the LLM's output layer at labelled positions, at most 1024 at once;
+- working memory: intermediate results that live for an operation, and what one checkpointed layer
+  keeps while it is computed again;
+- reserve: the GPU's context, communication and the allocator's gaps, as the caller says.
+
+The optimizer's step comes when activations are gone, and needs a float32 of what trains beside the
+rest: the larger of the two moments is the peak.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from espnet_part.plan.batch import Batch
+from espnet_part.plan.compute import LABEL_CHUNK
+from espnet_part.plan.operations import (
+    Attention,
+    Linear,
+    Model,
+    Norm,
+    Operation,
+    Part,
+    Step,
+    walk,
+)
+
+FLOAT = 4  # bytes of a float32
+GIB = 2**30  # what is sold as a GB of GPU memory
+
+#: Values that an optimizer of torch keeps for each value that trains.
+OPTIMIZER_STATES = {
+    "adam": 2,
+    "adamw": 2,
+    "adamax": 2,
+    "adadelta": 2,
+    "adagrad": 1,
+    "rmsprop": 1,
+    "sgd": 0,
+}
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a stage trains, as far as memory depends on it.
+
+    Attributes:
+        amp: bfloat16 autocast.
+        gpus: processes of data parallelism.
+        bucket_view: DDP's ``gradient_as_bucket_view``.
+        optimizer: ESPnet's name of it; an unknown one is taken to keep two values.
+    """
+
+    amp: bool = True
+    gpus: int = 1
+    bucket_view: bool = True
+    optimizer: str = "adamw"
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one GPU, by what they are for; see the module."""
+
+    encoder_weights: float
+    adapter_weights: float
+    llm_weights: float
+    gradients: float
+    optimizer: float
+    casts: float
+    encoder_activations: float
+    adapter_activations: float
+    llm_activations: float
+    scores: float
+    working: float
+    optimizer_step: float
+    reserve: float
+
+    @property
+    def fixed(self) -> float:
+        """What does not depend on the batch."""
+        weights = self.encoder_weights + self.adapter_weights + self.llm_weights
+        return weights + self.gradients + self.optimizer + self.reserve
+
+    @property
+    def activations(self) -> float:
+        return self.encoder_activations + self.adapter_activations + self.llm_activations
+
+    @property
+    def peak(self) -> float:
+        backward = self.casts + self.activations + self.scores + self.working
+        return self.fixed + max(backward, self.optimizer_step)
+
+
+def batch_memory(
+    model: Model,
+    trained: Collection[str],
+    batch: Batch,
+    training: Training,
+    reserve: float = 0.0,
+) -> Memory:
+    """Memory of a step in which the parameters ``trained`` train.
+
+    Args:
+        batch: one GPU's micro-batch.
+        reserve: bytes to be set aside.
+    """
+    values = sum(math.prod(model.shapes[name]) for name in trained)
+    kept = saved_activations(model, trained, batch, training.amp)
+    copies = 2 if training.gpus > 1 and not training.bucket_view else 1
+    return Memory(
+        encoder_weights=weight_bytes(model, "encoder"),
+        adapter_weights=weight_bytes(model, "adapter"),
+        llm_weights=weight_bytes(model, "llm"),
+        gradients=FLOAT * values * copies,
+        optimizer=FLOAT * values * OPTIMIZER_STATES.get(training.optimizer, 2),
+        casts=weight_casts(model, trained) if training.amp else 0.0,
+        encoder_activations=kept["encoder"],
+        adapter_activations=kept["adapter"],
+        llm_activations=kept["llm"],
+        scores=_scores(model, batch),
+        working=_working(model, trained, batch, training.amp),
+        optimizer_step=FLOAT * values,
+        reserve=reserve,
+    )
+
+
+def weight_bytes(model: Model, part: str) -> float:
+    """Of all weights of a part, its LoRA included."""
+    base = model[part].weight_bytes
+    return sum(
+        math.prod(shape) * (FLOAT if ".lora_" in name else base)
+        for name, shape in model.shapes.items()
+        if name.startswith(f"{part}.")
+    )
+
+
+def saved_activations(
+    model: Model, trained: Collection[str], batch: Batch, amp: bool
+) -> dict[str, float]:
+    """Bytes that the backward pass needs, by part, without the scores of the output layer."""
+    full: dict[tuple[str, int], float] = {}
+    graph: set[tuple[str, int]] = set()
+    for step in walk(model, trained):
+        key = step.part.name, step.block
+        full[key] = full.get(key, 0.0) + _kept(step, batch, amp)
+        if step.graph:
+            graph.add(key)
+    result = {part.name: 0.0 for part in model.parts}
+    for part in model.parts:
+        positions = batch.positions(part.name)
+        for number, block in enumerate(part.blocks):
+            key = part.name, number
+            if part.checkpointed and block.layer:
+                result[part.name] += positions * part.width * _residual(part) * (key in graph)
+            else:
+                result[part.name] += full[key]
+    return result
+
+
+def _kept(step: Step, batch: Batch, amp: bool) -> float:
+    """Bytes that an operation keeps for the backward pass."""
+    name = step.part.name
+    half = _compute_bytes(step.part, amp)
+    return (
+        batch.positions(name)
+        * (_kept_a_position(step, half, amp) + _mask_bias(step.operation, batch.span(name), half))
+        if step.graph
+        else 0.0
+    )
+
+
+def _kept_a_position(step: Step, half: int, amp: bool) -> float:
+    operation = step.operation
+    if isinstance(operation, Linear):
+        # Autocast casts a float32 input anew for every product that reads it.
+        own = not (operation.shared and (half == FLOAT or step.part.weight_bytes == 2))
+        inputs = operation.inputs if operation.kept is None else operation.kept
+        kept = half * inputs * step.weight * own
+        return kept + step.lora * half * (operation.inputs + operation.rank)
+    if isinstance(operation, Norm):
+        # the input in float32 and its statistics; an RMSNorm's weight multiplies a cast of it
+        scaled = half * operation.width * step.weight * operation.rms
+        return FLOAT * (operation.width + 2) + scaled
+    if not step.inputs:
+        return 0.0
+    if isinstance(operation, Attention):
+        return 4 * half * operation.width + FLOAT * operation.heads
+    return half * operation.kept + operation.mask
+
+
+def _mask_bias(operation: Operation, span: float, half: int) -> float:
+    """A mask of padding becomes a bias for each pair of positions, kept by every layer."""
+    return half * span if isinstance(operation, Attention) else 0.0
+
+
+def _compute_bytes(part: Part, amp: bool) -> int:
+    return 2 if amp or part.weight_bytes == 2 else FLOAT
+
+
+def _residual(part: Part) -> int:
+    """Bytes of a value between layers: the sum of a float32 and a bfloat16 is a float32."""
+    return 2 if part.weight_bytes == 2 else FLOAT
+
+
+def weight_casts(model: Model, trained: Collection[str], checkpointed: bool = True) -> float:
+    """Bytes of the bfloat16 copies of float32 weights that autocast makes in the graph.
+
+    Args:
+        checkpointed: also those of checkpointed layers, which last until the forward pass ends.
+    """
+    total = 0.0
+    for step in walk(model, trained):
+        operation, part = step.operation, step.part
+        again = part.checkpointed and part.blocks[step.block].layer
+        if isinstance(operation, Linear) and part.weight_bytes == FLOAT and step.graph:
+            total += 2.0 * operation.inputs * operation.outputs * (checkpointed or not again)
+    return total
+
+
+def _scores(model: Model, batch: Batch) -> float:
+    """bfloat16 scores, their float32, log-probabilities and gradient, of a part of the labels."""
+    return min(batch.labels, LABEL_CHUNK) * model.head.outputs * (2 + 2 * FLOAT)
+
+
+def _working(model: Model, trained: Collection[str], batch: Batch, amp: bool) -> float:
+    """The widest intermediate result with its gradient, or one checkpointed layer."""
+    layers: dict[tuple[str, int], float] = {}
+    for step in walk(model, trained):
+        if step.part.checkpointed and step.part.blocks[step.block].layer:
+            key = step.part.name, step.block
+            layers[key] = layers.get(key, 0.0) + _kept(step, batch, amp)
+    widest = max(2 * FLOAT * batch.positions(p.name) * p.widest for p in model.parts)
+    return widest + max(layers.values(), default=0.0)

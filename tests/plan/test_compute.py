@@ -1,0 +1,55 @@
+"""Counted arithmetic against torch's own counter."""
+
+from __future__ import annotations
+
+import pytest
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from espnet_part.model import loss
+from espnet_part.plan import compute
+from espnet_part.plan.batch import Example, make_batch
+from espnet_part.plan.compute import batch_flops
+from espnet_part.plan.operations import describe_model
+from tests.plan.measure import PHASES, small_batch, small_config, small_model
+
+
+@pytest.mark.parametrize("adapter", ["transformer_cnn", "linear"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("phase", PHASES)
+def test_equals_torchs_counter(phase: str, checkpointing: bool, adapter: str) -> None:
+    changes = {}
+    if adapter == "linear":
+        changes = {"speech_adapter": "linear", "speech_adapter_conf": {"stack": 2, "hidden": 70}}
+    cfg = small_config(checkpointing, **changes)
+    model, trained = small_model(cfg, phase)
+    batch, described = small_batch([48000, 40000, 47000])
+    # the fused kernels of the CPU are not counted by torch
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        output = model(**batch)
+        forward = counter.get_total_flops()
+        output.loss.backward()
+    counted = batch_flops(describe_model(cfg), trained, described)
+    assert counted.forward == pytest.approx(forward, rel=0.02)
+    assert counted.total == pytest.approx(counter.get_total_flops(), rel=0.03)
+    assert (counted.again > 0) == checkpointing
+
+
+def test_the_chunk_of_labels_is_the_losss() -> None:
+    assert compute.LABEL_CHUNK == loss.CHUNK
+
+
+def test_many_labels_are_scored_again() -> None:
+    model = describe_model(small_config())
+    few = batch_flops(model, {"adapter.conv.weight"}, make_batch(Example(2, 20, 10), 100, 2))
+    many = batch_flops(model, {"adapter.conv.weight"}, make_batch(Example(2, 20, 10), 110, 2))
+    assert few.again == 0
+    assert many.again == 2 * 1100 * model.head.inputs * model.head.outputs
+
+
+def test_what_is_below_the_lowest_trained_operation_has_no_backward_pass() -> None:
+    model = describe_model(small_config())
+    batch = make_batch(Example(10, 20, 10), 4, 2)
+    last = batch_flops(model, {"llm.model.model.norm.weight"}, batch)
+    head = 2 * 40 * model.head.inputs * model.head.outputs
+    assert last.backward == head

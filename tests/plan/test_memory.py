@@ -1,0 +1,129 @@
+"""Counted memory against what torch keeps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from espnet_part.plan.batch import Example, make_batch
+from espnet_part.plan.memory import (
+    Training,
+    batch_memory,
+    saved_activations,
+    weight_bytes,
+    weight_casts,
+)
+from espnet_part.plan.operations import describe_model
+from tests.plan.measure import (
+    PHASES,
+    measured_saved_bytes,
+    small_batch,
+    small_config,
+    small_model,
+)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("samples", [[48000] * 3, [48000, 47000, 30000]], ids=["full", "padded"])
+def test_activations_are_what_autograd_keeps(phase: str, samples: list[int]) -> None:
+    cfg = small_config()
+    model, trained = small_model(cfg, phase)
+    batch, described = small_batch(samples)
+    plan = describe_model(cfg)
+    counted = sum(saved_activations(plan, trained, described, amp=True).values())
+    counted += weight_casts(plan, trained) + 4 * described.labels * plan.head.outputs
+    assert counted == pytest.approx(measured_saved_bytes(model, batch), rel=0.12)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_checkpointed_layer_keeps_its_input(phase: str) -> None:
+    cfg = small_config(checkpointing=True)
+    model, trained = small_model(cfg, phase)
+    batch, described = small_batch([48000] * 3)
+    plan = describe_model(cfg)
+    counted = sum(saved_activations(plan, trained, described, amp=True).values())
+    counted += 4 * described.labels * plan.head.outputs
+    counted += weight_casts(plan, trained, checkpointed=False)
+    assert counted == pytest.approx(measured_saved_bytes(model, batch), rel=0.2)
+
+
+def test_other_families_and_dtypes() -> None:
+    for llm in ({"model_type": "qwen3", "head_dim": 24}, {"model_type": "llama"}):
+        cfg = small_config(llm=llm)
+        model, trained = small_model(cfg, "adapter")
+        batch, described = small_batch([48000] * 3)
+        plan = describe_model(cfg)
+        counted = sum(saved_activations(plan, trained, described, amp=True).values())
+        counted += weight_casts(plan, trained) + 4 * described.labels * plan.head.outputs
+        assert counted == pytest.approx(measured_saved_bytes(model, batch), rel=0.2)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_weights_gradients_and_optimizer_are_torchs(phase: str) -> None:
+    cfg = small_config()
+    model, trained = small_model(cfg, phase)
+    plan = describe_model(cfg)
+    for part in ("encoder", "adapter", "llm"):
+        own = [p for name, p in model.named_parameters() if name.startswith(f"{part}.")]
+        assert weight_bytes(plan, part) == sum(p.nbytes for p in own)
+    batch, described = small_batch([48000] * 2)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters)
+    model(**batch).loss.backward()
+    gradients = sum(p.grad.nbytes for p in parameters if p.grad is not None)
+    optimizer.step()
+    states = [
+        t.nbytes
+        for state in optimizer.state.values()
+        for name, t in state.items()
+        if name != "step"
+    ]
+    memory = batch_memory(plan, trained, described, Training())
+    assert memory.gradients == gradients
+    assert memory.optimizer == sum(states)
+
+
+def test_ddp_without_views_holds_gradients_twice() -> None:
+    plan = describe_model(small_config())
+    trained = {"adapter.conv.weight"}
+    batch = make_batch(Example(2, 20, 10), 4, 2)
+    size = 4 * math.prod(plan.shapes["adapter.conv.weight"])
+
+    def gradients(**options: object) -> float:
+        return batch_memory(plan, trained, batch, Training(**options)).gradients  # type: ignore[arg-type]
+
+    assert gradients() == gradients(gpus=8) == gradients(bucket_view=False) == size
+    assert gradients(gpus=8, bucket_view=False) == 2 * size
+
+
+def test_the_peak_is_the_larger_of_backward_pass_and_optimizer() -> None:
+    plan = describe_model(small_config())
+    batch = make_batch(Example(2, 20, 10), 4, 2)
+    memory = batch_memory(plan, {"adapter.conv.weight"}, batch, Training(), reserve=1000.0)
+    backward = memory.casts + memory.activations + memory.scores + memory.working
+    assert memory.peak == memory.fixed + backward
+    assert replace(memory, optimizer_step=1e12).peak == memory.fixed + 1e12
+
+
+def test_memory_grows_with_the_batch_alone() -> None:
+    plan = describe_model(small_config())
+    trained = {"adapter.conv.weight", "encoder.layers.0.fc1.weight"}
+    one, two = (
+        batch_memory(plan, trained, make_batch(Example(2, 20, 10), n, 2), Training())
+        for n in (4, 8)
+    )
+    assert one.fixed == two.fixed
+    assert two.activations == pytest.approx(2 * one.activations)
+
+
+def test_text_alone_leaves_the_encoder_half_a_second_of_silence() -> None:
+    plan = describe_model(small_config())
+    batch = make_batch(Example(0, 60, 20), 50, 2)
+    assert batch.positions("encoder") == 25
+    assert batch.positions("adapter") == 13
+    assert batch.positions("llm") == 50 * 80
+    kept = saved_activations(plan, {"encoder.conv1.weight"}, batch, amp=True)
+    assert 0 < kept["encoder"] < kept["llm"]

@@ -1,0 +1,178 @@
+"""Plans of whole schedules, through the command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from espnet_part.bin.part_plan import main
+
+REPOSITORY = Path(__file__).parents[2]
+STAGES = [str(REPOSITORY / f"conf/stage/stage{n}.yaml") for n in (1, 2, 3)]
+PART_2B = str(REPOSITORY / "conf/model/whisper_large_v3_qwen2.5_1.5b.yaml")
+PHASE = {"name": "one", "train": ["adapter"], "lr": {"adapter": 1e-3}, "tasks": ["asr"]}
+
+
+def plan(tmp_path: Path, *options: str, config: list[str] = STAGES) -> dict[str, Any]:
+    file = tmp_path / "plan.json"
+    data = [] if any("data" in option for option in options) else ["--hours_of_audio", "1000"]
+    main(["--config", *config, "--model_config", PART_2B, "--json", str(file), *data, *options])
+    return json.loads(file.read_text())
+
+
+def stage(tmp_path: Path, phase: dict[str, Any], **options: Any) -> str:
+    path = tmp_path / "stage.yaml"
+    values = {"batch_bins": 160000, "use_amp": True, **options, "phases": [{**PHASE, **phase}]}
+    path.write_text(yaml.safe_dump(values))
+    return str(path)
+
+
+def test_every_phase_has_its_parameters_memory_data_and_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = plan(tmp_path, "--gpus", "8", "--gpu-memory", "80")
+    phases = {p["phase"]: p for p in result["phases"]}
+    assert list(phases) == ["adapter", "encoder_top", "encoder_all", "joint", "text"]
+    assert phases["joint"]["parameters"] == {
+        "encoder": 635048960,
+        "adapter": 46238976,
+        "llm": 1089536,
+    }
+    for phase in phases.values():
+        parts = {k: v for k, v in phase["memory"].items() if k not in ("peak", "optimizer_step")}
+        assert sum(parts.values()) == pytest.approx(phase["memory"]["peak"])
+        assert phase["headroom"] == 80 * 2**30 - phase["memory"]["peak"]
+        assert phase["epochs"] == pytest.approx(phase["hours"] / 1000)
+        assert phase["seconds"] == pytest.approx(
+            phase["steps"] * phase["flops"]["total"] / (8 * 312e12 * 0.35)
+        )
+    assert result["total"]["seconds"] == sum(p["seconds"] for p in phases.values())
+    said = capsys.readouterr().out
+    assert "encoder 635 M, adapter 46.24 M, llm 1.09 M" in said
+    assert "312 TFLOP/s a GPU, of which 35 %" in said
+
+
+def test_what_is_advised_fits_and_leaves_the_step_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tight = plan(tmp_path, "--gpu_memory", "40")
+    assert [p["fits"] for p in tight["phases"]] == [False] * 5
+    advice = tight["phases"][3]["advice"]
+    assert "batch_bins: 40000, accum_grad: 4" in advice
+    assert "DOES NOT FIT" in capsys.readouterr().out
+    smaller = plan(tmp_path, "--gpu_memory", "40", "--batch_bins", "40000", "--accum_grad", "4")
+    for before, after in zip(tight["phases"], smaller["phases"], strict=True):
+        assert after["fits"]
+        assert after["examples"] == pytest.approx(before["examples"])
+        assert after["hours"] == pytest.approx(before["hours"])
+
+
+def test_checkpointing_is_advised_where_it_is_enough(tmp_path: Path) -> None:
+    tight = plan(tmp_path, "--gpu_memory", "80", config=[STAGES[2]])
+    advised = [a for a in tight["phases"][0]["advice"] if "encoder_conf" in a]
+    assert advised == ["encoder_conf: {gradient_checkpointing: true}"]
+    model = tmp_path / "model.yaml"
+    model.write_text(
+        yaml.safe_dump({"base": PART_2B, "encoder_conf": {"gradient_checkpointing": True}})
+    )
+    plain = tight["phases"][0]
+    mended = plan(tmp_path, "--gpu_memory", "80", "--model_config", str(model), config=[STAGES[2]])
+    assert mended["phases"][0]["fits"]
+    assert mended["phases"][0]["flops"]["again"] > 1.1 * plain["flops"]["again"]
+
+
+def test_nothing_helps_where_the_weights_do_not_fit(tmp_path: Path) -> None:
+    phase = plan(tmp_path, "--gpu_memory", "8", config=[STAGES[2]])["phases"][0]
+    assert not phase["fits"]
+    assert "no batch is small enough" in phase["advice"][0]
+
+
+def test_epochs_are_turned_into_steps(tmp_path: Path) -> None:
+    config = stage(tmp_path, {"epochs": 3})
+    phase = plan(tmp_path, config=[config])["phases"][0]
+    assert phase["epochs"] == pytest.approx(3, rel=1e-3)
+    assert phase["hours"] == pytest.approx(3000, rel=1e-3)
+
+
+def test_batches_counted_in_examples(tmp_path: Path) -> None:
+    config = stage(tmp_path, {"steps": 10}, batch_type="unsorted", batch_size=64, accum_grad=2)
+    phase = plan(tmp_path, "--gpus", "8", config=[config])["phases"][0]
+    assert phase["examples"] == 128
+    assert phase["dearest"].startswith("8 x 30 s")
+
+
+def test_real_lengths_and_shares(tmp_path: Path) -> None:
+    stats = [
+        {"task": task, "lang": lang, "tgt": "", "utterances": count, "hours": hours}
+        | {"prompt_tokens": 20 * count, "answer_tokens": 10 * count}
+        for task, lang, count, hours in (
+            ("asr", "de", 900, 2.0),
+            ("asr", "", 900, 2.0),
+            ("s2tt", "", 450, 1.0),
+            ("t2tt", "", 450, 0.0),
+            ("", "", 1800, 3.0),
+        )
+    ]
+    (tmp_path / "mixture.json").write_text(json.dumps(stats))
+    options = ["--data_stats", str(tmp_path)]
+    natural = stage(tmp_path, {"steps": 100, "tasks": ["asr", "t2tt"]})
+    phase = plan(tmp_path, *options, config=[natural])["phases"][0]
+    # 900 clips of 8 s to 450 texts
+    assert phase["hours"] == pytest.approx(100 * phase["examples"] * 2 / 3 * 8 / 3600)
+    assert phase["speech_tokens"] == pytest.approx(phase["examples"] * 2 / 3 * 200)
+    assert phase["text_tokens"] == pytest.approx(phase["examples"] * 30)
+    assert phase["epochs"] == pytest.approx(phase["hours"] / 3)
+    scaled = plan(tmp_path, *options, "--hours_of_audio", "300", config=[natural])["phases"][0]
+    assert scaled["epochs"] == pytest.approx(phase["epochs"] / 100)
+    weighted = stage(tmp_path, {"steps": 100, "tasks": {"asr": 0.5, "t2tt": 0.5}})
+    half = plan(tmp_path, *options, config=[weighted])["phases"][0]
+    assert half["hours"] == pytest.approx(100 * half["examples"] / 2 * 8 / 3600)
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["--data_stats", "missing"], "missing: No such file"),
+        (["--model_config", "{unknown}"], "somebody/new-llm"),
+        (["--batch_bins", "0"], None),
+        (["--mfu", "35"], None),
+    ],
+)
+def test_what_cannot_be_planned(
+    tmp_path: Path, options: list[str], said: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unknown = tmp_path / "unknown.yaml"
+    unknown.write_text(yaml.safe_dump({"base": PART_2B, "llm_conf": {"name": "somebody/new-llm"}}))
+    with pytest.raises(SystemExit) as stopped:
+        plan(tmp_path, *(o.format(unknown=unknown) for o in options))
+    error = capsys.readouterr().err
+    assert stopped.value.code == (1 if said else 2)
+    assert (said or "usage") in error
+    assert not (tmp_path / "plan.json").exists()
+
+
+def test_data_without_a_task_of_the_schedule(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = {"task": "asr", "lang": "", "utterances": 10, "hours": 1.0}
+    tokens = {"prompt_tokens": 100, "answer_tokens": 100}
+    (tmp_path / "mixture.json").write_text(json.dumps([{**line, **tokens}]))
+    with pytest.raises(SystemExit):
+        plan(tmp_path, "--data_stats", str(tmp_path))
+    assert "joint" in (error := capsys.readouterr().err)
+    assert "s2tt" in error
+
+
+def test_needs_no_torch() -> None:
+    code = (
+        "import sys; from espnet_part.bin.part_plan import main;"
+        f"main(['--config', {STAGES[0]!r}, '--model-config', {PART_2B!r}, '--hours-of-audio', '9']);"
+        "assert not {'torch', 'transformers', 'espnet2', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
