@@ -23,6 +23,7 @@ REQUIREMENTS = [
     "torch>=2.4",
     "transformers>=5.0,<6",
     # configuration and data
+    "ijson>=3.3",
     "kaldiio>=2.18",
     "langcodes>=3.4",
     "language_data>=1.2",

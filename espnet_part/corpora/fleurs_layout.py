@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from espnet_part.archive import unpack
+from espnet_part.corpora.lengths import header_seconds
 from espnet_part.corpora.tsv import read_tsv
 from espnet_part.data.parallel import run_jobs
 from espnet_part.data.text import clean_spaces
@@ -191,20 +192,9 @@ def compare_lengths(languages: Mapping[str, Language], nj: int, label: str) -> N
         for number, row in enumerate(language.rows)
         if row.wav and row.samples and not row.fault
     ]
-    found = run_jobs(clip_seconds, [rows_[n].wav for rows_, n in rows], nj, label)
+    found = run_jobs(header_seconds, [rows_[n].wav for rows_, n in rows], nj, label)
     for (rows_, number), seconds in zip(rows, found, strict=True):
         said = (rows_[number].samples or 0) / _RATE
         if seconds is not None and abs(seconds - said) > _TOLERANCE:
             mismatch = f"{seconds:.2f} s, the table says {said:.2f} s"
             rows_[number] = replace(rows_[number], mismatch=mismatch)
-
-
-def clip_seconds(path: str) -> float | None:
-    """The length that an audio file's header says; None where it cannot be read."""
-    import soundfile
-
-    try:
-        info = soundfile.info(path)
-    except (soundfile.SoundFileError, OSError):
-        return None
-    return info.frames / info.samplerate
