@@ -92,17 +92,17 @@ $(awk '
 EOF
 )
 
-die() { # MESSAGE: end with one clear line
-    echo "part.sh: error: $*" >&2
-    exit 1
-}
-
-for needed in cmd.sh path.sh utils/parse_options.sh; do
-    [ -e "${needed}" ] || die "${needed} is missing; run this from a recipe's directory (egs2/CORPUS/part)"
+for needed in cmd.sh path.sh utils/parse_options.sh utils/stages.sh; do
+    if [ ! -e "${needed}" ]; then
+        echo "part.sh: error: ${needed} is missing; run this from a recipe's directory (egs2/CORPUS/part)" >&2
+        exit 1
+    fi
 done
 run_args=$(printf '%q ' "$0" "$@")
 # shellcheck source=utils/parse_options.sh
 . utils/parse_options.sh
+# shellcheck source=utils/stages.sh
+. utils/stages.sh
 if [ $# -ne 0 ]; then
     die "no positional arguments are expected: $*"
 fi
@@ -147,6 +147,7 @@ read -r -a cuda_words <<<"${cuda_cmd}"
 read -r -a tests <<<"${test_sets}"
 
 part_exp="${expdir}/${part_tag}"
+times_file="${part_exp}/stage_times.jsonl"
 data_feats="${dumpdir}/raw"
 model_name=$(basename -- "${model_config%.*}")
 part_stats="${expdir}/part_stats_${model_name}" # token counts are those of the model's tokenizer
@@ -171,15 +172,6 @@ if command -v flock >/dev/null; then
 fi
 
 # ---------------------------------------------------------------------------------------------------
-# What is done. A stage's marker holds a key, which is a hash of the options and files that the result
-# depends on and of the markers of the stages before it, and a run id that is new each time.
-
-split_words() { # STRING: its words into the array `words`, with a shell's quotes honoured
-    mapfile -d '' -t words < <("${python}" -c '
-import shlex, sys
-sys.stdout.write("".join(word + "\0" for word in shlex.split(sys.argv[1])))' "$1")
-}
-
 resolved() { # YAML ...: their contents with what they inherit through `base`
     "${python}" - "$@" <<'EOF'
 import json, sys
@@ -203,93 +195,6 @@ marker_of() { # STAGE
     esac
 }
 
-after() { # STAGE ...: the contents of their markers
-    local number
-    for number in "$@"; do
-        cat "$(marker_of "${number}")" 2>/dev/null || echo "stage ${number} not run"
-    done
-}
-
-digest() { sha256sum | cut -d ' ' -f 1; }
-
-done_stages=()
-begin() { # NUMBER NAME KEY: false when the stage is done or not asked for
-    current_stage="$1" current_name="$2" current_key="$3"
-    current_marker=$(marker_of "$1")
-    if [ "$1" -lt "${stage}" ] || [ "$1" -gt "${stop_stage}" ]; then
-        return 1
-    fi
-    if ! "${force}" && [ -f "${current_marker}" ] && [ "$(head -n 1 "${current_marker}")" = "$3" ]; then
-        log "Stage $1: $2: already done"
-        done_stages+=("$1")
-        return 1
-    fi
-    log "Stage $1: $2"
-    current_start=$(date +%s.%N)
-    mkdir -p "$(dirname -- "${current_marker}")"
-}
-
-record_time() {
-    "${python}" - "${part_exp}/stage_times.jsonl" "${current_stage}" "${current_name}" "${current_start}" <<'EOF'
-import json, sys, time
-path, stage, name, start = sys.argv[1:]
-line = {"stage": int(stage), "name": name, "seconds": round(time.time() - float(start), 1)}
-with open(path, "a", encoding="utf-8") as file:
-    file.write(json.dumps(line) + "\n")
-EOF
-}
-
-finish() { # mark the current stage as done
-    [ "${1:-}" = timed ] || record_time
-    printf '%s\n' "${current_key}" "$(date +%s.%N)-$$" >"${current_marker}.tmp"
-    mv "${current_marker}.tmp" "${current_marker}"
-}
-
-# ---------------------------------------------------------------------------------------------------
-# Jobs: their output goes to log files, their progress to the terminal, and a failure shows the log.
-
-watcher=
-unwatch() {
-    if [ -n "${watcher}" ]; then
-        kill "${watcher}" 2>/dev/null || true
-        wait "${watcher}" 2>/dev/null || true
-        watcher=
-    fi
-}
-trap unwatch EXIT
-
-watch() { # LOG ...
-    "${python}" utils/show_progress.py "$@" 9>&- &
-    watcher=$!
-}
-
-failed() { # LOG ...: say which one failed and show its end
-    local file first=
-    unwatch
-    for file in "$@"; do
-        if [ -f "${file}" ] && ! tail -n 1 "${file}" | grep -q '^# Ended (code 0)'; then
-            first="${file}"
-            break
-        fi
-    done
-    if [ -n "${first}" ]; then
-        echo "---------- the end of ${first}:" >&2
-        tail -n 20 -- "${first}" | cut -c 1-500 >&2
-        echo "----------" >&2
-    fi
-    die "stage ${current_stage} (${current_name}) failed;" \
-        "${first:+see ${first}; }once it is mended, the same command goes on from here"
-}
-
-run_job() { # LOG COMMAND ...: one job through the launcher of data preparation
-    local logfile="$1"
-    shift
-    mkdir -p "$(dirname -- "${logfile}")"
-    watch "${logfile}"
-    "${train_words[@]}" --num_threads "${nj}" "${logfile}" "$@" || failed "${logfile}"
-    unwatch
-}
-
 # ---------------------------------------------------------------------------------------------------
 config_key=$(resolved "${model_config}") || exit 1
 prompts_file=$("${python}" -c '
@@ -300,6 +205,9 @@ if [ -n "${prompts_file}" ] && [ -f "${prompts_file}" ]; then
 fi
 
 if ! "${skip_data_prep}"; then
+    # for baseline.sh, which takes the same sets
+    printf '%s\n' "${train_set}" "${valid_set}" "${test_sets}" >"${dumpdir}/.done/sets"
+
     key=$({
         printf '%s\n' "data" "${local_data_opts}" "${train_set}" "${valid_set}" "${test_sets}"
         cat local/data.sh 2>/dev/null || true
@@ -612,28 +520,9 @@ if ! "${skip_eval}"; then
                 --hyp_dir "${decode_dir}/${dset}" --name "${part_tag}" >"${decode_dir}/${dset}/score.log" ||
                 die "stage 11 (scoring of ${dset}) failed"
         done
-        # The report holds every system that has been scored with this decoding, the main one first.
-        options=()
-        for dir in "${expdir}/${main_tag}" "${expdir}"/*; do
-            tag=$(basename -- "${dir}")
-            if [ "${dir}" != "${expdir}/${main_tag}" ] || [ ${#options[@]} -eq 0 ]; then
-                if compgen -G "${dir}/${decode_tag}/*/score.json" >/dev/null; then
-                    options+=(--system "${tag}=${dir}/${decode_tag}")
-                    chain=
-                    for n in 1 2 3; do
-                        if [ -f "${dir}/stage${n}/history.jsonl" ]; then chain+=",${dir}/stage${n}"; fi
-                    done
-                    if [ -n "${chain}" ]; then options+=(--train "${tag}=${chain#,}"); fi
-                fi
-            fi
-        done
         record_time
-        # Systems that are trained side by side share the report: one writes it at a time.
-        report=()
-        if command -v flock >/dev/null; then report=(flock "${expdir}/.report.lock"); fi
-        ${report[@]+"${report[@]}"} "${python}" -m espnet_part.bin.part_report --expdir "${expdir}" "${options[@]}" \
-            --stage_times "${expdir}/${main_tag}/stage_times.jsonl" \
-            --title "${report_title}" >"${part_exp}/report.log" || die "stage 11 (report) failed"
+        printf '%s\n' "${main_tag}" "${decode_tag}" "${report_title}" >"${expdir}/.done/report"
+        utils/report.sh "${python}" "${expdir}" >"${part_exp}/report.log" || die "stage 11 (report) failed"
         finish timed
         cat "${expdir}/RESULTS.md"
         log "written:"

@@ -1,0 +1,464 @@
+#!/usr/bin/env bash
+# shellcheck disable=SC2016,SC2034,SC2119
+# Trains, decodes and scores stock ESPnet models on a recipe's dump directories; see --help. Called
+# from the recipe's directory.
+set -e
+set -u
+set -o pipefail
+
+log() {
+    local fname=${BASH_SOURCE[1]##*/}
+    echo -e "$(date '+%Y-%m-%dT%H:%M:%S') (${fname}:${BASH_LINENO[0]}:${FUNCNAME[1]}) $*"
+}
+start_seconds=${SECONDS}
+
+# General
+stage=               # First stage to run; when given, stages that are done are run again.
+stop_stage=7         # Last stage to run.
+tasks=               # Baselines: asr, st; by default those that the training set has data for.
+ngpu=1               # Number of GPUs a node for training (0: CPU).
+num_nodes=1          # Number of nodes for training.
+num_threads=1        # Number of CPU threads of each training process.
+nj=4                 # Number of parallel jobs for the statistics.
+inference_nj=4       # Number of parallel jobs in decoding.
+gpu_inference=false  # Whether decoding uses GPUs, one a job.
+dumpdir=dump         # Directory of formatted data, as part.sh made it.
+expdir=exp           # Directory of experiments.
+python=python3       # Python of the environment.
+
+# Data
+train_set=           # Name of the training set; by default that of part.sh's last run.
+valid_set=           # Name of the validation set; likewise.
+test_sets=           # Names of the test sets, separated by spaces; likewise.
+extra_asr_dirs=      # More data directories whose ASR examples the ASR model trains on.
+nbpe=5000            # Number of subwords; one vocabulary for both tasks and all languages.
+bpe_char_cover=1.0   # Share of the characters covered by the subwords (0.9995 with zh and ja).
+
+# Models
+asr_config=conf/baseline_espnet/train_asr.yaml        # Training of espnet2.bin.asr_train.
+st_config=conf/baseline_espnet/train_st.yaml          # Training of espnet2.bin.st_train.
+asr_args=            # More options for espnet2.bin.asr_train.
+st_args=             # More options for espnet2.bin.st_train.
+asr_tag=espnet_asr   # Name of the ASR experiment, and of its row in RESULTS.md.
+st_tag=espnet_st     # Name of the ST experiment, and of its row in RESULTS.md.
+st_init="encoder ctc"  # Parts that the ST model takes from the ASR model; "none": trained from scratch.
+seed=0               # Seed of the trainings.
+master_port=         # Port for trainings on several nodes; by default a shared file is used.
+master_addr=         # Host of rank 0, with master_port; Slurm finds it by itself.
+
+# Decoding
+asr_decode_config=conf/baseline_espnet/decode_asr.yaml  # Options of espnet2.bin.asr_inference.
+st_decode_config=conf/baseline_espnet/decode_st.yaml    # Options of espnet2.bin.st_inference.
+inference_model=valid.acc.ave.pth                       # Weights to decode with.
+force_language=true  # Whether the model is told the language to write, as PART is; or guesses it.
+
+help_message=$(
+    cat <<EOF
+Usage: $0 [options]
+
+Trains ESPnet's own ASR and ST models (espnet2.bin.asr_train, st_train) on the data that part.sh has
+formatted, decodes with asr_inference and st_inference, and scores them exactly like PART; RESULTS.md
+then has their rows. Run part.sh up to stage 3 first.
+
+Stages:
+   1  select each task's examples from <dumpdir>/raw     5  ST training
+   2  subwords and token list                            6  decoding
+   3  statistics (collect_stats)                         7  scoring and report
+   4  ASR training
+
+A stage that is done is not run again unless its options, its configuration or a stage before it
+changed. --stage N [--stop_stage M] runs stages N to M again. A killed command goes on where it was
+when it is typed again (a training from its last finished epoch).
+
+Options (with their defaults):
+$(option_list='
+    /^# (General|Data|Models|Decoding)/ { printf "  %s\n", $0; on = 1; next }
+    /^help_message/ { exit }
+    on && /^[a-z_]+=/ {
+        eq = index($0, "="); hash = index($0, " # ")
+        value = substr($0, eq + 1, hash - eq - 1); gsub(/^[ "]+|[ "]+$/, "", value)
+        printf "    --%-20s %s%s\n", substr($0, 1, eq - 1), substr($0, hash + 3), \
+            (value == "" ? "" : " [" value "]")
+    }'
+    awk "${option_list}" "${BASH_SOURCE[0]}")
+EOF
+)
+
+for needed in cmd.sh path.sh utils/parse_options.sh utils/stages.sh; do
+    if [ ! -e "${needed}" ]; then
+        echo "baseline.sh: error: ${needed} is missing; run this from a recipe's directory" >&2
+        exit 1
+    fi
+done
+run_args=$(printf '%q ' "$0" "$@")
+# shellcheck source=utils/parse_options.sh
+. utils/parse_options.sh
+# shellcheck source=utils/stages.sh
+. utils/stages.sh
+if [ $# -ne 0 ]; then
+    die "no positional arguments are expected: $*"
+fi
+# shellcheck source=path.sh
+. ./path.sh
+# shellcheck source=cmd.sh
+. ./cmd.sh
+
+force=false
+if [ -n "${stage}" ]; then force=true; else stage=1; fi
+for name in stage stop_stage ngpu num_nodes num_threads nj inference_nj nbpe seed; do
+    [[ "${!name}" =~ ^[0-9]+$ ]] || die "--${name} must be a number: ${!name}"
+done
+for name in num_nodes num_threads nj inference_nj; do
+    [ "${!name}" -ge 1 ] || die "--${name} must be at least 1: ${!name}"
+done
+command -v "${python}" >/dev/null || die "--python ${python}: no such command"
+"${python}" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("espnet_part") is None)' ||
+    die "${python} has no espnet_part; run tools/setup.sh, or activate the environment that has it"
+# shellcheck disable=SC2154 # the three come from cmd.sh
+for name in "${train_cmd}" "${cuda_cmd}" "${decode_cmd}"; do
+    command -v "${name%% *}" >/dev/null ||
+        die "cmd.sh names ${name%% *}, which is not on PATH (cmd_backend=${cmd_backend:-})"
+done
+
+# The sets of part.sh's last run
+if [ -f "${dumpdir}/.done/sets" ]; then
+    mapfile -t sets <"${dumpdir}/.done/sets"
+else
+    sets=(train valid test)
+fi
+: "${train_set:=${sets[0]}}" "${valid_set:=${sets[1]}}" "${test_sets:=${sets[2]}}"
+read -r -a tests <<<"${test_sets}"
+raw="${dumpdir}/raw"
+for dset in "${train_set}" "${valid_set}" "${tests[@]}"; do
+    [ -f "${raw}/${dset}/utt2task" ] || die "${raw}/${dset} is missing; run stages 1 to 3 of the recipe first" \
+        "(./run.sh --stop_stage 3), or name the sets by --train_set, --valid_set, --test_sets"
+done
+available=()
+declare -A task_of=([asr]=asr [st]=s2tt)
+for task in asr st; do
+    if grep -q " ${task_of[${task}]}\$" "${raw}/${train_set}/utt2task"; then available+=("${task}"); fi
+done
+read -r -a asked <<<"${tasks:-${available[*]}}"
+[ ${#asked[@]} -gt 0 ] || die "${raw}/${train_set} has examples neither of asr nor of s2tt"
+for task in "${asked[@]}"; do
+    [[ "${task}" =~ ^(asr|st)$ ]] || die "--tasks must be of asr, st: ${task}"
+    [[ " ${available[*]} " == *" ${task} "* ]] ||
+        die "--tasks ${task}: ${raw}/${train_set} has no example of the task ${task_of[${task}]}"
+    for kind in config decode_config; do
+        name="${task}_${kind}"
+        [ -f "${!name}" ] || die "--${name} ${!name}: no such file"
+    done
+done
+if [ "${st_init}" = none ]; then st_init=; fi
+for part in ${st_init}; do
+    [[ "${part}" =~ ^(encoder|ctc|decoder)$ ]] || die "--st_init must be of encoder, ctc, decoder: ${part}"
+done
+
+read -r -a train_words <<<"${train_cmd}"
+read -r -a decode_words <<<"${decode_cmd}"
+read -r -a cuda_words <<<"${cuda_cmd}"
+declare -A exp_of=([asr]="${expdir}/${asr_tag}" [st]="${expdir}/${st_tag}")
+data="${dumpdir}/espnet"                # what the stock tasks read
+tokens="${data}/tokens_bpe${nbpe}"
+times_file="${data}/stage_times.jsonl"
+mkdir -p "${data}" "${expdir}/.done"
+if command -v flock >/dev/null; then
+    exec 9>>"${data}/.lock"
+    flock -n 9 || die "another baseline.sh is at work in ${data} (or a training that it left behind)"
+fi
+
+marker_of() { # STAGE: that of the current task where the stage is run for each
+    case "$1" in
+        1) echo "${data}/${task}/.done" ;;
+        2) echo "${tokens}/.done" ;;
+        3) echo "${exp_of[${task}]}/stats/.done" ;;
+        4) echo "${exp_of[asr]}/.done_training" ;;
+        5) echo "${exp_of[st]}/.done_training" ;;
+        6 | 7) echo "${decode_dir}/.done_stage$1" ;;
+    esac
+}
+
+decode_tag_of() { # TASK
+    local config="${1}_decode_config" tag
+    tag=$(basename -- "${!config%.*}")
+    if [[ "${tag}" != decode* ]]; then tag="decode_${tag}"; fi
+    if [ "${inference_model}" != valid.acc.ave.pth ]; then tag+="_${inference_model%.pth}"; fi
+    echo "${tag}"
+}
+
+# ---------------------------------------------------------------------------------------------------
+for task in "${available[@]}"; do
+    extra=
+    if [ "${task}" = asr ]; then extra="${extra_asr_dirs}"; fi
+    key=$({
+        printf '%s\n' "select" "${task}" "${train_set}" "${valid_set}" "${test_sets}" "${extra}"
+        for dset in "${train_set}" "${valid_set}" "${tests[@]}"; do
+            cat "${raw}/${dset}/wav.scp" "${raw}/${dset}/text" "${raw}/${dset}/utt2task"
+        done
+        for dir in ${extra}; do cat "${dir}/wav.scp" "${dir}/text"; done
+    } | digest)
+    if begin 1 "examples for ${task}" "${key}"; then
+        select_words=("${python}" -m espnet_part.baseline.directories --task "${task}")
+        split_words "${extra}"
+        "${select_words[@]}" --in_dir "${raw}/${train_set}" ${words[@]+"${words[@]}"} \
+            --out_dir "${data}/${task}/${train_set}" || die "stage 1 failed"
+        "${select_words[@]}" --in_dir "${raw}/${valid_set}" --out_dir "${data}/${task}/${valid_set}" ||
+            die "stage 1 failed"
+        for dset in "${tests[@]}"; do
+            if grep -q " ${task_of[${task}]}\$" "${raw}/${dset}/utt2task"; then
+                "${select_words[@]}" --decoding --in_dir "${raw}/${dset}" --out_dir "${data}/${task}/test/${dset}" ||
+                    die "stage 1 failed"
+            else
+                rm -rf "${data:?}/${task}/test/${dset}"
+                log "${dset} has nothing for ${task}"
+            fi
+        done
+        finish
+    fi
+done
+
+key=$({
+    printf '%s\n' "tokens" "${nbpe}" "${bpe_char_cover}"
+    for task in "${available[@]}"; do after 1; done
+} | digest)
+if begin 2 "subwords" "${key}"; then
+    texts=()
+    for task in "${available[@]}"; do texts+=("${data}/${task}/${train_set}/text"); done
+    "${python}" -m espnet_part.baseline.tokens --nbpe "${nbpe}" --bpe_char_cover "${bpe_char_cover}" \
+        --out_dir "${tokens}" "${texts[@]}" || die "stage 2 failed"
+    finish
+fi
+
+# ---------------------------------------------------------------------------------------------------
+# Options of espnet2.bin.{asr,st}_train that say what is read and how it is tokenised.
+task_options() { # TASK: into the array `options`
+    local dset kind config="${1}_config"
+    options=(
+        --config "${!config}" --seed "${seed}"
+        --token_type bpe --bpemodel "${tokens}/bpe.model" --token_list "${tokens}/tokens.txt"
+    )
+    if [ "$1" = st ]; then
+        options+=(--src_token_type bpe --src_bpemodel "${tokens}/bpe.model" --src_token_list "${tokens}/tokens.txt")
+    fi
+    for kind in train valid; do
+        dset="${train_set}"
+        if [ "${kind}" = valid ]; then dset="${valid_set}"; fi
+        for table in wav.scp,speech,sound text,text,text src_text,src_text,text; do
+            if [ "$1" = asr ] && [ "${table%%,*}" = src_text ]; then continue; fi
+            options+=("--${kind}_data_path_and_name_and_type" "${data}/$1/${dset}/${table}")
+        done
+    done
+}
+
+config_of() { # TASK: its configuration and more options
+    local config="${1}_config" args="${1}_args"
+    cat -- "${!config}"
+    printf '%s\n' "${!args}" "${seed}"
+}
+
+for task in "${asked[@]}"; do
+    stats="${exp_of[${task}]}/stats"
+    key=$({
+        printf '%s\n' "statistics"
+        config_of "${task}"
+        after 1 2
+    } | digest)
+    if begin 3 "statistics for ${task}" "${key}"; then
+        rm -rf "${stats}"
+        mkdir -p "${stats}/logdir"
+        args="${task}_args"
+        total=$(wc -l <"${data}/${task}/${valid_set}/text")
+        _nj=$((nj < total ? nj : total))
+        for pair in "train ${train_set}" "valid ${valid_set}"; do
+            awk -v nj="${_nj}" -v prefix="${stats}/logdir/${pair%% *}" \
+                '{ print $1 > (prefix "." ((NR - 1) % nj + 1) ".scp") }' "${data}/${task}/${pair#* }/text"
+        done
+        task_options "${task}"
+        split_words "${!args}"
+        logs=()
+        for ((j = 1; j <= _nj; j++)); do logs+=("${stats}/logdir/stats.${j}.log"); done
+        watch "${logs[@]}"
+        "${train_words[@]}" JOB=1:"${_nj}" "${stats}/logdir/stats.JOB.log" \
+            "${python}" -m "espnet2.bin.${task}_train" --collect_stats true "${options[@]}" \
+            --train_shape_file "${stats}/logdir/train.JOB.scp" \
+            --valid_shape_file "${stats}/logdir/valid.JOB.scp" \
+            --ngpu 0 --output_dir "${stats}/logdir/stats.JOB" ${words[@]+"${words[@]}"} || failed "${logs[@]}"
+        unwatch
+        inputs=()
+        for ((j = 1; j <= _nj; j++)); do inputs+=(--input_dir "${stats}/logdir/stats.${j}"); done
+        "${python}" -m espnet2.bin.aggregate_stats_dirs "${inputs[@]}" --output_dir "${stats}" \
+            >"${stats}/logdir/aggregate.log" 2>&1 || failed "${stats}/logdir/aggregate.log"
+        # batch_type numel counts a text's elements as length x vocabulary, as in ESPnet's recipes
+        vocabulary=$(wc -l <"${tokens}/tokens.txt")
+        for file in "${stats}"/{train,valid}/*text_shape; do
+            awk -v n="${vocabulary}" '{ print $0 "," n }' "${file}" >"${file}.bpe"
+        done
+        finish
+    fi
+done
+
+# ---------------------------------------------------------------------------------------------------
+train_model() { # TASK [OPTION ...]
+    local task="$1" dir="${exp_of[$1]}" name=() launch=() shapes=() kind shape args="${1}_args"
+    local file stats="${dir}/stats"
+    shift
+    [ -f "${stats}/.done" ] || die "${stats} is missing; run stage 3 first"
+    # An interrupted training of the same options goes on; anything else there is moved aside.
+    if [ -e "${dir}/config.yaml" ]; then
+        if [ -f "${current_marker}" ] || [ "$(cat "${dir}/.key" 2>/dev/null || true)" != "${current_key}" ]; then
+            local old
+            old="${dir}/old.$(date +%Y%m%d-%H%M%S)"
+            mkdir "${old}"
+            for file in "${dir}"/*; do
+                case "${file##*/}" in stats | old.*) ;; *) mv -- "${file}" "${old}" ;; esac
+            done
+            log "the earlier training is kept in ${old}; delete it when it is not needed"
+        else
+            log "going on with the interrupted training in ${dir}"
+        fi
+    fi
+    rm -f "${current_marker}"
+    printf '%s\n' "${current_key}" >"${dir}/.key.tmp"
+    mv "${dir}/.key.tmp" "${dir}/.key"
+    printf '#!/usr/bin/env bash\ncd %q\n%s --stage %d --stop_stage %d "$@"\n' \
+        "${PWD}" "${run_args}" "${current_stage}" "${current_stage}" >"${dir}/run.sh"
+    chmod +x "${dir}/run.sh"
+
+    task_options "${task}"
+    for kind in train valid; do
+        for shape in speech_shape text_shape.bpe src_text_shape.bpe; do
+            if [ -f "${stats}/${kind}/${shape}" ]; then
+                shapes+=("--${kind}_shape_file" "${stats}/${kind}/${shape}")
+            fi
+        done
+    done
+    split_words "${!args}"
+    if [ "$(basename -- "${cuda_words[0]}")" != run.pl ]; then name=(--name "$(basename -- "${dir}")"); fi
+    if [ -n "${master_port}" ]; then launch+=(--master_port "${master_port}"); fi
+    if [ -n "${master_addr}" ]; then launch+=(--master_addr "${master_addr}"); fi
+    log "training started; log: ${dir}/train.log"
+    watch "${dir}/train.log"
+    "${python}" -m espnet2.bin.launch \
+        --cmd "$(printf '%q ' "${cuda_words[@]}" ${name[@]+"${name[@]}"})" \
+        --log "${dir}/train.log" \
+        --ngpu "${ngpu}" \
+        --num_nodes "${num_nodes}" \
+        --init_file_prefix "${dir}/.dist_init_" \
+        --multiprocessing_distributed true \
+        ${launch[@]+"${launch[@]}"} -- \
+        env OMP_NUM_THREADS="${num_threads}" "${python}" -m "espnet2.bin.${task}_train" \
+        "${options[@]}" "${shapes[@]}" \
+        --normalize_conf "stats_file=${stats}/train/feats_stats.npz" \
+        --resume true \
+        --output_dir "${dir}" \
+        "$@" ${words[@]+"${words[@]}"} >"${dir}/launch.log" 2>&1 || failed "${dir}/train.log" "${dir}/launch.log"
+    unwatch
+}
+
+for task in "${asked[@]}"; do
+    number=4 init=()
+    if [ "${task}" = st ]; then
+        number=5
+        for part in ${st_init}; do init+=(--init_param "${exp_of[asr]}/${inference_model}:${part}:${part}"); done
+    fi
+    key=$({
+        printf '%s\n' "train" "${task}" "${init[*]}"
+        config_of "${task}"
+        after 3
+        if [ ${#init[@]} -gt 0 ]; then after 4; fi
+    } | digest)
+    if begin "${number}" "${task^^} training" "${key}"; then
+        if [ ${#init[@]} -gt 0 ] && [ ! -f "${exp_of[asr]}/.done_training" ]; then
+            die "the ST model starts from the ASR model, which has not been trained; run with" \
+                "--tasks \"asr st\", or with --st_init none"
+        fi
+        train_model "${task}" ${init[@]+"${init[@]}"}
+        finish
+    fi
+done
+
+# ---------------------------------------------------------------------------------------------------
+decode() { # TASK SET: into <decode_dir>/SET/text
+    local task="$1" dset="$2" dir="${decode_dir}/$2" logs=() launcher options=() guess=() jobs j
+    local logdir="${dir}/logdir" config="${1}_decode_config" model="${exp_of[$1]}/${inference_model}"
+    if [ "$(cat "${logdir}/.key" 2>/dev/null || true)" != "${current_key} ${inference_nj}" ]; then rm -rf "${logdir}"; fi
+    mkdir -p "${logdir}"
+    if ! "${force_language}"; then guess=(--let_it_guess); fi
+    jobs=$("${python}" -m espnet_part.baseline.language --task "${task}" \
+        --data_dir "${data}/${task}/test/${dset}" --model_file "${model}" --token_dir "${tokens}" \
+        --logdir "${logdir}" --nj "${inference_nj}" ${guess[@]+"${guess[@]}"}) || die "stage 6 failed"
+    printf '%s\n' "${current_key} ${inference_nj}" >"${logdir}/.key"
+    if "${gpu_inference}"; then
+        launcher=("${cuda_words[@]}" --gpu 1)
+        options+=(--ngpu 1)
+    else
+        launcher=("${decode_words[@]}" --gpu 0)
+        options+=(--ngpu 0)
+    fi
+    log "decoding ${dset} ($(wc -l <"${data}/${task}/test/${dset}/wav.scp") utterances) for ${task} in" \
+        "${jobs} jobs; log: ${logdir}/inference.*.log"
+    for ((j = 1; j <= jobs; j++)); do logs+=("${logdir}/inference.${j}.log"); done
+    watch "${logs[@]}"
+    # a job that an interrupted decoding has finished is not done again
+    "${launcher[@]}" --max-jobs-run "${inference_nj}" JOB=1:"${jobs}" "${logdir}/inference.JOB.log" \
+        test -e "${logdir}/output.JOB/.done" '||' \
+        "${python}" -m "espnet2.bin.${task}_inference" \
+        --config "${!config}" \
+        --data_path_and_name_and_type "${data}/${task}/test/${dset}/wav.scp,speech,sound" \
+        --key_file "${logdir}/keys.JOB.scp" \
+        "--${task}_train_config" "${exp_of[${task}]}/config.yaml" \
+        "--${task}_model_file" "${logdir}/model.JOB.pth" \
+        --output_dir "${logdir}/output.JOB" \
+        "${options[@]}" '&&' touch "${logdir}/output.JOB/.done" || failed "${logs[@]}"
+    unwatch
+    "${python}" -m espnet_part.baseline.hypotheses \
+        --data_dir "${data}/${task}/test/${dset}" --token_dir "${tokens}" --decode_dir "${dir}" ||
+        die "stage 6 failed"
+    rm -f "${logdir}"/model.*.pth
+}
+
+rows=()
+for task in "${asked[@]}"; do
+    decode_dir="${exp_of[${task}]}/$(decode_tag_of "${task}")"
+    number=4
+    if [ "${task}" = st ]; then number=5; fi
+    key=$({
+        printf '%s\n' "decode" "${inference_model}" "${force_language}" "${test_sets}"
+        config="${task}_decode_config"
+        cat -- "${!config}"
+        after 1 2 "${number}"
+    } | digest)
+    if begin 6 "decoding for ${task}" "${key}"; then
+        [ -e "${exp_of[${task}]}/${inference_model}" ] ||
+            die "${exp_of[${task}]}/${inference_model} is missing; run the training first"
+        if [ -f "${current_marker}" ]; then rm -f "${decode_dir}"/*/logdir/.key "${current_marker}"; fi
+        for dset in "${tests[@]}"; do
+            if [ -d "${data}/${task}/test/${dset}" ]; then decode "${task}" "${dset}"; fi
+        done
+        finish
+    fi
+
+    key=$({
+        printf '%s\n' "score"
+        after 6
+    } | digest)
+    if begin 7 "scoring for ${task}" "${key}"; then
+        for dset in "${tests[@]}"; do
+            if [ ! -d "${data}/${task}/test/${dset}" ]; then continue; fi
+            dir="${decode_dir}/${dset}"
+            [ -f "${dir}/text" ] || die "${dir}/text is missing; run stage 6 first"
+            "${python}" -m espnet_part.bin.part_score --ref_dir "data/${dset}" --tasks "${task_of[${task}]}" \
+                --hyp_text "${dir}/text" --out_dir "${dir}" \
+                --name "$(basename -- "${exp_of[${task}]}")" | tee "${dir}/score.log" ||
+                die "stage 7 (scoring of ${dset}) failed"
+        done
+        finish
+        rows+=("${task}")
+    fi
+done
+if [ ${#rows[@]} -gt 0 ]; then
+    utils/report.sh "${python}" "${expdir}" >"${data}/report.log" || die "stage 7 (report) failed"
+    log "written:"
+    sed 's/^/  /' "${data}/report.log"
+fi
+log "Successfully finished. [elapsed=$((SECONDS - start_seconds))s]"

@@ -1,0 +1,104 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# Sourced by part.sh and baseline.sh: stages that are not run again when they are done, and jobs with
+# log files. The script that sources it has the variables python, nj, stage, stop_stage, force (run
+# stages again), train_words (its launcher's words) and times_file, and a function marker_of STAGE.
+
+die() { # MESSAGE: end with one clear line
+    echo "${0##*/}: error: $*" >&2
+    exit 1
+}
+
+split_words() { # STRING: its words into the array `words`, with a shell's quotes honoured
+    mapfile -d '' -t words < <("${python}" -c '
+import shlex, sys
+sys.stdout.write("".join(word + "\0" for word in shlex.split(sys.argv[1])))' "$1")
+}
+
+# What is done. A stage's marker holds a key, which is a hash of the options and files that the result
+# depends on and of the markers of the stages before it, and a run id that is new each time.
+
+after() { # STAGE ...: the contents of their markers
+    local number
+    for number in "$@"; do
+        cat "$(marker_of "${number}")" 2>/dev/null || echo "stage ${number} not run"
+    done
+}
+
+digest() { sha256sum | cut -d ' ' -f 1; }
+
+done_stages=()
+begin() { # NUMBER NAME KEY: false when the stage is done or not asked for
+    current_stage="$1" current_name="$2" current_key="$3"
+    current_marker=$(marker_of "$1")
+    if [ "$1" -lt "${stage}" ] || [ "$1" -gt "${stop_stage}" ]; then
+        return 1
+    fi
+    if ! "${force}" && [ -f "${current_marker}" ] && [ "$(head -n 1 "${current_marker}")" = "$3" ]; then
+        log "Stage $1: $2: already done"
+        done_stages+=("$1")
+        return 1
+    fi
+    log "Stage $1: $2"
+    current_start=$(date +%s.%N)
+    mkdir -p "$(dirname -- "${current_marker}")"
+}
+
+record_time() {
+    "${python}" - "${times_file}" "${current_stage}" "${current_name}" "${current_start}" <<'EOF'
+import json, sys, time
+path, stage, name, start = sys.argv[1:]
+line = {"stage": int(stage), "name": name, "seconds": round(time.time() - float(start), 1)}
+with open(path, "a", encoding="utf-8") as file:
+    file.write(json.dumps(line) + "\n")
+EOF
+}
+
+finish() { # mark the current stage as done
+    [ "${1:-}" = timed ] || record_time
+    printf '%s\n' "${current_key}" "$(date +%s.%N)-$$" >"${current_marker}.tmp"
+    mv "${current_marker}.tmp" "${current_marker}"
+}
+
+# Jobs: their output goes to log files, their progress to the terminal, and a failure shows the log.
+
+watcher=
+unwatch() {
+    if [ -n "${watcher}" ]; then
+        kill "${watcher}" 2>/dev/null || true
+        wait "${watcher}" 2>/dev/null || true
+        watcher=
+    fi
+}
+trap unwatch EXIT
+
+watch() { # LOG ...
+    "${python}" utils/show_progress.py "$@" 9>&- &
+    watcher=$!
+}
+
+failed() { # LOG ...: say which one failed and show its end
+    local file first=
+    unwatch
+    for file in "$@"; do
+        if [ -f "${file}" ] && ! tail -n 1 "${file}" | grep -q '^# Ended (code 0)'; then
+            first="${file}"
+            break
+        fi
+    done
+    if [ -n "${first}" ]; then
+        echo "---------- the end of ${first}:" >&2
+        tail -n 20 -- "${first}" | cut -c 1-500 >&2
+        echo "----------" >&2
+    fi
+    die "stage ${current_stage} (${current_name}) failed;" \
+        "${first:+see ${first}; }once it is mended, the same command goes on from here"
+}
+
+run_job() { # LOG COMMAND ...: one job through the launcher of data preparation
+    local logfile="$1"
+    shift
+    mkdir -p "$(dirname -- "${logfile}")"
+    watch "${logfile}"
+    "${train_words[@]}" --num_threads "${nj}" "${logfile}" "$@" || failed "${logfile}"
+    unwatch
+}

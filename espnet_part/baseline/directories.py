@@ -1,0 +1,174 @@
+"""Data directories for ESPnet's ASR and ST tasks, selected from directories that hold all tasks.
+
+A stock task reads one directory of one task. The language written comes first in every text, as
+in ESPnet's multilingual recipes: ``utt1 <de> Guten Tag.``; one model then serves all languages and
+directions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from espnet_part.bin import command
+from espnet_part.data.datadir import DataDir, Example, check_share, report_faults
+from espnet_part.errors import DataError
+from espnet_part.files import atomic_write
+
+#: Name of the baseline -> the task of its examples.
+TASKS = {"asr": "asr", "st": "s2tt"}
+SAMPLE_RATE = 16000
+_PROBED = 100  # audio files whose header is looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What one baseline reads.
+
+    Attributes:
+        examples: sorted by id, each with audio.
+        sources: id -> (language heard, transcript) for ST with source texts; else empty.
+        dropped: (id, why) of examples that the task cannot use.
+    """
+
+    examples: list[Example]
+    sources: dict[str, tuple[str, str]] = field(default_factory=dict)
+    dropped: list[tuple[str, str]] = field(default_factory=list)
+
+
+def language_token(lang: str) -> str:
+    """Return the token that stands first in a text of a language."""
+    return f"<{lang}>"
+
+
+def select(examples: Iterable[Example], task: str, training: bool, where: str) -> Selection:
+    """Choose what the baseline ``task`` ("asr" or "st") reads.
+
+    Training needs texts, and the ST baseline's CTC branch the transcripts as well: an example's own
+    ``src_text``, or what an ASR example says of the same audio. Decoding takes all of the task.
+
+    Raises:
+        DataError: there is no example of the task.
+    """
+    examples = list(examples)
+    chosen = [e for e in examples if e.task == TASKS[task]]
+    if not chosen:
+        found = ", ".join(sorted({e.task for e in examples})) or "nothing"
+        raise DataError(f"{where}: no example of the task {TASKS[task]} (there is {found})")
+    selection = Selection([])
+    transcripts = {(e.audio, e.segment): e.text for e in examples if e.task == "asr" and e.text}
+    for example in sorted(chosen, key=lambda e: e.utt_id):
+        if example.audio is None:
+            selection.dropped.append((example.utt_id, "no audio"))
+            continue
+        if training and not example.text:
+            selection.dropped.append((example.utt_id, "no text"))
+            continue
+        if training and task == "st":
+            source = example.src_text or transcripts.get((example.audio, example.segment))
+            if not source:
+                selection.dropped.append((example.utt_id, "no source text"))
+                continue
+            selection.sources[example.utt_id] = (example.lang, source)
+        selection.examples.append(example)
+    if not selection.examples:
+        reasons = ", ".join(sorted({reason for _, reason in selection.dropped}))
+        raise DataError(f"{where}: no usable example of the task {TASKS[task]}: {reasons}")
+    return selection
+
+
+def check_format(examples: Sequence[Example], where: str) -> None:
+    """Stop where ESPnet's loader would go wrong: it neither cuts segments nor resamples.
+
+    The headers of up to 100 files, spread over the set, are read.
+
+    Raises:
+        DataError: segments, archives, or files that are not 16 kHz mono.
+    """
+    import soundfile
+
+    advice = "make the dump with part.sh --audio_format flac"
+    for example in examples:
+        if example.segment is not None:
+            raise DataError(f"{where}: {example.utt_id} is a segment of a longer file; {advice}")
+    for example in examples[:: max(1, len(examples) // _PROBED)]:
+        audio = str(example.audio)
+        try:
+            info = soundfile.info(audio)
+        except (OSError, soundfile.SoundFileError) as error:
+            raise DataError(f"{where}: {audio}: cannot be read ({error}); {advice}") from None
+        if (info.samplerate, info.channels) != (SAMPLE_RATE, 1):
+            raise DataError(
+                f"{where}: {audio} has {info.samplerate} Hz and {info.channels} channels, not"
+                f" {SAMPLE_RATE} Hz and 1; {advice}"
+            )
+
+
+def write(path: Path, selection: Selection) -> None:
+    """Write ``wav.scp``, ``text``, ``utt2lang``, ``utt2tgt`` and, with sources, ``src_text``."""
+    tables: dict[str, list[str]] = {
+        "wav.scp": [f"{e.utt_id} {e.audio}" for e in selection.examples],
+        "text": [f"{e.utt_id} {language_token(e.tgt)} {e.text}" for e in selection.examples],
+        "utt2lang": [f"{e.utt_id} {e.lang}" for e in selection.examples],
+        "utt2tgt": [f"{e.utt_id} {e.tgt}" for e in selection.examples],
+        "dropped.tsv": [f"{utt}\t{reason}" for utt, reason in selection.dropped],
+    }
+    if selection.sources:
+        tables["src_text"] = [
+            f"{utt} {language_token(lang)} {text}"
+            for utt, (lang, text) in selection.sources.items()
+        ]
+    for name, lines in tables.items():
+        with atomic_write(path / name) as file:
+            file.writelines(f"{line}\n" for line in lines)
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m espnet_part.baseline.directories",
+        description="Selects from data directories what ESPnet's stock ASR or ST task reads, with "
+        "the language written as the first token of each text.",
+        epilog="example: python -m espnet_part.baseline.directories --task st "
+        "--in_dir dump/raw/train --out_dir dump/espnet/st/train",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--task", required=True, choices=sorted(TASKS))
+    parser.add_argument("--in_dir", required=True, nargs="+", metavar="DIR", type=Path)
+    parser.add_argument("--out_dir", required=True, metavar="DIR", type=Path)
+    parser.add_argument(
+        "--decoding", action="store_true", help="a test set: texts are not needed, all is kept"
+    )
+    parser.add_argument(
+        "--max_bad_share", type=float, default=0.05, help="largest share of faulty utterances"
+    )
+    return parser
+
+
+@command
+def main(cmd: Sequence[str] | None = None) -> None:
+    args = get_parser().parse_args(cmd)
+    where = ", ".join(map(str, args.in_dir))
+    examples, faults = DataDir.combine(args.in_dir, need_text=not args.decoding)
+    if faults:
+        print(report_faults(faults), file=sys.stderr)
+    check_share(faults, examples, args.max_bad_share, where)
+    selection = select(examples, args.task, not args.decoding, where)
+    check_format(selection.examples, where)
+    write(args.out_dir, selection)
+    hours = sum(e.num_samples or 0 for e in selection.examples) / SAMPLE_RATE / 3600
+    print(
+        f"{args.out_dir}: {len(selection.examples)} examples of {TASKS[args.task]},"
+        f" {hours:.2f} h, from {where}"
+    )
+    if selection.dropped:
+        print(
+            f"{len(selection.dropped)} are left out; see {args.out_dir / 'dropped.tsv'}",
+            file=sys.stderr,
+        )
+
+
+if __name__ == "__main__":
+    main()

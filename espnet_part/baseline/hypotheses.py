@@ -1,0 +1,67 @@
+"""From the output of ESPnet's decoding jobs to one ``text`` without language tokens."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from espnet_part.baseline.directories import language_token
+from espnet_part.bin import command
+from espnet_part.files import atomic_write
+from espnet_part.score.hypotheses import collect_hypotheses, read_table
+
+
+def strip_languages(
+    hypotheses: Mapping[str, str], languages: Mapping[str, str], tokens: Collection[str]
+) -> tuple[dict[str, str], list[str]]:
+    """Take the language token off each hypothesis.
+
+    Args:
+        hypotheses: ``<de> Guten Tag`` by utterance.
+        languages: the language that is to be written, by utterance.
+        tokens: the language tokens of the model.
+
+    Returns:
+        The texts, and the utterances whose first token is not that language's. Those keep what
+        they say after a token of another language.
+    """
+    texts, wrong = {}, []
+    for utterance, hypothesis in hypotheses.items():
+        first, _, rest = hypothesis.strip().partition(" ")
+        texts[utterance] = rest.strip() if first in tokens else hypothesis.strip()
+        if first != language_token(languages.get(utterance, "")):
+            wrong.append(utterance)
+    return texts, wrong
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m espnet_part.baseline.hypotheses",
+        description="Joins logdir/output.*/1best_recog/text of a decoding directory into text, "
+        "without the language tokens.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--data_dir", required=True, type=Path, metavar="DIR", help="has utt2tgt")
+    parser.add_argument(
+        "--token_dir", required=True, type=Path, metavar="DIR", help="has languages.txt"
+    )
+    parser.add_argument("--decode_dir", required=True, type=Path, metavar="DIR")
+    return parser
+
+
+@command
+def main(cmd: Sequence[str] | None = None) -> None:
+    args = get_parser().parse_args(cmd)
+    languages = read_table(args.data_dir / "utt2tgt")
+    tokens = (args.token_dir / "languages.txt").read_text(encoding="utf-8").split()
+    texts, wrong = strip_languages(collect_hypotheses(args.decode_dir), languages, tokens)
+    with atomic_write(args.decode_dir / "text") as file:
+        file.writelines(f"{utterance} {text}\n" for utterance, text in sorted(texts.items()))
+    print(f"{len(texts)} of {len(languages)} utterances decoded")
+    if wrong:
+        print(f"{len(wrong)} of them without the token of the language asked for: {wrong[0]}, …")
+
+
+if __name__ == "__main__":
+    main()

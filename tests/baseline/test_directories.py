@@ -1,0 +1,115 @@
+"""Selection of what a stock ESPnet task reads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from espnet_part.baseline.directories import check_format, main, select
+from espnet_part.data.datadir import DataDir, Example
+from espnet_part.errors import DataError
+
+
+def example(utt: str, task: str, lang: str, tgt: str, text: str, **more: str | None) -> Example:
+    return Example(utt, task, lang, tgt, text, **{"audio": f"{utt.split('-')[0]}.wav", **more})
+
+
+def mixture() -> list[Example]:
+    return [
+        example("u2-asr", "asr", "en", "en", "good day"),
+        example("u1-asr", "asr", "de", "de", "guten Tag"),
+        example("u1-s2tt-en", "s2tt", "de", "en", "good day", src_text="guten Tag!"),
+        example("u2-s2tt-de", "s2tt", "en", "de", "guten Tag"),
+        example("t1-t2tt-de", "t2tt", "en", "de", "Tag", audio=None, src_text="day"),
+    ]
+
+
+def ids(examples: list[Example]) -> list[str]:
+    return [example.utt_id for example in examples]
+
+
+def test_each_task_gets_its_own_examples() -> None:
+    assert ids(select(mixture(), "asr", True, "d").examples) == ["u1-asr", "u2-asr"]
+    assert ids(select(mixture(), "st", True, "d").examples) == ["u1-s2tt-en", "u2-s2tt-de"]
+
+
+def test_the_transcript_is_the_examples_own_or_that_of_the_same_audio() -> None:
+    selection = select(mixture(), "st", True, "d")
+    assert selection.sources == {
+        "u1-s2tt-en": ("de", "guten Tag!"),
+        "u2-s2tt-de": ("en", "good day"),
+    }
+
+
+def test_training_leaves_out_what_has_no_text_and_says_so() -> None:
+    examples = [
+        *mixture(),
+        example("u3-asr", "asr", "de", "de", ""),
+        example("u4-s2tt-en", "s2tt", "de", "en", "without a transcript"),
+        example("u5-asr", "asr", "de", "de", "silent", audio=None),
+    ]
+    asr = select(examples, "asr", True, "d")
+    assert asr.dropped == [("u3-asr", "no text"), ("u5-asr", "no audio")]
+    assert select(examples, "st", True, "d").dropped == [("u4-s2tt-en", "no source text")]
+
+
+def test_a_test_set_is_kept_whole() -> None:
+    examples = [*mixture(), example("u4-s2tt-en", "s2tt", "de", "en", "")]
+    selection = select(examples, "st", False, "d")
+    assert len(selection.examples) == 3
+    assert selection.dropped == []
+
+
+def test_an_empty_task_is_refused() -> None:
+    asr_only = [e for e in mixture() if e.task == "asr"]
+    with pytest.raises(DataError, match=r"dump/x: no example of the task s2tt.*there is asr"):
+        select(asr_only, "st", True, "dump/x")
+    with pytest.raises(DataError, match="no usable example of the task asr: no text"):
+        select([replace(e, text="") for e in asr_only], "asr", True, "dump/x")
+
+
+def test_audio_that_espnet_would_misread_is_refused(tmp_path: Path) -> None:
+    good, fast, stereo = (str(tmp_path / name) for name in ("good.wav", "fast.wav", "stereo.wav"))
+    soundfile.write(good, np.zeros(160), 16000)
+    soundfile.write(fast, np.zeros(160), 48000)
+    soundfile.write(stereo, np.zeros((160, 2)), 16000)
+    sound = example("u-asr", "asr", "de", "de", "Tag", audio=good)
+    check_format([sound], "d")
+    for bad, reason in (
+        (replace(sound, audio=fast), "48000 Hz"),
+        (replace(sound, audio=stereo), "2 channels"),
+        (replace(sound, segment=(0.0, 0.1)), "segment of a longer file"),
+        (replace(sound, audio=f"{good}.ark:17"), "cannot be read"),
+    ):
+        with pytest.raises(DataError, match=f"{reason}.*--audio_format flac"):
+            check_format([bad], "d")
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def spoken(utt: str, *rest: str, **more: str) -> Example:
+        audio = str(tmp_path / f"{utt.split('-')[0]}.wav")
+        soundfile.write(audio, np.zeros(16000), 16000)
+        return replace(example(utt, *rest, **more), audio=audio, num_samples=16000)  # type: ignore[arg-type]
+
+    DataDir.write(
+        tmp_path / "one",
+        [spoken("b-s2tt-en", "s2tt", "de", "en", "good day", src_text="guten Tag")],
+    )
+    DataDir.write(
+        tmp_path / "two", [spoken("a-s2tt-de", "s2tt", "en", "de", "Tag", src_text="day")]
+    )
+    out = tmp_path / "out"
+    directories = [str(tmp_path / "one"), str(tmp_path / "two")]
+    main(["--task", "st", "--in_dir", *directories, "--out_dir", str(out)])
+    assert (out / "text").read_text() == "a-s2tt-de <de> Tag\nb-s2tt-en <en> good day\n"
+    assert (out / "src_text").read_text() == "a-s2tt-de <en> day\nb-s2tt-en <de> guten Tag\n"
+    assert (out / "utt2tgt").read_text() == "a-s2tt-de de\nb-s2tt-en en\n"
+    assert (out / "wav.scp").read_text().split()[0::2] == ["a-s2tt-de", "b-s2tt-en"]
+    assert "2 examples of s2tt" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["--task", "asr", "--in_dir", *directories, "--out_dir", str(out)])
+    assert "no example of the task asr" in capsys.readouterr().err

@@ -1,0 +1,66 @@
+"""The vocabulary that the stock ASR and ST models share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sentencepiece
+
+from espnet_part.baseline.tokens import main, train
+from espnet_part.errors import ConfigError, DataError
+
+
+def write(path: Path, *lines: str) -> Path:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> list[Path]:
+    one = write(tmp_path / "one", "u1 <de> schöne alte Bäume", "u2 <en> old trees, old houses")
+    return [one, write(tmp_path / "two", "u3 <es> árboles viejos y casas viejas")]
+
+
+def test_the_list_is_espnets(tmp_path: Path, texts: list[Path]) -> None:
+    tokens = train(texts, 50, 1.0, tmp_path / "out")
+    assert tokens == (tmp_path / "out/tokens.txt").read_text(encoding="utf-8").splitlines()
+    assert tokens[:2] == ["<blank>", "<unk>"]
+    assert tokens[-1] == "<sos/eos>"
+    assert len(set(tokens)) == len(tokens)
+    assert "<s>" not in tokens
+    assert (tmp_path / "out/languages.txt").read_text() == "<de>\n<en>\n<es>\n"
+
+
+def test_a_text_is_its_language_and_pieces_that_give_it_back(
+    tmp_path: Path, texts: list[Path]
+) -> None:
+    tokens = train(texts, 50, 1.0, tmp_path / "out")
+    model = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "out/bpe.model"))
+    text = "<de> schöne alte Bäume"
+    pieces = model.encode_as_pieces(text)
+    assert pieces[0] == "<de>"
+    assert set(pieces) <= set(tokens)
+    assert model.decode_pieces(pieces) == text
+
+
+def test_no_subword_joins_a_language_and_a_word(tmp_path: Path, texts: list[Path]) -> None:
+    tokens = train(texts, 50, 1.0, tmp_path / "out")
+    assert [token for token in tokens if "<" in token] == [
+        "<blank>", "<unk>", "<de>", "<en>", "<es>", "<sos/eos>",
+    ]  # fmt: skip
+
+
+def test_what_cannot_be_is_said(
+    tmp_path: Path, texts: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ConfigError, match="--nbpe 8:"):
+        train(texts, 8, 1.0, tmp_path / "out")
+    with pytest.raises(DataError, match="bad:1: not of the form"):
+        train([write(tmp_path / "bad", "u1 no language")], 50, 1.0, tmp_path / "out")
+    with pytest.raises(DataError, match="no text"):
+        train([write(tmp_path / "empty")], 50, 1.0, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(SystemExit):
+        main(["--nbpe", "8", "--out_dir", str(tmp_path / "out"), str(texts[0])])
+    assert capsys.readouterr().err.count("\n") == 1
