@@ -8,11 +8,14 @@ import sys
 import pytest
 
 from espnet_part.bin.part_score import main
+from espnet_part.data import parallel
 from espnet_part.errors import DataError
+from espnet_part.score import measure
+from espnet_part.score.config import BootstrapConfig, ScoreConfig
 from espnet_part.score.directory import score_directory
 from espnet_part.score.hypotheses import collect_hypotheses
 from espnet_part.score.table import error_table, score_sections, translation_table
-from espnet_part.score.tables import read_table
+from espnet_part.score.tables import read_durations, read_table
 
 EXAMPLES = {  # id: (task, lang, tgt, reference, hypothesis)
     "de1": ("asr", "de", "de", "Das ist gut.", "das ist gut"),
@@ -218,3 +221,130 @@ def test_a_baseline_is_scored_on_its_own_tasks(data):
     assert scores.translations == []
     with pytest.raises(DataError, match="no utterance of st; it has asr, s2tt, t2tt"):
         score_directory(data, asr, tasks=["st"])
+
+
+def test_figures_depend_on_neither_order_nor_processes(data, monkeypatch):
+    before = score_directory(data, HYPOTHESES).as_dict()
+    for name in ("text", "utt2task", "utt2lang", "utt2tgt"):
+        lines = (data / name).read_text(encoding="utf-8").splitlines(keepends=True)
+        (data / name).write_text("".join(reversed(lines)), encoding="utf-8")
+    turned = dict(reversed(HYPOTHESES.items()))
+    assert score_directory(data, turned).as_dict() == before
+    monkeypatch.setattr(measure, "_JOB_SIZE", 1)
+    monkeypatch.setattr(measure, "_WORTH_PROCESSES", 0)
+    monkeypatch.setattr(parallel, "_CHUNK", 1)
+    assert score_directory(data, turned, nj=2).as_dict() == before
+
+
+def test_every_figure_has_an_interval_that_holds_it(data):
+    content = score_directory(data, HYPOTHESES).as_dict()
+    for name, other in (("tasks", "intervals"), ("average", "average_intervals")):
+        figures, intervals = _leaves(content[name]), _leaves(content[other])
+        assert figures.keys() == intervals.keys() and figures
+        for key, value in figures.items():
+            assert intervals[key]["low"] - 1e-9 <= value <= intervals[key]["high"] + 1e-9, key
+    for group in content["errors"] + content["pooled_errors"]:
+        assert group["interval"]["low"] <= group["rate"] <= group["interval"]["high"]
+    for group in content["translations"] + content["pooled_translations"]:
+        assert {"interval", "chrf_interval", "chrf++_interval"} <= group.keys()
+
+
+def test_no_samples_give_no_intervals(data):
+    config = ScoreConfig(bootstrap=BootstrapConfig(samples=0))
+    content = score_directory(data, HYPOTHESES, config).as_dict()
+    assert set(_leaves(content["intervals"]).values()) == {None}
+    assert content["wer"] == score_directory(data, HYPOTHESES).as_dict()["wer"]
+    assert "|x|de|2|6|83.3|16.7|0.0|0.0|16.7|50.0|-|0|" in score_sections([("x", content)])
+
+
+def test_configuration_decides_units_and_normaliser(data):
+    config = ScoreConfig(cer_languages=("de",), normalizer="none")
+    scores = score_directory(data, HYPOTHESES, config, ["asr"])
+    units = {(group.language, group.metric) for group in scores.errors}
+    assert units == {("de", "cer"), ("en", "wer"), ("ko", "wer"), ("zh", "wer")}
+    assert scores.error_rate("ko") == 100
+    assert {group.normalizer for group in scores.errors} == {"none"}
+
+
+def test_chinese_script_is_named_in_the_table(data):
+    pytest.importorskip("opencc")
+    hypotheses = {**HYPOTHESES, "zh1": "你好世屆"}
+    config = ScoreConfig(chinese_script="simplified")
+    text = score_sections([("x", score_directory(data, hypotheses, config).as_dict())])
+    assert "normaliser opencc-t2s+whisper-basic: zh" in text
+    assert "converted to simplified characters on both sides" in text
+    assert score_directory(data, hypotheses, config).error_rate("zh") == 25
+
+
+def test_hallucinations_are_counted_and_named(data):
+    hypotheses = {**HYPOTHESES, "de1": "das ist das ist das ist das ist gut", "zh1": "谢" * 30}
+    durations = {"zh1": 1.0, "de1": 60.0}
+    scores = score_directory(data, hypotheses, durations=durations)
+    assert scores.flagged == {
+        "de1": ["repeated"],
+        "zh1": ["repeated", "longer_than_speech", "longer_than_reference"],
+    }
+    content = scores.as_dict()["hallucinations"]
+    groups = {(group["task"], group["key"]): group for group in content["groups"]}
+    assert groups["asr", "de"]["flagged"] == 1
+    assert groups["asr", "de"]["longer_than_speech"] == 0
+    assert groups["asr", "en"]["longer_than_speech"] is None
+    text = score_sections([("x", scores.as_dict())])
+    assert "|x|de|2|1 (50.0 %)|1|0|0|" in text
+    assert "|x|en|1|" not in text.split("Signs of hallucination")[1]
+
+
+def test_the_table_says_what_it_rests_on(data, tmp_path, capsys):
+    corpus = [{"corpus": "FLEURS", "release": "2022", "split": "test"}]
+    (data / "corpus.json").write_text(json.dumps(corpus))
+    (data / "utt2num_samples").write_text("".join(f"{utt} 16000\n" for utt in EXAMPLES))
+    decode = tmp_path / "decode" / "test"
+    _shard(decode, 1, [f"{k} {v}" for k, v in HYPOTHESES.items() if k != "de1"])
+    settings = {"model": "0123456789abcdef", "beam_size": 4, "length_penalty": 1.0}
+    (decode / "logdir/output.1/decode.json").write_text(json.dumps(settings))
+    (tmp_path / "score.yaml").write_text("bootstrap: {samples: 100, seed: 3}\n")
+    command = [
+        "--ref_dir",
+        str(data),
+        "--hyp_dir",
+        str(decode),
+        "--checkpoint",
+        "exp/x.safetensors",
+    ]
+    main([*command, "--config", str(tmp_path / "score.yaml"), "--cer_langs", "zh"])
+    text = capsys.readouterr().out
+    for line in (
+        "- **decode/test: 1 of 9 utterances have NO HYPOTHESIS and count as empty: de1**",
+        "- decode/test: FLEURS (2022) test, 9 utterances, 1 of them missing",
+        "- decode/test: decoded with `exp/x.safetensors` (fingerprint 0123456789ab)",
+        "- decode/test: decoding options: beam_size 4, length_penalty 1.0",
+        "- 95 % intervals: percentile bootstrap over utterances, 100 samples, seed 3",
+        "- CER for zh, WER for the others",
+        "- BLEU `nrefs:1|case:mixed|eff:no|tok:13a|",
+        "- chrF++ `nrefs:1|case:mixed|eff:yes|nc:6|nw:2|",
+        "- scored by espnet_part ",
+    ):
+        assert line in text
+    content = json.loads((decode / "score.json").read_text())
+    assert content["corpus"] == corpus
+    assert content["checkpoint"] == {"file": "exp/x.safetensors", "model": "0123456789abcdef"}
+    assert content["decode_options"] == {"beam_size": 4, "length_penalty": 1.0}
+    assert content["hallucinations"]["groups"][0]["longer_than_speech"] == 0
+    lines = (decode / "score_wer/ref.trn").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "das ist gut\t(de-de1)"
+    assert (decode / "score_wer/hyp.trn").read_text(encoding="utf-8").startswith("\t(de-de1)\n")
+    lines = (decode / "score_cer/hyp.trn").read_text(encoding="utf-8").splitlines()
+    assert lines == ["你 好 世 届\t(zh-zh1)"]
+
+
+def test_lengths_that_are_no_numbers(data, tmp_path):
+    (data / "utt2num_samples").write_text("de1 2.5\n")
+    with pytest.raises(DataError, match="de1: not a number of samples"):
+        read_durations(data / "utt2num_samples", 16000)
+
+
+def _leaves(tree, path=()):
+    """Figures and intervals of nested dictionaries by their path."""
+    if not isinstance(tree, dict) or "low" in tree:
+        return {path: tree}
+    return {k: v for name, below in tree.items() for k, v in _leaves(below, (*path, name)).items()}
