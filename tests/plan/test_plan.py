@@ -61,12 +61,13 @@ def test_every_phase_has_its_parameters_memory_data_and_time(
 def test_what_is_advised_fits_and_leaves_the_step_as_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tight = plan(tmp_path, "--gpu_memory", "40")
+    large = ["--batch_bins", "160000", "--accum_grad", "1", "--gpu_memory", "40"]
+    tight = plan(tmp_path, *large)
     assert [p["fits"] for p in tight["phases"]] == [False] * 5
     advice = tight["phases"][3]["advice"]
     assert "batch_bins: 40000, accum_grad: 4" in advice
     assert "DOES NOT FIT" in capsys.readouterr().out
-    smaller = plan(tmp_path, "--gpu_memory", "40", "--batch_bins", "40000", "--accum_grad", "4")
+    smaller = plan(tmp_path, *large, "--batch_bins", "40000", "--accum_grad", "4")
     for before, after in zip(tight["phases"], smaller["phases"], strict=True):
         assert after["fits"]
         assert after["examples"] == pytest.approx(before["examples"])
@@ -74,17 +75,33 @@ def test_what_is_advised_fits_and_leaves_the_step_as_it_is(
 
 
 def test_checkpointing_is_advised_where_it_is_enough(tmp_path: Path) -> None:
-    tight = plan(tmp_path, "--gpu_memory", "80", config=[STAGES[2]])
-    advised = [a for a in tight["phases"][0]["advice"] if "encoder_conf" in a]
-    assert advised == ["encoder_conf: {gradient_checkpointing: true}"]
+    options = ["--batch_bins", "160000", "--accum_grad", "1", "--gpu_memory", "80"]
+    plain = plan(tmp_path, *options, config=[STAGES[2]])["phases"][0]
+    assert "encoder_conf: {gradient_checkpointing: true}" in plain["advice"]
     model = tmp_path / "model.yaml"
     model.write_text(
         yaml.safe_dump({"base": PART_2B, "encoder_conf": {"gradient_checkpointing": True}})
     )
-    plain = tight["phases"][0]
-    mended = plan(tmp_path, "--gpu_memory", "80", "--model_config", str(model), config=[STAGES[2]])
-    assert mended["phases"][0]["fits"]
-    assert mended["phases"][0]["flops"]["again"] > 1.1 * plain["flops"]["again"]
+    options += ["--model_config", str(model)]
+    mended = plan(tmp_path, *options, config=[STAGES[2]])["phases"][0]
+    assert mended["fits"]
+    assert mended["flops"]["again"] > 1.1 * plain["flops"]["again"]
+
+
+def test_the_shared_configurations_fit_where_they_say(tmp_path: Path) -> None:
+    models = REPOSITORY / "conf/model"
+    eight = ["--gpus", "8", "--gpu_memory", "80"]
+    one = ["--gpus", "1", "--batch_bins", "10000", "--accum_grad", "16"]
+    for model, options in (
+        ("whisper_large_v3_qwen2.5_1.5b", eight),
+        ("whisper_large_v3_qwen2.5_7b", eight),
+        ("whisper_large_v3_qwen2.5_1.5b", [*one, "--gpu_memory", "80"]),
+        ("whisper_large_v3_qwen2.5_7b", [*one, "--gpu_memory", "80"]),
+        ("whisper_small_qwen2.5_0.5b", [*one, "--gpu_memory", "24"]),
+    ):
+        result = plan(tmp_path, *options, "--model_config", str(models / f"{model}.yaml"))
+        assert all(phase["fits"] for phase in result["phases"]), model
+        assert len({round(phase["examples"]) for phase in result["phases"][:4]}) == 1
 
 
 def test_nothing_helps_where_the_weights_do_not_fit(tmp_path: Path) -> None:
