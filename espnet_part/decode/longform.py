@@ -2,8 +2,9 @@
 
 Silence is found by energy. A level counts as silence when it is near the quiet tenth of the minute
 around it; how near depends on how much louder the loud parts are. So a hum, a fan or a low
-recording level needs no setting. No window is longer than the limit: where speech runs on without a
-pause, it is cut at its longest gap, or at its quietest point.
+recording level needs no setting. At the edges of speech a lower threshold holds, for words begin
+and end softly. No window is longer than the limit: where speech runs on without a pause, it is cut
+at its longest gap, or at its quietest point.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ _NOTHING = -70.0  # dBFS: below this nobody speaks, nor does it tell of the room
 _LOUD = -40.0  # dBFS: speech is expected to be at least this loud until louder is heard
 _QUIET_SHARE, _LOUD_SHARE = 0.10, 0.95  # of the frames of the horizon
 _CONTRAST = 6.0  # dB between quiet and loud; with less, nothing can be told from silence
+_MARGIN, _EDGE_MARGIN = 12.0, 4.0  # dB above the quiet that may still be silence, at most
+_EDGE = 10  # frames by which soft sound beside a piece lengthens it, at most
+_SILENT, _SOFT, _SOUND = range(3)
 _CLICK = 5  # frames; a shorter sound between silences is no speech
 _GAP = 5  # frames of a gap at which running speech is cut rather than at a quiet point
 
@@ -39,7 +43,7 @@ class Windowing:
     Attributes:
         max_window: no window is longer.
         min_window: a shorter piece is joined to its neighbour, when that is near and the limit
-            allows.
+            allows; never more than a third of ``max_window``.
         min_silence: a pause of this length ends a window.
         max_gap: pieces farther apart are never joined.
         pad: what a window holds of the silence before and behind it.
@@ -49,19 +53,21 @@ class Windowing:
     min_window: float = 1.0
     min_silence: float = 0.5
     max_gap: float = 1.5
-    pad: float = 0.2
+    pad: float = 0.04
 
     def __post_init__(self) -> None:
-        if self.max_window < 2.0:
-            raise ValueError(f"`max_window` must be at least 2 s (got {self.max_window})")
-        if not 0.0 <= self.min_window <= self.max_window / 3:
+        if self.max_window < max(2.0, 8 * self.pad):
             raise ValueError(
-                f"`min_window` must be from 0 to a third of `max_window` (got {self.min_window})"
+                f"`max_window` must be at least 2 s and 8 times `pad` (got {self.max_window})"
             )
+        if self.min_window < 0.0:
+            raise ValueError(f"`min_window` must not be negative (got {self.min_window})")
         if self.min_silence < 0.1:
             raise ValueError(f"`min_silence` must be at least 0.1 s (got {self.min_silence})")
-        if not 0.0 <= self.pad <= 0.2 or self.max_gap < 0.0:
-            raise ValueError("`pad` must be from 0 to 0.2 s, `max_gap` at least 0 s")
+        if not 0.0 <= self.pad <= self.min_silence / 2:
+            raise ValueError(f"`pad` must be from 0 to half of `min_silence` (got {self.pad})")
+        if self.max_gap < 0.0:
+            raise ValueError(f"`max_gap` must not be negative (got {self.max_gap})")
 
 
 class Window(NamedTuple):
@@ -89,8 +95,8 @@ def cut_windows(blocks: Iterable[np.ndarray], windowing: Windowing) -> Iterator[
         minute and a window's length of audio is held in memory.
     """
     cutter = _Cutter(windowing)
-    for samples, levels, sound in _classify(_ticks(blocks)):
-        yield from cutter.push(samples, levels, sound)
+    for samples, levels, kinds in _classify(_ticks(blocks)):
+        yield from cutter.push(samples, levels, kinds)
     yield from cutter.finish()
 
 
@@ -120,17 +126,18 @@ def _ticks(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 def _classify(
     ticks: Iterable[np.ndarray],
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(samples, levels, whether each frame is sound) of each tick, _HORIZON ticks later."""
+    """(samples, levels, kind of each frame) of each tick, _HORIZON ticks later."""
     waiting: deque[tuple[np.ndarray, np.ndarray]] = deque()
     counts: deque[np.ndarray] = deque()  # histograms of levels, of the ticks around
     loudest = _LOUD
 
     def decide() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         nonlocal loudest
-        quiet, loud = _quiet_and_loud(np.sum(counts, axis=0))
-        loudest = max(loudest, loud)
+        histogram = np.sum(counts, axis=0)
+        loudest = max(loudest, _quantile(histogram, _LOUD_SHARE, int(_NOTHING)))
         samples, levels = waiting.popleft()
-        return samples, levels, levels > _threshold(quiet, loudest)
+        soft, sound = _thresholds(histogram, loudest)
+        return samples, levels, (levels > soft).astype(np.int8) + (levels > sound)
 
     for samples in ticks:
         levels = frame_levels(samples)
@@ -147,21 +154,24 @@ def _classify(
             counts.popleft()
 
 
-def _quiet_and_loud(counts: np.ndarray) -> tuple[float, float]:
-    """Quantiles of the levels above _NOTHING, from a histogram of 1 dB bins."""
-    first = int(_NOTHING) - _LOWEST
-    cumulated = np.cumsum(counts[first:])
+def _quantile(histogram: np.ndarray, share: float, lowest: int) -> float:
+    """A quantile of the levels above ``lowest``, from a histogram of 1 dB bins."""
+    cumulated = np.cumsum(histogram[lowest - _LOWEST :])
     if not cumulated[-1]:
-        return _NOTHING, _NOTHING
-    quiet, loud = np.searchsorted(cumulated, np.array([_QUIET_SHARE, _LOUD_SHARE]) * cumulated[-1])
-    return _NOTHING + float(quiet), _NOTHING + float(loud)
+        return float(lowest)
+    return lowest + float(np.searchsorted(cumulated, share * cumulated[-1]))
 
 
-def _threshold(quiet: float, loud: float) -> float:
+def _thresholds(histogram: np.ndarray, loud: float) -> tuple[float, float]:
+    """The levels above which sound is soft, and above which it is sound."""
+    # a muted stretch is quieter than the room whose noise is between the words
+    quiet = _quantile(histogram, _QUIET_SHARE, int(_NOTHING))
     contrast = loud - quiet
     if contrast < _CONTRAST:
-        return _NOTHING
-    return max(_NOTHING, quiet + min(0.3 * contrast, 12.0))
+        return _NOTHING, _NOTHING
+    sound = max(_NOTHING, quiet + min(0.3 * contrast, _MARGIN))
+    quiet = _quantile(histogram, _QUIET_SHARE, _LOWEST)
+    return min(sound, max(_NOTHING, quiet + _EDGE_MARGIN)), sound
 
 
 class _Piece(NamedTuple):
@@ -178,9 +188,11 @@ class _Cutter:
 
     def __init__(self, windowing: Windowing):
         self.min_silence = _frames(windowing.min_silence)
-        self.pad = min(_frames(windowing.pad), self.min_silence // 2)
-        self.longest = int(windowing.max_window * SAMPLE_RATE) // FRAME - 2 * self.pad
-        self.shortest = _frames(windowing.min_window)
+        self.pad = min(_frames(windowing.pad), self.min_silence // 2)  # so none overlap
+        self.edge = min(_EDGE, self.min_silence // 2 - self.pad)
+        beside = 2 * (self.pad + self.edge)
+        self.longest = int(windowing.max_window * SAMPLE_RATE) // FRAME - beside
+        self.shortest = _frames(min(windowing.min_window, windowing.max_window / 3))
         self.max_gap = max(_frames(windowing.max_gap), self.min_silence)
         self.audio = _Tail()
         self.frame = 0  # the next one
@@ -189,9 +201,9 @@ class _Cutter:
         self.cut_before = False
         self.held: _Piece | None = None  # it may be joined with the next one
 
-    def push(self, samples: np.ndarray, levels: np.ndarray, sound: np.ndarray) -> Iterator[Window]:
-        self.audio.append(samples, levels, sound)
-        for is_sound in sound.tolist():
+    def push(self, samples: np.ndarray, levels: np.ndarray, kinds: np.ndarray) -> Iterator[Window]:
+        self.audio.append(samples, levels, kinds)
+        for is_sound in (kinds == _SOUND).tolist():
             if is_sound:
                 if self.start is None:
                     self.start = self.frame
@@ -223,7 +235,8 @@ class _Cutter:
         """Cut the piece that is heard, which is too long with the present frame."""
         earliest = start + self.longest // 2
         latest = max(earliest + 1, start + self.longest - self.shortest)
-        at = earliest + _best_cut(*self.audio.frames(earliest, latest))
+        levels, kinds = self.audio.frames(earliest, latest)
+        at = earliest + _best_cut(levels, kinds == _SOUND)
         yield from self._join(_Piece(start, at, self.cut_before, True))
         self.start, self.cut_before = at, True
 
@@ -241,8 +254,13 @@ class _Cutter:
     def _release(self) -> Iterator[Window]:
         if self.held is not None:
             piece, self.held = self.held, None
-            start = piece.start if piece.cut_before else max(0, piece.start - self.pad)
-            end = piece.end if piece.cut_behind else piece.end + self.pad
+            start, end = piece.start, piece.end
+            if not piece.cut_before:
+                _, kinds = self.audio.frames(max(0, start - self.edge), start)
+                start = max(0, start - _leading_soft(kinds[::-1]) - self.pad)
+            if not piece.cut_behind:
+                _, kinds = self.audio.frames(end, end + self.edge)
+                end += _leading_soft(kinds) + self.pad
             first, samples = self.audio.samples(start, end)
             yield Window(first / SAMPLE_RATE, (first + len(samples)) / SAMPLE_RATE, samples)
 
@@ -254,8 +272,8 @@ class _Tail:
         self.ticks: deque[tuple[np.ndarray, np.ndarray, np.ndarray]] = deque()
         self.first = 0  # the frame with which the tail begins
 
-    def append(self, samples: np.ndarray, levels: np.ndarray, sound: np.ndarray) -> None:
-        self.ticks.append((samples, levels, sound))
+    def append(self, samples: np.ndarray, levels: np.ndarray, kinds: np.ndarray) -> None:
+        self.ticks.append((samples, levels, kinds))
 
     def forget(self, frame: int) -> None:
         """Drop whole ticks before a frame."""
@@ -263,16 +281,21 @@ class _Tail:
             self.first += len(self.ticks.popleft()[1])
 
     def frames(self, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-        """Levels, and whether they are sound."""
+        """Levels and kinds of frames, as far as there are any."""
         chosen = slice(start - self.first, end - self.first)
-        levels, sound = (np.concatenate([tick[n] for tick in self.ticks]) for n in (1, 2))
-        return levels[chosen], sound[chosen]
+        levels, kinds = (np.concatenate([tick[n] for tick in self.ticks]) for n in (1, 2))
+        return levels[chosen], kinds[chosen]
 
     def samples(self, start: int, end: int) -> tuple[int, np.ndarray]:
         """Number of the first sample, and the samples, as far as there are any."""
         offset = self.first * FRAME
         whole = np.concatenate([tick[0] for tick in self.ticks])
         return start * FRAME, whole[start * FRAME - offset : end * FRAME - offset].copy()
+
+
+def _leading_soft(kinds: np.ndarray) -> int:
+    """How many frames there are before the first silent one."""
+    return int(np.argmin(np.append(kinds, _SILENT) != _SILENT))
 
 
 def _best_cut(levels: np.ndarray, sound: np.ndarray) -> int:

@@ -107,7 +107,7 @@ def longest_window(model: Speech2Text, task: str, lang: str, tgt: str) -> float:
 
     Raises:
         ConfigError: the model's prompts do not know the task.
-        DataError: the context is too small for even a second.
+        DataError: the context is too small for two seconds, the least of a window.
     """
     row = model.prepare(Example("window", task, lang, tgt, "", audio=""), np.zeros(SAMPLE_RATE))
 
@@ -126,8 +126,8 @@ def longest_window(model: Speech2Text, task: str, lang: str, tgt: str) -> float:
             low = middle
         else:
             high = middle - 1
-    if not low:
-        raise DataError("the LLM's context is too small for a second of speech and its answer")
+    if low < 2:
+        raise DataError("the LLM's context is too small for 2 s of speech and the answer")
     return float(low)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from espnet_part.decode.journal import one_line
 from espnet_part.decode.language import WITHOUT_SPACES
 from espnet_part.decode.subtitles import Cue, to_srt
-from espnet_part.decode.transcribe import AudioFile, Transcript
+from espnet_part.decode.transcribe import Transcript
 from espnet_part.errors import ConfigError
 from espnet_part.files import atomic_write
 
@@ -76,7 +76,7 @@ class Output:
     Args:
         form: "text", "json" or "srt".
         out: a file for all, or a directory for one file each; None for standard output.
-        files: what will be transcribed.
+        files: (path, name) of what will be transcribed, as `find_audio` gives them.
         settings: model, task, lang and to.
         timestamps: "text" has a line a window, with its time.
 
@@ -88,7 +88,7 @@ class Output:
         self,
         form: str,
         out: str | None,
-        files: Sequence[AudioFile],
+        files: Sequence[tuple[Path, Path]],
         settings: dict[str, str],
         timestamps: bool = False,
     ):
@@ -103,11 +103,11 @@ class Output:
         else:
             if form == "srt" and len(files) > 1:
                 raise ConfigError(
-                    "subtitles of several files need a directory each file's go to: --out DIR/"
+                    f"{len(files)} files make as many files of subtitles: give a directory, --out DIR/"
                 )
             self.path = None if out is None else Path(out)
             targets = set() if self.path is None else {self.path}
-        sources = {file.path.resolve() for file in files}
+        sources = {path.resolve() for path, _ in files}
         for target in targets:
             if target.resolve() in sources:
                 raise ConfigError(f"--out: {target} would replace the audio")
@@ -148,23 +148,23 @@ class Output:
         return "".join(lines)
 
 
-def output_paths(files: Sequence[AudioFile], out: Path, suffix: str) -> dict[Path, Path]:
+def output_paths(files: Sequence[tuple[Path, Path]], out: Path, suffix: str) -> dict[Path, Path]:
     """A path in ``out`` for each file: as in the directory that was searched, with a new suffix.
 
     Where that would be the same for several files (a.wav and a.mp3), they keep their suffix
     (a.wav.srt and a.mp3.srt).
 
+    Args:
+        files: (path, name).
+
     Raises:
         ConfigError: even so two files would go to the same one.
     """
-    clean = {file.path: file.name.with_suffix(suffix) for file in files}
-    often = Counter(clean.values())
+    often = Counter(name.with_suffix(suffix) for _, name in files)
     paths = {}
-    for file in files:
-        name = clean[file.path]
-        if often[name] > 1:
-            name = file.name.with_name(file.name.name + suffix)
-        paths[file.path] = out / name
+    for path, name in files:
+        new = name.with_suffix(suffix)
+        paths[path] = out / (new if often[new] == 1 else name.with_name(name.name + suffix))
     for path, count in Counter(paths.values()).items():
         if count > 1:
             raise ConfigError(f"--out: {count} of the files would be written to {path}")

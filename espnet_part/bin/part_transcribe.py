@@ -1,0 +1,213 @@
+"""Transcribe or translate audio files with a trained model."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from espnet_part.bin import command, str2bool
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="part_transcribe",
+        description="Writes what is said in audio files (--task asr), or its translation (--task "
+        "s2tt). Files may be of any length, sampling rate and number of channels: wav, flac, mp3, "
+        "ogg, opus, aiff and more by itself, m4a, mp4, webm, wma and others where ffmpeg is "
+        "installed. They are cut into windows at silences; long silences are skipped.",
+        epilog="""examples:
+  part_transcribe talk.mp3 --model exp/part --lang de
+  part_transcribe talk.mp3 --model model.zip --task s2tt --lang de --to en --format srt --out talk.srt
+  part_transcribe recordings/ --model owner/name --lang ja --format json --out transcripts/
+
+A directory is searched for audio, and what is in its directories. With --out DIR/ each file has a
+result of its own in DIR. A file that cannot be read is named, the others go on, and the exit
+status is 1.""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "audio", nargs="+", metavar="FILE_OR_DIR", help="audio files, and directories of them"
+    )
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="a packed model (zip, or the directory it was unpacked to), an experiment (exp/part) "
+        "or its config.yaml, or owner/name of the Hugging Face hub",
+    )
+    parser.add_argument(
+        "--task", choices=("asr", "s2tt"), default="asr", help="transcribe (default) or translate"
+    )
+    parser.add_argument(
+        "--lang", metavar="CODE", help="language spoken, such as de (ISO 639-1, else 639-3)"
+    )
+    parser.add_argument("--to", metavar="CODE", help="s2tt: language to be written")
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--format",
+        choices=("text", "json", "srt"),
+        default="text",
+        help="text (default): a line a file, behind its name where there are several; json: also "
+        "the windows with times and scores; srt: subtitles",
+    )
+    output.add_argument(
+        "--out",
+        metavar="FILE_OR_DIR",
+        help="a file for all, or (existing, or ending in /) a directory with a file for each; by "
+        "default standard output",
+    )
+    output.add_argument(
+        "--timestamps",
+        type=str2bool,
+        default=False,
+        metavar="true|false",
+        help="text: a line a window with its time, in place of a line a file",
+    )
+    windows = parser.add_argument_group("windows")
+    windows.add_argument(
+        "--max_window",
+        type=float,
+        metavar="SECONDS",
+        help="longest piece decoded at once (default 30, or what the LLM's context can hold)",
+    )
+    windows.add_argument(
+        "--min_window",
+        type=float,
+        default=1.0,
+        metavar="SECONDS",
+        help="a shorter piece is joined to one that is near (default 1)",
+    )
+    windows.add_argument(
+        "--min_silence",
+        type=float,
+        default=0.5,
+        metavar="SECONDS",
+        help="a pause that ends a window (default 0.5)",
+    )
+    windows.add_argument(
+        "--pad",
+        type=float,
+        default=0.04,
+        metavar="SECONDS",
+        help="silence kept before and behind a window's speech (default 0.04); 0 for a model that "
+        "was trained on closely cut audio",
+    )
+    decoding = parser.add_argument_group("decoding")
+    decoding.add_argument(
+        "--ngpu",
+        type=int,
+        choices=(0, 1),
+        help="0 for the CPU, 1 for a GPU; by default a GPU where there is one",
+    )
+    decoding.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="bfloat16 is quicker and smaller; float32 (default) gives the same tokens at any "
+        "batch size",
+    )
+    decoding.add_argument(
+        "--batch_size", type=int, default=8, help="windows decoded at once (default 8)"
+    )
+    decoding.add_argument("--beam_size", type=int, default=1, help="1 (default) is greedy search")
+    decoding.add_argument(
+        "--length_penalty",
+        type=float,
+        default=1.0,
+        help="beam search: higher favours long output (default 1)",
+    )
+    decoding.add_argument(
+        "--max_tokens_per_second",
+        type=float,
+        default=25.0,
+        help="longest output, by audio (default 25)",
+    )
+    decoding.add_argument("--num_threads", type=int, help="CPU threads; by default torch's choice")
+    decoding.add_argument("--log_level", default="INFO", help="DEBUG, INFO, WARNING or ERROR")
+    return parser
+
+
+SEARCH = ("beam_size", "length_penalty", "max_tokens_per_second")
+WINDOWS = ("max_window", "min_window", "min_silence", "pad")
+
+
+@command
+def main(cmd: Sequence[str] | None = None) -> None:
+    args = get_parser().parse_args(cmd)
+    logging.basicConfig(level=args.log_level.upper(), format="%(levelname)s: %(message)s")
+    from espnet_part.config import build
+    from espnet_part.decode.language import language_pair
+    from espnet_part.decode.longform import Windowing
+    from espnet_part.decode.search import Search
+    from espnet_part.errors import ConfigError, DataError
+
+    # everything that can be wrong without the model is told before it is loaded
+    lang, to = language_pair(args.task, args.lang, args.to)
+    search = {key: getattr(args, key) for key in SEARCH}
+    build(Search, search, "part_transcribe")
+    windows = {key: getattr(args, key) for key in WINDOWS if getattr(args, key) is not None}
+    windowing = build(Windowing, windows, "part_transcribe")
+    if args.batch_size < 1:
+        raise ConfigError(f"--batch_size must be at least 1, not {args.batch_size}")
+    from espnet_part.decode.audio_file import find_audio
+    from espnet_part.decode.transcribe import longest_window, probe_files, transcribe
+    from espnet_part.decode.transcripts import Output
+    from espnet_part.pack.stored import find_model
+
+    found, failed = find_audio([Path(name) for name in args.audio])
+    count = len(found) + len(failed)
+    settings = {"model": args.model, "task": args.task, "lang": lang, "to": to}
+    output = Output(args.format, args.out, found, settings, args.timestamps)
+    files, unreadable = probe_files(found)
+    failed += unreadable
+    for path, reason in failed:
+        logging.warning("%s: %s", path, reason)
+    if files:
+        model = load(find_model(args.model), args, search)
+        room = longest_window(model, args.task, lang, to)
+        if args.max_window is None:
+            limit = min(windowing.max_window, room)
+            windowing = build(Windowing, {**windows, "max_window": limit}, "part_transcribe")
+        elif args.max_window > room:
+            raise ConfigError(
+                f"--max_window {args.max_window:g}: the LLM's context holds {room:g} s of speech "
+                "and its answer"
+            )
+        for transcript in transcribe(files, model, args.task, lang, to, windowing):
+            output.add(transcript)
+            if transcript.error is not None:
+                failed.append((transcript.file.path, transcript.error))
+        output.close()
+    if failed:
+        names = "".join(f"\n  {path}: {reason}" for path, reason in failed)
+        raise DataError(f"{len(failed)} of {count} could not be transcribed:{names}")
+
+
+def load(stored: Any, args: argparse.Namespace, search: dict[str, Any]) -> Any:
+    """The model on its device."""
+    import torch
+    import transformers
+
+    from espnet_part.decode.speech2text import Speech2Text
+    from espnet_part.errors import DataError
+
+    if args.num_threads:
+        torch.set_num_threads(args.num_threads)
+    if args.ngpu and not torch.cuda.is_available():
+        raise DataError("--ngpu 1, but torch finds no GPU")
+    gpu = torch.cuda.is_available() if args.ngpu is None else bool(args.ngpu)
+    transformers.utils.logging.disable_progress_bar()  # a bar for each base model's tensors
+    return Speech2Text(
+        stored.config,
+        stored.weights,
+        device="cuda" if gpu else "cpu",
+        dtype=args.dtype,
+        batch_size=args.batch_size,
+        **search,
+    )
+
+
+if __name__ == "__main__":
+    main()
