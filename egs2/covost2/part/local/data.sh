@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Makes data/{train,dev,test}; the options are those of `python3 -m espnet_part.corpora.covost2 --help`.
+set -euo pipefail
+
+. ./path.sh
+
+python3 -m espnet_part.corpora.covost2 --out data "$@"
