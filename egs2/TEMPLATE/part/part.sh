@@ -58,6 +58,7 @@ decode_config=                                # Options of the search (YAML); gr
 inference_model=valid.acc.ave.safetensors     # Weights of the last stage that are decoded with.
 inference_batch_size=                         # Utterances decoded at once; by default the configuration's, or 8.
 inference_args=                               # More options for part_inference.
+score_config=            # Settings of scoring (YAML); by default conf/score.yaml, if there.
 main_tag=                # Experiment at the top of RESULTS.md; by default this one.
 report_title=RESULTS     # Heading of RESULTS.md.
 
@@ -132,6 +133,7 @@ done
 [ -n "${model_config}" ] || die "--model_config is needed: the model's YAML file"
 [ -f "${model_config}" ] || die "--model_config ${model_config}: no such file"
 [ -z "${decode_config}" ] || [ -f "${decode_config}" ] || die "--decode_config ${decode_config}: no such file"
+[ -z "${score_config}" ] || [ -f "${score_config}" ] || die "--score_config ${score_config}: no such file"
 stages=()
 for n in 1 2 3; do
     if [ -f "${part_config}/stage${n}.yaml" ]; then stages+=("${n}"); fi
@@ -508,16 +510,25 @@ if ! "${skip_eval}"; then
         finish
     fi
 
+    if [ -z "${score_config}" ] && [ -f conf/score.yaml ]; then score_config=conf/score.yaml; fi
+    score_key=
+    if [ -n "${score_config}" ]; then score_key=$(resolved "${score_config}") || exit 1; fi
     key=$({
-        printf '%s\n' "score" "${main_tag}" "${report_title}"
+        printf '%s\n' "score" "${main_tag}" "${report_title}" "${score_key}"
         after 10
     } | digest)
     if begin 11 "scoring" "${key}"; then
         for dset in "${tests[@]}"; do
             [ -d "${decode_dir}/${dset}/logdir" ] || die "${decode_dir}/${dset} is missing; run stage 10 first"
+            options=(--checkpoint "${last_exp}/${inference_model}")
+            if [ -n "${score_config}" ]; then options+=(--config "${score_config}"); fi
+            # lengths of the formatted audio show outputs that are longer than the speech
+            lengths="${data_feats}/${dset}/utt2num_samples"
+            if [ -f "${lengths}" ]; then options+=(--utt2num_samples "${lengths}"); fi
             # The references of stage 1: an utterance whose audio stage 2 could not use counts as missing.
             "${python}" -m espnet_part.bin.part_score --ref_dir "data/${dset}" \
-                --hyp_dir "${decode_dir}/${dset}" --name "${part_tag}" >"${decode_dir}/${dset}/score.log" ||
+                --hyp_dir "${decode_dir}/${dset}" --name "${part_tag}" \
+                "${options[@]}" >"${decode_dir}/${dset}/score.log" ||
                 die "stage 11 (scoring of ${dset}) failed"
         done
         record_time
