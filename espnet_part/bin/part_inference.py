@@ -104,12 +104,13 @@ def main(cmd: Sequence[str] | None = None) -> None:
         level=args.log_level.upper(),
         format="%(asctime)s (%(module)s:%(lineno)d) %(levelname)s: %(message)s",
     )
-    from espnet_part.config import ConfigError, build, load_yaml
+    from espnet_part.config import ConfigError, build
     from espnet_part.decode.search import Search
     from espnet_part.errors import DataError
     from espnet_part.model.base import file_sha256, fingerprint
     from espnet_part.model.config import ModelConfig
     from espnet_part.model.tokenizer import tokenizer_sha256
+    from espnet_part.pack.locations import load_run_config
 
     search = {key: getattr(args, key) for key in SEARCH}
     build(Search, search, "part_inference")  # wrong settings are told before anything is loaded
@@ -119,7 +120,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     for path in files:
         if not path.is_file():
             raise DataError(f"{path}: no such file")
-    config = ModelConfig.from_mapping(load_yaml(files[0]), str(files[0]))
+    config = ModelConfig.from_mapping(load_run_config(files[0]), str(files[0]))
     if config.prompts is None:
         raise ConfigError(f"{files[0]}: the key `prompts` is missing")
     if not Path(config.prompts).is_file():

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from espnet_part.config import ConfigError, build, load_yaml
+from espnet_part.config import ConfigError, build
 from espnet_part.data.audio import SAMPLE_RATE
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.collate import Row, collate, make_row
@@ -43,8 +43,9 @@ class Speech2Text:
     The tokens of an utterance do not depend on the batch that it is decoded in (in float32).
 
     Args:
-        part_train_config: `config.yaml` of the training; paths in it are relative to the current
-            directory, as they were in training.
+        part_train_config: `config.yaml` of the training, whose relative paths start from the
+            recipe's directory (the one above the file that has its prompts, or the current one);
+            or of a packed model.
         part_model_file: trained weights; without any, the adapter is random.
         device: as torch names it.
         dtype: "float32" or "bfloat16" (weights of the LLM in it, the rest under autocast).
@@ -66,12 +67,13 @@ class Speech2Text:
     ):
         from espnet_part.model.build import build_model, load_tokenizer
         from espnet_part.model.config import ModelConfig
+        from espnet_part.pack.locations import load_run_config
         from espnet_part.train.checkpoint import load_trained
 
         if dtype not in ("float32", "bfloat16"):
             raise ConfigError(f"dtype: must be float32 or bfloat16, not {dtype!r}")
         where = str(part_train_config)
-        config = ModelConfig.from_mapping(load_yaml(part_train_config), where)
+        config = ModelConfig.from_mapping(load_run_config(part_train_config), where)
         if config.prompts is None:
             raise ConfigError(f"{where}: the key `prompts` is missing")
         settings = build(Search, search, "search")
@@ -83,6 +85,37 @@ class Speech2Text:
         else:
             logging.warning("no trained weights are given: the adapter is random")
         self._set(model.to(device), load_tokenizer(llm), prompts, settings, dtype, batch_size)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path,
+        revision: str | None = None,
+        **settings: Any,
+    ) -> Speech2Text:
+        """Load a model that somebody trained; the current directory does not matter.
+
+        An archive is unpacked once, into a cache directory named after its hash
+        (``$ESPNET_PART_CACHE``, by default ``~/.cache/espnet_part``). Nothing that is loaded can
+        run code: weights are safetensors, and an archive with anything else is refused.
+
+        Args:
+            model: a zip of `part_pack`; the directory that it was unpacked to, or one of
+                `part_export`; an experiment (``exp/part``) or a ``config.yaml`` of one; or
+                ``owner/name`` of the Hugging Face hub.
+            revision: branch, tag or commit of the hub's model.
+            settings: of `Speech2Text`: device, dtype, batch_size, beam_size, …; and
+                ``part_model_file`` for other weights than the model's own.
+
+        Raises:
+            ConfigError, DataError: there is no such model, or it is damaged, incomplete, or belongs
+                to other base models.
+        """
+        from espnet_part.pack.stored import find_model
+
+        found = find_model(model, revision)
+        weights = settings.pop("part_model_file", None) or found.weights
+        return cls(found.config, weights, **settings)
 
     @classmethod
     def from_parts(

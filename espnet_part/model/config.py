@@ -99,7 +99,7 @@ class ESPnetEncoderConf:
 
     Attributes:
         train_config: the `config.yaml` of the training run.
-        model_file: its checkpoint (`*.pth`); without one the weights are random.
+        model_file: its checkpoint (`*.pth`, or safetensors); without one the weights are random.
         batched: encode the clips of a batch together even while the encoder is frozen. Faster, but
             ESPnet's encoders let padding leak into a clip's last frames, so that the output depends
             a little on the batch.

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import (
@@ -95,7 +96,7 @@ class LLM(nn.Module):
                     attn_implementation=conf.attention,
                     trust_remote_code=False,
                 )
-        except (ValueError, KeyError, ImportError, OSError) as error:
+        except (ValueError, KeyError, ImportError, OSError, SafetensorError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"llm_conf: {conf.name or 'config'}: {reason}") from None
         if lora is not None:

@@ -12,7 +12,7 @@ from espnet_part.model.config import LLMConf
 
 _CONFIG = "tokenizer_config.json"
 #: What transformers may read a tokenizer from.
-_FILES = (
+TOKENIZER_FILES = (
     _CONFIG,
     "tokenizer.json",
     "special_tokens_map.json",
@@ -40,7 +40,7 @@ def load_tokenizer(conf: LLMConf) -> Any:
     """
     from transformers import AutoTokenizer
 
-    name, revision = _source(conf)
+    name, revision = tokenizer_source(conf)
     if find_file(name, revision, _CONFIG) is None:
         raise ConfigError(f"{name}: has no {_CONFIG}")
     try:
@@ -63,9 +63,9 @@ def tokenizer_sha256(conf: LLMConf) -> str:
     Raises:
         ConfigError: no tokenizer there.
     """
-    name, revision = _source(conf)
+    name, revision = tokenizer_source(conf)
     digest = hashlib.sha256()
-    for filename in _FILES:
+    for filename in TOKENIZER_FILES:
         try:
             path = find_file(name, revision, filename)
         except ConfigError:
@@ -156,7 +156,7 @@ def end_token_ids(tokenizer: Any, *more: int | list[int] | None) -> list[int]:
     return sorted(ids)
 
 
-def _source(conf: LLMConf) -> tuple[str, str | None]:
-    """Name and revision of the tokenizer."""
+def tokenizer_source(conf: LLMConf) -> tuple[str, str | None]:
+    """Name and revision of the repository or directory that the tokenizer is in."""
     # a tokenizer beside the model has a revision of its own, which is not configured
     return conf.tokenizer_name, conf.revision if conf.tokenizer is None else None

@@ -121,7 +121,7 @@ def load_trained(model: nn.Module, path: str | Path) -> LoadReport:
             model lacks or that have another shape; an adapter (which has no base) that is not in it.
     """
     metadata, names = read_header(path)
-    _check_bases(model, metadata.get("base_models", []), path)
+    check_bases(bases_of(model).get("base_models", []), metadata.get("base_models", []), path)
     tensors = safetensors.torch.load_file(path)
     _copy(model, tensors, str(path))
     own = [name for name, _ in model.named_parameters()]
@@ -167,10 +167,20 @@ def bases_of(model: nn.Module) -> dict[str, Any]:
     return {"base_models": describe()} if describe is not None else {}
 
 
-def _check_bases(model: nn.Module, trained_on: list[dict[str, Any]], path: str | Path) -> None:
-    own = {base["part"]: base for base in bases_of(model).get("base_models", [])}
+def check_bases(
+    own: list[dict[str, Any]], trained_on: list[dict[str, Any]], path: str | Path
+) -> None:
+    """Refuse weights that were trained on other base models than a model's ``own``.
+
+    Args:
+        own, trained_on: the ``base_models`` of the model, and of the header of the weights.
+
+    Raises:
+        DataError: names the part, and both base models.
+    """
+    by_part = {base["part"]: base for base in own}
     for base in trained_on:
-        mine = own.get(base["part"], {})
+        mine = by_part.get(base["part"], {})
         for key in ("config_sha256", "fingerprint"):
             if base.get(key) != mine.get(key):
                 raise DataError(
@@ -300,7 +310,8 @@ def restore_weights(model: nn.Module, checkpoint: Checkpoint, where: str) -> Non
     Raises:
         DataError: the model lacks a tensor, has another shape, or another base model.
     """
-    _check_bases(model, checkpoint.state.get("base_models", []), where)
+    own = bases_of(model).get("base_models", [])
+    check_bases(own, checkpoint.state.get("base_models", []), where)
     _copy(model, checkpoint.weights, where)
 
 

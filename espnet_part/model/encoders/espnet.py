@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import humanfriendly
+import safetensors.torch
 import torch
 import yaml
 from espnet2.asr.encoder.abs_encoder import AbsEncoder
@@ -225,29 +226,67 @@ def _make(choices: Any, args: dict[str, Any], **more: Any) -> Any:
 
 
 def _find_statistics(args: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Look for global_mvn's statistics from the directories above the run, as the recipe would."""
+    """Look for global_mvn's statistics from the directories above the run, as the recipe would.
+
+    The current directory comes last: it may hold a file of this name that belongs to another run.
+    """
     conf = args.get("normalize_conf") or {}
     if args.get("normalize") != "global_mvn" or "stats_file" not in conf:
         return args
-    for directory in (Path(), *path.resolve().parents):
+    for directory in (*path.resolve().parents, Path()):
         if (directory / conf["stats_file"]).is_file():
             found = {**conf, "stats_file": str(directory / conf["stats_file"])}
             return {**args, "normalize_conf": found}
     raise ConfigError(f"{path}: normalize_conf.stats_file: no file {conf['stats_file']}")
 
 
-def _load_weights(model: ESPnetEncoder, path: Path) -> None:
+def encoder_config(path: Path) -> tuple[dict[str, Any], Path | None]:
+    """What of an ESPnet run's configuration makes the encoder, and the file of its statistics.
+
+    Raises:
+        ConfigError: the file is missing or wrong, or the run used what cannot be taken over.
+    """
+    args = _find_statistics(_read_config(path), path)
+    kept = {}
+    for choices in (
+        asr.frontend_choices,
+        asr.normalize_choices,
+        asr.preencoder_choices,
+        asr.encoder_choices,
+    ):
+        for key in (choices.name, f"{choices.name}_conf"):
+            if key in args:
+                kept[key] = args[key]
+    statistics = (kept.get("normalize_conf") or {}).get("stats_file")
+    return kept, None if statistics is None else Path(statistics)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The encoder's tensors of a checkpoint of ESPnet (`*.pth`), or of safetensors.
+
+    Raises:
+        ConfigError: the file is missing, damaged, or holds more than tensors.
+    """
+    state: dict[str, Any]
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        if path.suffix == ".safetensors":
+            state = safetensors.torch.load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
     except Exception:
         # torch's own message advises a way of loading that may run code
         raise ConfigError(f"{path}: is damaged, or holds more than tensors") from None
-    if isinstance(state.get("model"), dict):  # a checkpoint to resume from
-        state = state["model"]
+    resumable = state.get("model")
+    if isinstance(resumable, dict):  # a checkpoint to resume from
+        state = resumable
+    return {k: v for k, v in state.items() if k.startswith(_PARTS)}
+
+
+def _load_weights(model: ESPnetEncoder, path: Path) -> None:
     wanted = {k: v for k, v in model.state_dict().items() if k.startswith(_PARTS)}
-    found = {k: v for k, v in state.items() if k in wanted}
+    found = {k: v for k, v in read_weights(path).items() if k in wanted}
     check_weights(wanted, found, str(path))
     # the blocks are in the state twice, by two names, and are loaded by the one
     model.load_state_dict(found, strict=False)

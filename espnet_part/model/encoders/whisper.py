@@ -220,19 +220,22 @@ def load_encoder_weights(encoder: nn.Module, name: str, revision: str | None) ->
     """Load the encoder's weights from a whole Whisper checkpoint or an encoder's own.
 
     Raises:
-        ConfigError: a weight is missing or has another shape.
+        ConfigError: a file is damaged, or a weight is missing or has another shape.
     """
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     state: dict[str, Tensor] = {}
     wanted = encoder.state_dict()
     for path in find_weights(name, revision):
-        with safe_open(str(path), framework="pt") as file:
-            for key in file.keys():  # noqa: SIM118 (not a dict)
-                # "model.encoder.": with the decoder and head; "encoder.": without the head
-                own = key.removeprefix("model.").removeprefix("encoder.")
-                if own in wanted and not key.startswith(("model.decoder.", "decoder.")):
-                    state[own] = file.get_tensor(key)
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                for key in file.keys():  # noqa: SIM118 (not a dict)
+                    # "model.encoder.": with the decoder and head; "encoder.": without the head
+                    own = key.removeprefix("model.").removeprefix("encoder.")
+                    if own in wanted and not key.startswith(("model.decoder.", "decoder.")):
+                        state[own] = file.get_tensor(key)
+        except SafetensorError as error:
+            raise ConfigError(f"{path}: damaged or not a safetensors file: {error}") from None
     check_weights(wanted, state, name)
     encoder.load_state_dict(state)
 

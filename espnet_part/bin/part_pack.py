@@ -1,0 +1,129 @@
+"""Pack a trained model into one archive."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_part.bin import command, str2bool
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="part_pack",
+        description="Packs a trained model into one zip, which somebody else loads with "
+        'Speech2Text.from_pretrained("model.zip") or through ESPnet\'s model zoo: configuration, '
+        "trained weights, prompts, tokenizer, model card, results. The base models are named with "
+        "their revisions, or are inside with --with_base_models true. With --hf_repo, uploads it "
+        "to the Hugging Face hub.",
+        epilog="example: part_pack --model exp/part --outpath part.zip --results exp/RESULTS.md",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--model",
+        metavar="DIR",
+        help="an experiment (its last stage counts), or a stage's directory; in place of the next "
+        "two options",
+    )
+    parser.add_argument("--part_train_config", metavar="YAML", help="config.yaml of the training")
+    parser.add_argument(
+        "--part_model_file",
+        metavar="FILE",
+        help="trained weights (safetensors); by default the average of the best models",
+    )
+    parser.add_argument("--outpath", required=True, metavar="FILE.zip", help="the archive")
+    parser.add_argument(
+        "--with_base_models",
+        type=str2bool,
+        default=False,
+        help="put encoder and LLM inside; needed where they are local directories",
+    )
+    parser.add_argument("--results", metavar="FILE", help="RESULTS.md; its figures come along")
+    parser.add_argument(
+        "--result_dir",
+        metavar="DIR",
+        help="decoding directory (exp/part/decode_greedy); the model card shows its result.md",
+    )
+    parser.add_argument("--score_config", metavar="YAML", help="how it was scored")
+    parser.add_argument("--decode_config", metavar="YAML", help="how it was decoded")
+    parser.add_argument(
+        "--corpus_info",
+        nargs="*",
+        metavar="FILE",
+        help="corpus.json files of the training data; by default those in its directories",
+    )
+    parser.add_argument(
+        "--license",
+        metavar="NAME",
+        help="of the weights, for the model card: an identifier of the hub such as apache-2.0",
+    )
+    parser.add_argument("--title", help="name of the model; by default the archive's")
+    parser.add_argument(
+        "--hf_repo",
+        metavar="OWNER/NAME",
+        help="upload to this repository of the hub; skipped with a message where there is no token",
+    )
+    parser.add_argument(
+        "--hf_private", type=str2bool, default=False, help="whether a new repository is private"
+    )
+    return parser
+
+
+@command
+def main(cmd: Sequence[str] | None = None) -> None:
+    args = get_parser().parse_args(cmd)
+    logging.basicConfig(level="INFO", format="%(levelname)s: %(message)s")
+    from espnet_part.errors import ConfigError, DataError
+
+    if (args.model is None) == (args.part_train_config is None):
+        raise ConfigError("give either --model or --part_train_config")
+    optional = (args.results, args.score_config, args.decode_config)
+    for path in (*filter(None, optional), *(args.corpus_info or [])):
+        if not Path(path).is_file():
+            raise DataError(f"{path}: no such file")
+
+    from espnet_part.pack.package import Extras, pack
+    from espnet_part.pack.stored import StoredModel, find_model
+
+    if args.part_train_config and args.part_model_file:
+        model = StoredModel(Path(args.part_train_config), Path(args.part_model_file))
+    else:
+        model = find_model(Path(args.model or args.part_train_config).resolve())
+        if args.part_model_file:
+            model = StoredModel(model.config, Path(args.part_model_file))
+    archive = Path(args.outpath)
+    names = pack(
+        model.config,
+        model.weights,
+        archive,
+        args.with_base_models,
+        Extras(
+            results=_path(args.results),
+            result_dir=_path(args.result_dir),
+            score_config=_path(args.score_config),
+            decode_config=_path(args.decode_config),
+            corpora=[Path(path) for path in args.corpus_info] if args.corpus_info else None,
+            licence=args.license,
+            title=args.title,
+            repo=args.hf_repo,
+        ),
+    )
+    print(f"{archive}: {len(names)} files, {archive.stat().st_size / 1e6:.1f} MB")
+    for name in names:
+        print(f"  {name}")
+    if args.hf_repo:
+        from espnet_part.pack.hub import upload
+
+        address = upload(archive, args.hf_repo, args.hf_private)
+        if address:
+            print(f"uploaded: {address}")
+
+
+def _path(value: str | None) -> Path | None:
+    return Path(value) if value else None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Paths in a run's configuration: relative to the recipe in training, to the file once packed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from espnet_part.config import load_yaml
+from espnet_part.errors import DataError
+
+#: The key of a packed configuration, in which "./name" is beside the configuration itself.
+PACKED = "packed_by"
+#: Keys that name files, and keys that name a model: a directory, or a model of the hub.
+_FILES = (("prompts",), ("encoder_conf", "train_config"), ("encoder_conf", "model_file"))
+_MODELS = (("encoder_conf", "name"), ("llm_conf", "name"), ("llm_conf", "tokenizer"))
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?\Z")
+
+
+def load_run_config(path: str | Path) -> dict[str, Any]:
+    """Load the configuration of a run or of a packed model, with paths that can be opened from here.
+
+    A run's relative paths start from its recipe's directory (see `find_recipe`), a packed model's
+    from the configuration itself.
+
+    Raises:
+        ConfigError: missing or unreadable file.
+        DataError: a packed configuration names a file outside its directory.
+    """
+    path = Path(path)
+    values = load_yaml(path)
+    if PACKED in values:
+        return map_paths(values, lambda value, is_file: _beside(value, is_file, path))
+    recipe = find_recipe(values, path)
+    if recipe == Path():
+        return values
+
+    def from_recipe(value: str, is_file: bool) -> str:
+        return str(recipe / value) if (recipe / value).exists() else value
+
+    return map_paths(values, from_recipe)
+
+
+def find_recipe(values: dict[str, Any], path: Path) -> Path:
+    """Where a run's relative paths start: above the run, where its prompts are; else here.
+
+    The current directory comes last: another recipe may be there, with prompts of the same name.
+    """
+    prompts = values.get("prompts")
+    if isinstance(prompts, str) and not Path(prompts).is_absolute():
+        for directory in (*path.absolute().parents, *path.resolve().parents):
+            if (directory / prompts).is_file():
+                return Path() if directory.resolve() == Path.cwd() else directory
+    return Path()
+
+
+def map_paths(values: dict[str, Any], function: Callable[[str, bool], str]) -> dict[str, Any]:
+    """Apply ``function(value, is_file)`` to every path of the model's keys; nothing is modified."""
+    result = {k: dict(v) if isinstance(v, dict) else v for k, v in values.items()}
+    for keys, is_file in ((_FILES, True), (_MODELS, False)):
+        for *section, key in keys:
+            holder = result.get(section[0]) if section else result
+            if isinstance(holder, dict) and isinstance(holder.get(key), str):
+                holder[key] = function(holder[key], is_file)
+    return result
+
+
+def inside(name: str, directory: Path, where: Path) -> Path:
+    """The path of ``name`` in ``directory``.
+
+    Raises:
+        DataError: it is not in there; the message names ``where`` it is written.
+    """
+    path = directory / name
+    parent = path.parent.resolve()  # not the file itself: in the hub's cache it is a link
+    if ".." in PurePosixPath(name).parts or not parent.is_relative_to(directory.resolve()):
+        raise DataError(f"{where}: names {name!r}, which is outside the packed model")
+    return path
+
+
+def _beside(value: str, is_file: bool, config: Path) -> str:
+    if not is_file and _HUB_NAME.match(value):
+        return value
+    if value.startswith("./") or Path(value).is_absolute():  # absolute once ESPnet has unpacked it
+        return str(inside(value, config.parent.absolute(), config))
+    raise DataError(f"{config}: names {value!r}, which is outside the packed model")
