@@ -19,8 +19,10 @@ SAMPLE_RATE = 16000
 MAX_SECONDS = 3600.0
 
 _ARK = re.compile(r"(.+):(\d+)")
-# libsndfile's note that a WAV file's data chunk is shorter than its header says
-_SHORT_DATA = re.compile(r"^data\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+# libsndfile's note that a file's data are shorter than its header says: WAV, W64, AIFF, AU
+_SHORT_DATA = re.compile(
+    r"^ *(?:data|riff|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE
+)
 _STREAMED = 0x7FFFFF00  # a header written before the length was known
 _END_TOLERANCE = 0.05  # seconds that a segment may reach beyond the audio
 

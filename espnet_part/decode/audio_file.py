@@ -118,6 +118,9 @@ def _read_sound(path: Path, seconds: float) -> Iterator[np.ndarray]:
 
     with open_sound(path) as sound:
         rate, frames = sound.samplerate, sound.frames
+        # soundfile seeks after every reading of what is seekable, and an MP3 decoder, which needs
+        # the frames before, then starts anew with a gap
+        sound.seekable = lambda: False
         resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
         length = max(1, round(seconds * rate))
         read = written = 0

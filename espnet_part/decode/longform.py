@@ -36,7 +36,9 @@ _CLICK = 5  # frames; a shorter sound between silences is no speech
 _GAP = 5  # frames of a gap at which running speech is cut rather than at a quiet point
 
 
-@dataclass(frozen=True, kw_only=True, config=pydantic.ConfigDict(extra="forbid"))
+@dataclass(
+    frozen=True, kw_only=True, config=pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
+)
 class Windowing:
     """How long audio is cut; all in seconds.
 

@@ -1,0 +1,42 @@
+import pytest
+
+from espnet_part.config import ConfigError
+from espnet_part.decode.language import check_language, language_pair
+
+
+@pytest.mark.parametrize("code", ["de", "en", "zh", "yue", "ja", "haw"])
+def test_codes_of_languages(code):
+    assert check_language(code, "--lang") == code
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        *[("German", "de"), ("deutsch", "de"), ("germna", "de"), ("deu", "de"), ("DE", "de")],
+        *[("de-DE", "de"), ("zh-TW", "zh"), ("cmn", "zh"), ("jp", "ja"), ("kr", "ko")],
+        *[("Cantonese", "yue"), ("chinees", "zh")],
+    ],
+)
+def test_what_was_meant(given, meant):
+    with pytest.raises(ConfigError, match=rf"--to {given}: .*did you mean {meant} \("):
+        check_language(given, "--to")
+
+
+@pytest.mark.parametrize("nonsense", ["", "xx", "q", "12", "a b", "--"])
+def test_nonsense(nonsense):
+    with pytest.raises(ConfigError, match="not the code of a language"):
+        check_language(nonsense, "--lang")
+
+
+def test_pairs():
+    assert language_pair("asr", "de", None) == ("de", "de") == language_pair("asr", "de", "de")
+    assert language_pair("s2tt", "de", "en") == ("de", "en")
+    for wrong, message in [
+        (("asr", None, None), "--lang is missing"),
+        (("s2tt", "de", None), "--to is missing"),
+        (("s2tt", "de", "de"), "--task asr"),
+        (("asr", "de", "en"), "use --task s2tt"),
+        (("s2tt", "de", "eng"), "did you mean en"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            language_pair(*wrong)
