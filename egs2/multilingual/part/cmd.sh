@@ -1,0 +1,48 @@
+# shellcheck shell=bash disable=SC2034
+# How jobs are started. Sourced by part.sh.
+#
+#   run.pl JOB=1:4 some/where.JOB.log command JOB
+#
+# starts four jobs with a log file each; slurm.pl, queue.pl, pbs.pl and ssh.pl take the same command
+# line and hand the jobs to a cluster. run.pl comes with this template; the others are those of an
+# ESPnet or Kaldi checkout, found when MAIN_ROOT (see path.sh) points to one.
+#
+#   train_cmd    data preparation, statistics, scoring
+#   cuda_cmd     training, and whatever else uses GPUs
+#   decode_cmd   decoding on CPUs
+#
+# Choose the backend here, or in the environment: CMD_BACKEND=slurm ./run.sh
+
+cmd_backend="${CMD_BACKEND:-local}"
+
+case "${cmd_backend}" in
+    local)
+        train_cmd="run.pl"
+        cuda_cmd="run.pl"
+        decode_cmd="run.pl"
+        ;;
+    slurm) # partitions and limits: conf/slurm.conf
+        train_cmd="slurm.pl --config conf/slurm.conf"
+        cuda_cmd="slurm.pl --config conf/slurm.conf"
+        decode_cmd="slurm.pl --config conf/slurm.conf"
+        ;;
+    sge) # queues: conf/queue.conf
+        train_cmd="queue.pl --config conf/queue.conf"
+        cuda_cmd="queue.pl --config conf/queue.conf"
+        decode_cmd="queue.pl --config conf/queue.conf"
+        ;;
+    pbs) # queues: conf/pbs.conf
+        train_cmd="pbs.pl --config conf/pbs.conf"
+        cuda_cmd="pbs.pl --config conf/pbs.conf"
+        decode_cmd="pbs.pl --config conf/pbs.conf"
+        ;;
+    ssh) # one host a line in .queue/machines
+        train_cmd="ssh.pl"
+        cuda_cmd="ssh.pl"
+        decode_cmd="ssh.pl"
+        ;;
+    *)
+        echo "cmd.sh: error: unknown cmd_backend ${cmd_backend} (local, slurm, sge, pbs, ssh)" >&2
+        return 1
+        ;;
+esac
