@@ -20,6 +20,7 @@ from espnet_part.corpora.commonvoice import LICENSE, clean_sentence, find_clip, 
 from espnet_part.corpora.commonvoice_release import UNKNOWN_RELEASE, Locale, find_locales
 from espnet_part.corpora.covost2_join import Clip, join
 from espnet_part.corpora.covost2_tables import (
+    DIRECTIONS,
     Direction,
     directions_among,
     find_table,
@@ -258,7 +259,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     if args.directions:
         directions = parse_directions(args.directions)
     else:
-        directions = directions_among(parse_languages(args.langs))
+        known = {code for d in DIRECTIONS for code in (d.lang, d.tgt)}.union(PART_LANGUAGES)
+        directions = directions_among(parse_languages(args.langs, known))
         if not directions:
             raise ConfigError(f"CoVoST 2 has no direction among {args.langs}; see --help")
     ledger = prepare(
