@@ -162,7 +162,9 @@ def pack_espnet_encoder(
     config.write_text(dump_yaml(values), encoding="utf-8")
     if state is None:
         state = read_weights(Path(conf.model_file or ""))
-    safetensors.torch.save_file(state, weights)
+    # safetensors takes neither views nor tensors that share their memory
+    whole = {name: tensor.contiguous().clone() for name, tensor in state.items()}
+    safetensors.torch.save_file(whole, weights)
     files |= {f"{folder}/{path.name}": path for path in (config, weights)}
     inside = {name: f"./{folder}/{name}" for name in (config.name, weights.name)}
     base = BaseModel(

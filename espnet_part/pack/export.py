@@ -1,0 +1,233 @@
+"""A trained model as directories that transformers and others load: encoder, adapter, LLM."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from espnet_part.errors import ConfigError, DataError
+from espnet_part.model.base import BaseModel, describe_base
+from espnet_part.model.build import build_model
+from espnet_part.model.config import ESPnetEncoderConf, ModelConfig
+from espnet_part.model.speech_llm import SpeechLLM
+from espnet_part.pack.bases import dump_yaml, pack_espnet_encoder, tokenizer_files
+from espnet_part.pack.locations import PACKED, load_run_config
+from espnet_part.pack.package import installed_versions, prompts_file
+from espnet_part.pack.stored import META
+from espnet_part.train.checkpoint import load_trained, save_trained
+
+ADAPTER = "adapter/adapter.safetensors"
+_README = """\
+# Exported speech LLM
+
+- `llm/`: the language model{merged}, a directory of transformers
+  (`AutoModelForCausalLM.from_pretrained`), with its tokenizer
+- `encoder/`: the speech encoder ({encoder})
+- `adapter/`: the speech adapter{unmerged}, safetensors, and its sizes
+- `config.yaml`, `prompts.yaml`: all of it as one model
+
+```python
+from espnet_part.decode import Speech2Text
+
+speech2text = Speech2Text.from_pretrained("this directory")
+```
+"""
+
+
+def export(
+    config: Path, weights: Path, out: Path, merge_lora: bool = True, dtype: str | None = None
+) -> None:
+    """Write a trained model's parts, whole or not at all.
+
+    LoRA is merged in float32 (W + alpha / rank * B A) and the sum rounded to ``dtype`` once. In
+    float32 the merged model gives the tokens of the unmerged one; in bfloat16 the rounding of an
+    update that is small beside its weight may change a few.
+
+    Args:
+        config: config.yaml of the training. weights: what it trained.
+        out: the directory to write; must not exist, or be empty.
+        merge_lora: put LoRA into the LLM's weights; without, it stays beside the adapter.
+        dtype: float32 or bfloat16 of the LLM; by default the training's.
+
+    Raises:
+        ConfigError, DataError: the model cannot be loaded, or ``out`` holds something.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out}: is there already; name another directory")
+    model_config = ModelConfig.from_mapping(load_run_config(config), str(config))
+    if model_config.prompts is None:
+        raise ConfigError(f"{config}: the key `prompts` is missing")
+    model = build_model(model_config)
+    report = load_trained(model, weights)
+    logging.info("%s", report)
+    aside = out.with_name(f".{out.name}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        _write(model, model_config, aside, merge_lora, dtype or model_config.llm_conf.dtype)
+        if out.exists():
+            out.rmdir()
+        aside.rename(out)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def merge(model: nn.Module, dtype: torch.dtype) -> int:
+    """Merge LoRA into the weights that it adapts, and cast the model to ``dtype``, in place.
+
+    Returns:
+        How many weights were changed.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    found: list[tuple[str, Any]] = [
+        (n, m) for n, m in model.named_modules() if isinstance(m, LoraLayer)
+    ]
+    for name, layer in found:
+        base = layer.get_base_layer()
+        with torch.no_grad():
+            delta = sum(layer.get_delta_weight(active).float() for active in layer.active_adapters)
+            base.weight = nn.Parameter((base.weight.float() + delta).to(dtype), False)
+        parent, _, own = name.rpartition(".")
+        setattr(model.get_submodule(parent), own, base)
+    model.to(dtype)
+    return len(found)
+
+
+def _write(model: SpeechLLM, config: ModelConfig, out: Path, merge_lora: bool, dtype: str) -> None:
+    out.mkdir(parents=True)
+    merged = merge_lora and config.lora_conf is not None
+    names = [name for name, _ in model.adapter.named_parameters(prefix="adapter")]
+    if merged:
+        count = merge(model.llm.model, getattr(torch, dtype))
+        logging.info("merged LoRA into %d weights, in float32, then cast to %s", count, dtype)
+        _save_llm(model.llm.model, config, out / "llm")
+    else:
+        lora = {n: p for n, p in model.llm.model.named_parameters() if ".lora_" in n}
+        names += [f"llm.model.{name}" for name in lora]
+        _save_llm(_without_lora(model, config, getattr(torch, dtype)), config, out / "llm")
+    llm_base = _relative(describe_base("llm", str(out / "llm"), None, None), "./llm")
+    encoder_base, encoder_conf = _save_encoder(model, config, out)
+
+    (out / "adapter").mkdir()
+    adapter = dataclasses.asdict(config.speech_adapter_conf)
+    sizes = {"encoder_dim": model.encoder.dim, "llm_dim": model.llm.dim}
+    (out / "adapter/adapter.yaml").write_text(
+        dump_yaml(
+            {"speech_adapter": config.speech_adapter, "speech_adapter_conf": adapter, **sizes}
+        ),
+        encoding="utf-8",
+    )
+    model.encoder.base, model.llm.base = encoder_base, llm_base
+    save_trained(out / ADAPTER, model, names, {"exported": True})
+
+    llm_conf = {"name": "./llm", "dtype": dtype, "attention": config.llm_conf.attention}
+    if llm_conf["attention"].startswith("flash"):
+        del llm_conf["attention"]  # is not installed everywhere
+    version = installed_versions()
+    values: dict[str, Any] = {
+        PACKED: f"espnet_part {version.get('espnet_part', '')}".strip(),
+        "encoder": config.encoder,
+        "encoder_conf": encoder_conf,
+        "speech_adapter": config.speech_adapter,
+        "speech_adapter_conf": adapter,
+        "llm_conf": llm_conf,
+        "prompts": "./prompts.yaml",
+    }
+    if config.lora_conf is not None and not merged:
+        values["lora_conf"] = dataclasses.asdict(config.lora_conf)
+    (out / "config.yaml").write_text(dump_yaml(values), encoding="utf-8")
+    (out / "prompts.yaml").write_bytes(prompts_file(Path(config.prompts or "")))
+    meta = {
+        "yaml_files": {"part_train_config": "config.yaml"},
+        "files": {"part_model_file": ADAPTER},
+        **version,
+    }
+    (out / META).write_text(dump_yaml(meta), encoding="utf-8")
+    kind = "transformers' WhisperEncoder" if config.encoder == "whisper" else "ESPnet's"
+    has_lora = config.lora_conf is not None
+    (out / "README.md").write_text(
+        _README.format(
+            encoder=kind,
+            merged=" with LoRA merged" if merged else "",
+            unmerged=" and the LLM's LoRA" if has_lora and not merged else "",
+        ),
+        encoding="utf-8",
+    )
+
+
+def _without_lora(model: SpeechLLM, config: ModelConfig, dtype: torch.dtype) -> nn.Module:
+    """The LLM with its base weights as they are now, LoRA taken out."""
+    from transformers import AutoModelForCausalLM
+
+    state = {
+        name.replace(".base_layer.", "."): tensor
+        for name, tensor in model.llm.model.state_dict().items()
+        if ".lora_" not in name
+    }
+    plain = AutoModelForCausalLM.from_config(model.llm.model.config, trust_remote_code=False)
+    plain.load_state_dict(state)
+    plain.generation_config = model.llm.model.generation_config
+    return plain.to(dtype)
+
+
+def _save_llm(model: Any, config: ModelConfig, directory: Path) -> None:
+    from espnet_part.model.base import find_file
+
+    model.config.dtype = next(model.parameters()).dtype
+    model.save_pretrained(directory)
+    conf = config.llm_conf
+    for name, source in tokenizer_files(conf).items():
+        if Path(name).name != "config.json":
+            shutil.copyfile(source, directory / Path(name).name)
+    # its settings are switched off in training, but the end tokens in it count
+    generation = None
+    if conf.name is not None:
+        generation = find_file(conf.name, conf.revision, "generation_config.json")
+    (directory / "generation_config.json").unlink(missing_ok=True)
+    if generation is not None:
+        shutil.copyfile(generation, directory / "generation_config.json")
+
+
+def _save_encoder(
+    model: SpeechLLM, config: ModelConfig, out: Path
+) -> tuple[BaseModel, dict[str, Any]]:
+    conf = config.encoder_conf
+    state = {k: v.detach().cpu().clone() for k, v in model.encoder.state_dict().items()}
+    if isinstance(conf, ESPnetEncoderConf):
+        (out / "made").mkdir()
+        # the blocks are in the state twice; `layers.` is this package's name for them
+        own = {k: v for k, v in state.items() if not k.startswith("layers.")}
+        packed = pack_espnet_encoder(conf, True, out / "made", own)
+        (out / "encoder").mkdir()
+        for name, source in packed.files.items():
+            shutil.copyfile(source, out / "encoder" / Path(name).name)
+        shutil.rmtree(out / "made")
+        values = {
+            key: value.replace("base_models/encoder", "encoder")
+            if isinstance(value, str)
+            else value
+            for key, value in packed.conf.items()
+        }
+        return _relative(packed.base, values["model_file"]), values
+    (out / "encoder").mkdir()
+    model.encoder.config.architectures = ["WhisperEncoder"]
+    model.encoder.config.dtype = torch.float32
+    model.encoder.config.save_pretrained(out / "encoder")
+    safetensors.torch.save_file(state, out / "encoder/model.safetensors", {"format": "pt"})
+    base = describe_base("encoder", str(out / "encoder"), None, None)
+    values = {"name": "./encoder"}
+    if conf.pad_to_30s:
+        values["pad_to_30s"] = True
+    return _relative(base, "./encoder"), values
+
+
+def _relative(base: BaseModel, name: str) -> BaseModel:
+    return dataclasses.replace(base, name=name)
