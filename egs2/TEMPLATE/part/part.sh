@@ -62,6 +62,11 @@ score_config=            # Settings of scoring (YAML); by default conf/score.yam
 main_tag=                # Experiment at the top of RESULTS.md; by default this one.
 report_title=RESULTS     # Heading of RESULTS.md.
 
+# Packing
+with_base_models=false   # Put encoder and LLM into the archive; needed where they are local directories.
+hf_repo=                 # Upload it to this repository of the Hugging Face hub (owner/name); skipped without a token.
+pack_args=               # More options for part_pack, such as "--license apache-2.0".
+
 help_message=$(
     cat <<EOF
 Usage: $0 --model_config <model.yaml> --part_config <directory> [options]
@@ -72,8 +77,8 @@ Stages:
    3  filter by length and text                 9  PART stage 3: cross-language alignment
    4  base models (local/base_models.sh, or    10  decoding
       check and fetch)                         11  scoring
-   5  statistics and mixture table             12  packing (comes with a later release)
-   6  encoder feature extraction
+   5  statistics and mixture table             12  packing, upload (skipped by default;
+   6  encoder feature extraction                   --skip_packing false)
       (with --cache_features true)
 
 A stage that is done is not run again unless its options, its configuration or a stage before it
@@ -82,7 +87,7 @@ interrupted one goes on from its last checkpoint.
 
 Options (with their defaults):
 $(awk '
-    /^# (General|Data|System|Decoding)/ { printf "  %s\n", $0; on = 1; next }
+    /^# (General|Data|System|Decoding|Packing)/ { printf "  %s\n", $0; on = 1; next }
     /^help_message/ { exit }
     on && /^[a-z_]+=/ {
         eq = index($0, "="); hash = index($0, " # ")
@@ -192,7 +197,7 @@ marker_of() { # STAGE
         4) echo "${expdir}/.done/stage4_${model_name}" ;;
         5) echo "${part_stats}/.done" ;;
         6) echo "${encoder_feats}/.done" ;;
-        10 | 11) echo "${part_exp}/.done/stage$1_${decode_tag}" ;;
+        10 | 11 | 12) echo "${part_exp}/.done/stage$1_${decode_tag}" ;;
         *) echo "${part_exp}/.done/stage$1" ;;
     esac
 }
@@ -543,8 +548,35 @@ else
     log "Skip evaluation (stages 10-11)"
 fi
 
-if ! "${skip_packing}" && [ "${stage}" -le 12 ] && [ "${stop_stage}" -ge 12 ]; then
-    log "Stage 12: packing: comes with a later release"
+# ---------------------------------------------------------------------------------------------------
+if ! "${skip_packing}"; then
+    key=$({
+        printf '%s\n' "pack" "${with_base_models}" "${inference_model}" "${hf_repo}" "${pack_args}"
+        after "$((stages[-1] + 6))" 11
+    } | digest)
+    if begin 12 "packing" "${key}"; then
+        archive="${part_exp}/${part_tag}_${inference_model%.safetensors}.zip"
+        options=()
+        if [ -f "${expdir}/RESULTS.md" ]; then options+=(--results "${expdir}/RESULTS.md"); fi
+        if [ -d "${decode_dir}" ]; then options+=(--result_dir "${decode_dir}"); fi
+        if [ -n "${decode_config}" ]; then options+=(--decode_config "${decode_config}"); fi
+        if [ -z "${score_config}" ] && [ -f conf/score.yaml ]; then score_config=conf/score.yaml; fi
+        if [ -n "${score_config}" ]; then options+=(--score_config "${score_config}"); fi
+        corpus="data/${train_set}/corpus.json"
+        if [ -f "${corpus}" ]; then options+=(--corpus_info "${corpus}"); fi
+        if [ -n "${hf_repo}" ]; then options+=(--hf_repo "${hf_repo}"); fi
+        split_words "${pack_args}"
+        "${python}" -m espnet_part.bin.part_pack \
+            --part_train_config "${last_exp}/config.yaml" \
+            --part_model_file "${last_exp}/${inference_model}" \
+            --outpath "${archive}" \
+            --with_base_models "${with_base_models}" \
+            ${options[@]+"${options[@]}"} ${words[@]+"${words[@]}"} || die "stage 12 (packing) failed"
+        log "packed: ${archive}; Speech2Text.from_pretrained(\"${archive}\") loads it"
+        finish
+    fi
+else
+    log "Skip packing (stage 12)"
 fi
 
 if [ ${#done_stages[@]} -gt 0 ]; then
