@@ -47,11 +47,14 @@ EXTRAS = {
     # sacreBLEU's word segmentation
     "ja": ["sacrebleu[ja]"],
     "ko": ["sacrebleu[ko]"],
+    # chinese_script of conf/score.yaml
+    "zh": ["opencc>=1.1.9"],
     "wandb": ["wandb>=0.17"],
     "dev": [
         "sacrebleu[ja,ko]",
         "hypothesis>=6.100",
         "mypy>=1.11",
+        "opencc>=1.1.9",
         "pytest>=8.0",
         "pytest-xdist>=3.6",
         "ruff>=0.9",

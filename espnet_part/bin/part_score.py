@@ -72,6 +72,18 @@ def get_parser() -> argparse.ArgumentParser:
         "--checkpoint", metavar="FILE", help="name of the model's file, for the table"
     )
     parser.add_argument(
+        "--comet_model",
+        metavar="DIR",
+        help="score translations by this COMET model as well (a local directory such as a snapshot "
+        "of Unbabel/wmt22-comet-da); needs src_text in --ref_dir",
+    )
+    parser.add_argument(
+        "--comet_python",
+        default=sys.executable,
+        metavar="PYTHON",
+        help="of an environment with unbabel-comet, which cannot be installed beside this package",
+    )
+    parser.add_argument(
         "--nj",
         type=int,
         default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
@@ -123,6 +135,13 @@ def main(cmd: Sequence[str] | None = None) -> None:
         "decode_options": options,
         "failed": failures,
     }
+    if args.comet_model:
+        from espnet_part.score.comet import score_comet
+
+        sources = read_table(Path(args.ref_dir) / "src_text")
+        scores["comet"] = score_comet(
+            measured, sources, args.comet_model, args.comet_python, config.bootstrap
+        )
     if failures:
         scores["notes"].append(f"{len(failures)} utterances could not be decoded; see failed.tsv")
     text = score_sections([(name, scores)])

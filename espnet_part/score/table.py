@@ -7,6 +7,7 @@ content of a score.json, so that one table can show several systems or test sets
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from espnet_part.score.facts import describe_scores
@@ -70,6 +71,23 @@ def hallucination_table(scores: Labelled, task: str) -> str:
     return markdown([*header, "longer than the reference"], rows) if rows else ""
 
 
+def comet_table(scores: Labelled, task: str) -> str:
+    """COMET (times 100) by direction and on average; empty where it was not asked for."""
+    rows = []
+    for label, score in scores:
+        comet = score.get("comet", {"groups": []})
+        groups = [group for group in comet["groups"] if group["task"] == task]
+        if len(groups) > 1:
+            groups.append({**comet["average"][task], "direction": "average", "sentences": ""})
+        for group in groups:
+            interval = show_interval(group["interval"])
+            figures = [str(group["sentences"]), f"{group['comet']:.1f}", interval]
+            model = [Path(comet["model"]).name, comet["version"]]
+            rows.append([label, group["direction"], *figures, *model])
+    header = ["dataset", "direction", "Snt", "COMET", f"COMET {_level(scores)}", "model"]
+    return markdown([*header, "unbabel-comet"], rows) if rows else ""
+
+
 def average_line(scores: Labelled, task: str = "asr") -> str:
     """The macro average over languages of each label, as one line of text."""
     parts = [
@@ -97,6 +115,9 @@ def score_sections(scores: Labelled, level: int = 3) -> str:
         table = translation_table(scores, task)
         if table:
             parts.append(f"{heading} BLEU and chrF++ ({task})\n\n{table}")
+        table = comet_table(scores, task)
+        if table:
+            parts.append(f"{heading} COMET ({task})\n\n{table}")
         table = hallucination_table(scores, task)
         if table:
             parts.append(f"{heading} Signs of hallucination ({task})\n\n{table}")
