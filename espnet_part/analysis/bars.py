@@ -116,62 +116,66 @@ def _published(panel: Panel) -> dict[str, Mapping[str, float | None]]:
 def _draw_row(axis: Any, panel: Panel, row: Sequence[str], figure_width: float) -> dict[str, Any]:
     """Draw some groups of a panel; return the legend's handles by name."""
     averages = panel.averages()
-    slots = _slots(panel)
+    published = _published(panel)
     groups = len(_rows(panel)[0])  # a last row with fewer leaves its place empty
-    width = 0.84 / max(slots, 3)
+    width = 0.84 / max(_slots(panel), 3)
     # numbers over bars that are narrower than the numbers would run into each other
     upright = figure_width * 0.86 / groups * width >= 0.34
     text = {"fontsize": 8 if upright else 7, "rotation": 0 if upright else 90}
-    handles = {}
-    for number, (name, values) in enumerate(panel.values.items()):
-        places, heights, errors = [], [], []
-        for index, key in enumerate(row):
+    handles: dict[str, Any] = {}
+    for index, key in enumerate(row):
+        # published averages are over other languages
+        beside = [n for n, v in published.items() if key != AVERAGE and v.get(key) is not None]
+        start = index - (len(panel.values) + len(beside) - 1) / 2 * width
+        for number, (name, values) in enumerate(panel.values.items()):
             height = averages.get(name) if key == AVERAGE else values.get(key)
             if height is None:
                 continue
-            low, high = panel.intervals.get(name, {}).get(key, (height, height))
-            places.append(index + (number - (slots - 1) / 2) * width)
-            heights.append(height)
-            errors.append((max(0.0, height - low), max(0.0, high - height)))
-        bars = axis.bar(
-            places,
-            heights,
-            width,
-            color=COLOURS[number % len(COLOURS)],
-            hatch=HATCHES[number % len(HATCHES)],
-            edgecolor="#333333",
-            linewidth=0.6,
-        )
-        handles[name] = bars
-        for place, height, (below, above) in zip(places, heights, errors, strict=True):
-            if below or above:
-                axis.errorbar(
-                    place,
-                    height,
-                    yerr=[[below], [above]],
-                    color="#000000",
-                    elinewidth=1.0,
-                    capsize=min(3.0, 30 * width),
-                )
-            _number(axis, place, height, height + above, text)
-    for number, (name, values) in enumerate(_published(panel).items(), len(panel.values)):
-        for index, key in enumerate(row):
-            value = values.get(key)
-            if value is None or key == AVERAGE:  # published averages are over other languages
-                continue
-            place = index + (number - (slots - 1) / 2) * width
+            place = start + number * width
+            interval = panel.intervals.get(name, {}).get(key, (height, height))
+            handles[name] = _bar(axis, place, width, height, interval, number)
+            _number(axis, place, height, max(height, interval[1]), text)
+        for slot, name in enumerate(beside, len(panel.values)):
+            value = published[name][key] or 0.0
+            place = start + slot * width
             (handles[f"{name} (published)"],) = axis.plot(
                 [place],
                 [value],
                 linestyle="none",
-                marker=_MARKERS[(number - len(panel.values)) % len(_MARKERS)],
+                marker=_MARKERS[list(published).index(name) % len(_MARKERS)],
                 markersize=6,
                 markerfacecolor="none",
                 markeredgecolor="#333333",
             )
             _number(axis, place, value, value, text, distance=6)
     _finish(axis, panel, row, groups, figure_width)
-    return handles
+    order = [*panel.values, *(f"{name} (published)" for name in published)]
+    return {name: handles[name] for name in order if name in handles}
+
+
+def _bar(
+    axis: Any, place: float, width: float, height: float, interval: tuple[float, float], number: int
+) -> Any:
+    bar = axis.bar(
+        place,
+        height,
+        width,
+        color=COLOURS[number % len(COLOURS)],
+        hatch=HATCHES[number % len(HATCHES)],
+        edgecolor="#333333",
+        linewidth=0.6,
+    )
+    below, above = (max(0.0, distance) for distance in (height - interval[0], interval[1] - height))
+    if below or above:
+        axis.errorbar(
+            place,
+            height,
+            yerr=[[below], [above]],
+            color="#000000",
+            elinewidth=1.0,
+            capsize=min(3.0, 30 * width),
+        )
+    return bar
 
 
 def _number(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any, Protocol
@@ -44,10 +44,16 @@ class Measure:
 
 
 class PublishedFigures(Protocol):
-    """A row that was not rescored; its averages are called "average" and "average into en"."""
+    """A row that was not rescored; its averages are over languages or directions of its own."""
 
-    name: str
-    values: dict[str, float]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def values(self) -> Mapping[str, float]: ...
+
+    def average(self, members: Collection[str]) -> float | None:
+        """The average, if it is over just these languages or directions."""
 
 
 def find_measures(rows: Rows) -> list[Measure]:
@@ -121,9 +127,9 @@ def comparison_table(
             cells.append(shown(value, average_interval(score, measure, name)))
         lines.append([label, *cells])
     for row in published:
-        named = {"average": "average", "into en": "average into en"}
         cells = [shown(row.values.get(key)) for key in heads]
-        cells += [shown(row.values.get(named.get(head, ""))) for head in measure.averages.values()]
+        for head in measure.averages.values():
+            cells.append(shown(row.average([key for key in heads if _belongs(key, head)])))
         if any(cell != "-" for cell in cells):
             lines.append([f"{row.name} (published, not rescored)", *cells])
     return markdown(["system", *heads.values(), *measure.averages.values()], lines)
@@ -184,13 +190,14 @@ _METRICS = {"bleu": "BLEU", "chrf": "chrF", "chrf++": "chrF++"}
 def paired_explanation(tests: Sequence[PairedResult]) -> str:
     """What the cells of `paired_tables` mean."""
     kinds = "; ".join(dict.fromkeys(test.test for test in tests))
-    lines = [
-        f"Difference [interval] and p-value ({kinds}); the p-values are not corrected for the "
-    ]
-    lines.append(f"number of tests. Bold: p < {SIGNIFICANT} in a two-sided test")
+    bold = f"it is below {SIGNIFICANT}"
     if any("sacreBLEU" in test.test for test in tests):
-        lines.append(", too, for sacreBLEU's own is nearly one-sided")
-    return "".join(lines) + "."
+        bold = f"both it and the two-sided one are below {SIGNIFICANT} (sacreBLEU's own is nearly "
+        bold += "one-sided)"
+    return (
+        f"Difference [interval] and p-value ({kinds}). Bold where {bold}. The p-values are not "
+        "corrected for the number of tests."
+    )
 
 
 def shown(value: float | None, interval: tuple[float, float] | None = None) -> str:

@@ -1,0 +1,22 @@
+"""The chart of a comparison: a panel a measure, languages by systems, intervals as error bars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_part.analysis.bars import plot_panels
+from espnet_part.analysis.report import score_panel
+from espnet_part.analysis.tables import find_measures
+from espnet_part.compare.comparison import Comparison
+from espnet_part.compare.published import Benchmark
+
+
+def draw_comparison(comparison: Comparison, published: Sequence[Benchmark], path: Path) -> None:
+    """Write a PNG; published figures are hollow markers."""
+    rows = [(entry.output.name, entry.score) for entry in comparison.entries]
+    panels = []
+    for measure in find_measures(rows):
+        figures = [row for b in published if b.task == measure.task for row in b.rows]
+        panels.append(score_panel(rows, measure, published=figures))
+    plot_panels(panels, path)

@@ -1,0 +1,147 @@
+"""What systems are compared with: a data directory, or references that systems bring along."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from espnet_part.compare.readers import SystemOutput
+from espnet_part.errors import ConfigError, DataError
+from espnet_part.files import atomic_write
+from espnet_part.score.tables import GroupKey, read_references, read_table
+
+_TABLES = ("text", "utt2task", "utt2lang", "utt2tgt", "utt2spk", "utt2num_samples")
+
+
+@dataclass(frozen=True)
+class ReferenceSet:
+    """References in the form of a data directory, which the scorer reads.
+
+    Attributes:
+        directory: holds `text`, `utt2task`, `utt2lang` and `utt2tgt`.
+        origin: where they come from, for people.
+        groups: utterance ids by task and languages.
+        others: ids of the origin that were left out by a choice of tasks or languages.
+    """
+
+    directory: Path
+    origin: str
+    groups: dict[GroupKey, list[str]]
+    others: frozenset[str] = frozenset()
+    speakers: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def utterances(self) -> list[str]:
+        return [utterance for group in self.groups.values() for utterance in group]
+
+
+def from_directory(
+    ref_dir: Path, work_dir: Path, tasks: Collection[str] | None, langs: Collection[str] | None
+) -> ReferenceSet:
+    """References of a data directory, all or those of some tasks and languages.
+
+    Args:
+        work_dir: where a directory with the chosen ones is made, where ``langs`` chooses.
+        langs: languages heard or read.
+
+    Raises:
+        DataError: a file is missing or faulty, or nothing is chosen.
+    """
+    chosen = read_references(ref_dir, tasks)
+    groups = {
+        key: utterances for key, utterances in chosen.groups.items() if not langs or key[1] in langs
+    }
+    if not groups:
+        has = ", ".join(sorted({source for _, source, _ in chosen.groups}))
+        raise DataError(f"{ref_dir}: no utterance in {', '.join(langs or ())}; it has {has}")
+    kept = {utterance for group in groups.values() for utterance in group}
+    directory = ref_dir
+    if langs:
+        directory = work_dir
+        _copy_chosen(ref_dir, directory, kept)
+    speakers = ref_dir / "utt2spk"
+    return ReferenceSet(
+        directory,
+        f"`{ref_dir}`",
+        groups,
+        frozenset(read_table(ref_dir / "text")) - kept,
+        read_table(speakers) if speakers.is_file() else {},
+    )
+
+
+def from_systems(
+    outputs: Sequence[SystemOutput], work_dir: Path, task: str, lang: str, tgt_lang: str
+) -> ReferenceSet:
+    """The references that the first system with any brings along; others' are held against them.
+
+    Args:
+        work_dir: where a data directory is made of them.
+        task: "asr" or a translation task.
+        lang: the language heard.
+        tgt_lang: the language written; "" for that heard.
+
+    Raises:
+        ConfigError: task or language is not told, or no system brings references.
+    """
+    source = next((output for output in outputs if output.references), None)
+    if source is None:
+        raise ConfigError("no system brings references along; give them by --ref_dir")
+    if not (task and lang):
+        raise ConfigError(
+            f"the references of {source.name} do not tell task and language: give --task and "
+            "--lang (and --tgt_lang), or --ref_dir"
+        )
+    target = tgt_lang or lang
+    if (task == "asr") != (target == lang):
+        raise ConfigError(f"task {task} from {lang} into {target}: give --tgt_lang as it needs")
+    references = source.references
+    values = {"utt2task": task, "utt2lang": lang, "utt2tgt": target}
+    with atomic_write(work_dir / "text") as file:
+        file.writelines(f"{utt} {' '.join(text.split())}\n" for utt, text in references.items())
+    for name, value in values.items():
+        with atomic_write(work_dir / name) as file:
+            file.writelines(f"{utterance} {value}\n" for utterance in references)
+    notes = [
+        f"The references are those that {source.name} brings along, after its recipe's own text "
+        "cleaning; --ref_dir would give them as the corpus has them."
+    ]
+    for other in outputs:
+        if other is not source and other.references:
+            common = references.keys() & other.references.keys()
+            differing = sum(references[utt] != other.references[utt] for utt in common)
+            if differing:
+                notes.append(
+                    f"{differing} of {len(common)} references differ between {source.name} and "
+                    f"{other.name}; the former's are used for both."
+                )
+    groups = {(task, lang, target): list(references)}
+    return ReferenceSet(work_dir, f"`{source.path}`", groups, notes=tuple(notes))
+
+
+def recorded_ref_dir(outputs: Sequence[SystemOutput]) -> Path | None:
+    """The references by which `part_score` has scored one of the directories, if they are there."""
+    for output in outputs:
+        path = output.path / "score.json"
+        if path.is_file():
+            try:
+                ref_dir = Path(json.loads(path.read_text(encoding="utf-8"))["ref_dir"])
+            except (OSError, ValueError, KeyError):
+                continue
+            if (ref_dir / "text").is_file():
+                return ref_dir
+    return None
+
+
+def _copy_chosen(ref_dir: Path, directory: Path, kept: Collection[str]) -> None:
+    for name in _TABLES:
+        if (ref_dir / name).is_file():
+            table = read_table(ref_dir / name)
+            with atomic_write(directory / name) as file:
+                file.writelines(f"{k} {value}\n" for k, value in table.items() if k in kept)
+    corpus = ref_dir / "corpus.json"
+    if corpus.is_file():
+        with atomic_write(directory / "corpus.json") as file:
+            file.write(corpus.read_text(encoding="utf-8"))
