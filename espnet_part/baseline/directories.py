@@ -159,10 +159,12 @@ def main(cmd: Sequence[str] | None = None) -> None:
     check_format(selection.examples, where)
     write(args.out_dir, selection)
     hours = sum(e.num_samples or 0 for e in selection.examples) / SAMPLE_RATE / 3600
-    print(
-        f"{args.out_dir}: {len(selection.examples)} examples of {TASKS[args.task]},"
-        f" {hours:.2f} h, from {where}"
+    summary = (
+        f"{len(selection.examples)} examples of {TASKS[args.task]}, {hours:.2f} h, from {where}"
     )
+    with atomic_write(args.out_dir / "summary.txt") as file:
+        file.write(f"{summary}\n")
+    print(f"{args.out_dir}: {summary}")
     if selection.dropped:
         print(
             f"{len(selection.dropped)} are left out; see {args.out_dir / 'dropped.tsv'}",

@@ -109,7 +109,8 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (out / "src_text").read_text() == "a-s2tt-de <en> day\nb-s2tt-en <de> guten Tag\n"
     assert (out / "utt2tgt").read_text() == "a-s2tt-de de\nb-s2tt-en en\n"
     assert (out / "wav.scp").read_text().split()[0::2] == ["a-s2tt-de", "b-s2tt-en"]
-    assert "2 examples of s2tt" in capsys.readouterr().out
+    assert "2 examples of s2tt, 0.00 h, from" in capsys.readouterr().out
+    assert (out / "summary.txt").read_text().startswith("2 examples of s2tt")
     with pytest.raises(SystemExit):
         main(["--task", "asr", "--in_dir", *directories, "--out_dir", str(out)])
     assert "no example of the task asr" in capsys.readouterr().err

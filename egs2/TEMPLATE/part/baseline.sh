@@ -6,10 +6,6 @@ set -e
 set -u
 set -o pipefail
 
-log() {
-    local fname=${BASH_SOURCE[1]##*/}
-    echo -e "$(date '+%Y-%m-%dT%H:%M:%S') (${fname}:${BASH_LINENO[0]}:${FUNCNAME[1]}) $*"
-}
 start_seconds=${SECONDS}
 
 # General
@@ -39,6 +35,7 @@ asr_config=conf/baseline_espnet/train_asr.yaml        # Training of espnet2.bin.
 st_config=conf/baseline_espnet/train_st.yaml          # Training of espnet2.bin.st_train.
 asr_args=            # More options for espnet2.bin.asr_train.
 st_args=             # More options for espnet2.bin.st_train.
+feats_normalize=global_mvn  # Normalisation of the features: global_mvn or utterance_mvn.
 asr_tag=espnet_asr   # Name of the ASR experiment, and of its row in RESULTS.md.
 st_tag=espnet_st     # Name of the ST experiment, and of its row in RESULTS.md.
 st_init="encoder ctc"  # Parts that the ST model takes from the ASR model; "none": trained from scratch.
@@ -300,7 +297,7 @@ done
 # ---------------------------------------------------------------------------------------------------
 train_model() { # TASK [OPTION ...]
     local task="$1" dir="${exp_of[$1]}" name=() launch=() shapes=() kind shape args="${1}_args"
-    local file stats="${dir}/stats"
+    local file normalize=() stats="${dir}/stats"
     shift
     [ -f "${stats}/.done" ] || die "${stats} is missing; run stage 3 first"
     # An interrupted training of the same options goes on; anything else there is moved aside.
@@ -317,6 +314,13 @@ train_model() { # TASK [OPTION ...]
             log "going on with the interrupted training in ${dir}"
         fi
     fi
+    # ESPnet writes its checkpoint in place: one that a kill left unfinished cannot be gone on from.
+    if [ -f "${dir}/checkpoint.pth" ] && ! "${python}" -c '
+import sys, zipfile
+sys.exit(zipfile.ZipFile(sys.argv[1]).testzip() is not None)' "${dir}/checkpoint.pth" 2>/dev/null; then
+        log "${dir}/checkpoint.pth is damaged: the training begins anew"
+        rm "${dir}/checkpoint.pth"
+    fi
     rm -f "${current_marker}"
     printf '%s\n' "${current_key}" >"${dir}/.key.tmp"
     mv "${dir}/.key.tmp" "${dir}/.key"
@@ -332,6 +336,9 @@ train_model() { # TASK [OPTION ...]
             fi
         done
     done
+    if [ "${feats_normalize}" = global_mvn ]; then
+        normalize+=(--normalize_conf "stats_file=${stats}/train/feats_stats.npz")
+    fi
     split_words "${!args}"
     if [ "$(basename -- "${cuda_words[0]}")" != run.pl ]; then name=(--name "$(basename -- "${dir}")"); fi
     if [ -n "${master_port}" ]; then launch+=(--master_port "${master_port}"); fi
@@ -348,7 +355,7 @@ train_model() { # TASK [OPTION ...]
         ${launch[@]+"${launch[@]}"} -- \
         env OMP_NUM_THREADS="${num_threads}" "${python}" -m "espnet2.bin.${task}_train" \
         "${options[@]}" "${shapes[@]}" \
-        --normalize_conf "stats_file=${stats}/train/feats_stats.npz" \
+        --normalize "${feats_normalize}" ${normalize[@]+"${normalize[@]}"} \
         --resume true \
         --output_dir "${dir}" \
         "$@" ${words[@]+"${words[@]}"} >"${dir}/launch.log" 2>&1 || failed "${dir}/train.log" "${dir}/launch.log"
@@ -362,7 +369,7 @@ for task in "${asked[@]}"; do
         for part in ${st_init}; do init+=(--init_param "${exp_of[asr]}/${inference_model}:${part}:${part}"); done
     fi
     key=$({
-        printf '%s\n' "train" "${task}" "${init[*]}"
+        printf '%s\n' "train" "${task}" "${init[*]}" "${feats_normalize}"
         config_of "${task}"
         after 3
         if [ ${#init[@]} -gt 0 ]; then after 4; fi
@@ -417,6 +424,14 @@ decode() { # TASK SET: into <decode_dir>/SET/text
     rm -f "${logdir}"/model.*.pth
 }
 
+write_note() { # TASK: what the model has seen, for the report
+    local config="${1}_config" start="from scratch" told="It is told the language to write, as PART is."
+    if [ "$1" = st ] && [ -n "${st_init}" ]; then start="starting from ${asr_tag}'s ${st_init// /, }"; fi
+    if ! "${force_language}"; then told="It guesses the language to write."; fi
+    echo "\`$(basename -- "${exp_of[$1]}")\` is stock ESPnet (\`espnet2.bin.${1}_train\`, \`${!config}\`), trained ${start}" \
+        "on $(cat "${data}/$1/${train_set}/summary.txt"). ${told}"
+}
+
 rows=()
 for task in "${asked[@]}"; do
     decode_dir="${exp_of[${task}]}/$(decode_tag_of "${task}")"
@@ -452,6 +467,7 @@ for task in "${asked[@]}"; do
                 --name "$(basename -- "${exp_of[${task}]}")" | tee "${dir}/score.log" ||
                 die "stage 7 (scoring of ${dset}) failed"
         done
+        write_note "${task}" >"${exp_of[${task}]}/note.md"
         finish
         rows+=("${task}")
     fi

@@ -23,7 +23,7 @@ if [ "$(dirname -- "$(dirname -- "${recipe}")")" != "${egs2}" ]; then
     exit 2
 fi
 
-for name in part.sh path.sh db.sh utils; do
+for name in part.sh baseline.sh path.sh db.sh utils; do
     [ -e "${recipe}/${name}" ] || ln -s "../../TEMPLATE/part/${name}" "${recipe}/${name}"
 done
 # Configurations that all recipes share; a recipe's own lie beside the links.

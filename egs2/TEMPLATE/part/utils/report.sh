@@ -16,6 +16,7 @@ if [ -f "${expdir}/.done/report" ]; then
 fi
 
 options=()
+declare -A notes=() # what a system has seen, where it says so
 for dir in "${expdir}/${main_tag:-/}" "${expdir}"/*; do
     tag=$(basename -- "${dir}")
     if [ "${tag}" = "${main_tag}" ] && [ ${#options[@]} -gt 0 ]; then continue; fi
@@ -31,6 +32,7 @@ for dir in "${expdir}/${main_tag:-/}" "${expdir}"/*; do
         if [ ${#decodings[@]} -gt 1 ]; then name+="/$(basename -- "${decoding}")"; fi
         options+=(--system "${name}=${decoding}")
         if [ -n "${chain}" ]; then options+=(--train "${name}=${chain#,}"); fi
+        if [ -f "${dir}/note.md" ]; then notes["${tag}"]=$(cat "${dir}/note.md"); fi
     done
 done
 if [ ${#options[@]} -eq 0 ]; then
@@ -40,6 +42,8 @@ fi
 if [ -n "${main_tag}" ] && [ -f "${expdir}/${main_tag}/stage_times.jsonl" ]; then
     options+=(--stage_times "${expdir}/${main_tag}/stage_times.jsonl")
 fi
+
+for tag in "${!notes[@]}"; do options+=(--note "${notes[${tag}]}"); done
 
 # Systems that are trained side by side share the report: one writes it at a time.
 lock=()

@@ -3,6 +3,10 @@
 # log files. The script that sources it has the variables python, nj, stage, stop_stage, force (run
 # stages again), train_words (its launcher's words) and times_file, and a function marker_of STAGE.
 
+log() { # MESSAGE, with the time and the line of the script that is at work
+    echo -e "$(date '+%Y-%m-%dT%H:%M:%S') (${0##*/}:${BASH_LINENO[-2]}:${FUNCNAME[1]}) $*"
+}
+
 die() { # MESSAGE: end with one clear line
     echo "${0##*/}: error: $*" >&2
     exit 1

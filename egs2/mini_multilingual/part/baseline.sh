@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Stock ESPnet models on the embedded corpus, beside PART in exp/RESULTS.md. Takes the options of the
+# template's baseline.sh as well (./baseline.sh --help).
+set -e
+set -u
+set -o pipefail
+
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+
+if [ ! -f dump/.done/stage3 ] && [[ " $* " != *" --help "* ]]; then
+    ./run.sh --stop_stage 3 # the corpus
+fi
+# The ASR model also hears the clips that PART's encoder was pretrained on, with their transcripts.
+../../TEMPLATE/part/baseline.sh \
+    --extra_asr_dirs data/encoder_train \
+    --nbpe 300 \
+    --ngpu 0 \
+    --num_threads 2 \
+    --nj 2 \
+    --inference_nj 2 \
+    --st_init "encoder ctc decoder" \
+    "$@"
