@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from espnet_part.data.datadir import Example
+from espnet_part.data.mp3 import CutMp3, with_length
 
 SAMPLE_RATE = 16000
 #: Longer audio must come with a ``segments`` file; reading it whole would fill the memory.
@@ -151,8 +152,12 @@ def open_sound(path: Path) -> Iterator[Any]:
             raise BadAudio("empty file")
         if path.suffix.lower() in (".ogg", ".opus", ".oga") and _ends_inside_ogg_page(file, size):
             raise BadAudio("truncated: the file ends inside an Ogg page")
+        try:
+            mended = with_length(file)
+        except CutMp3 as error:
+            raise BadAudio(f"truncated: {error}") from None
     try:
-        sound = soundfile.SoundFile(str(path))
+        sound = soundfile.SoundFile(str(path) if mended is None else io.BytesIO(mended))
     except (soundfile.SoundFileError, RuntimeError, ValueError, OSError) as error:
         raise UnknownFormat(f"not readable as audio: {_reason(error)}") from None
     with sound:
@@ -261,4 +266,6 @@ def _ends_inside_ogg_page(file: io.BufferedReader, size: int) -> bool:
 def _reason(error: BaseException) -> str:
     """The cause without the path that libsndfile puts before it."""
     text = str(getattr(error, "error_string", "") or error).strip()
+    if "does not exist" in text:  # what libsndfile says of a file whose beginning it cannot read
+        return "no format that libsndfile knows, or a damaged beginning"
     return text or type(error).__name__
