@@ -379,6 +379,7 @@ def test_new_recipe_directory(tmp_path):
     recipe = tmp_path / "egs2/new/part"
     for name in (
         "part.sh",
+        "baseline.sh",
         "path.sh",
         "db.sh",
         "cmd.sh",
@@ -388,6 +389,7 @@ def test_new_recipe_directory(tmp_path):
     ):
         assert (recipe / name).is_file(), name
     assert (recipe / "conf/stage/stage1.yaml").is_file()
+    assert (recipe / "conf/baseline_espnet/train_asr.yaml").is_file()
     assert not (recipe / "cmd.sh").is_symlink()
 
     (recipe / "run.sh").write_text("mine")

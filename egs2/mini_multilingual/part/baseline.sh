@@ -12,6 +12,9 @@ if [ ! -f dump/.done/stage3 ] && [[ " $* " != *" --help "* ]]; then
 fi
 # The ASR model also hears the clips that PART's encoder was pretrained on, with their transcripts.
 ../../TEMPLATE/part/baseline.sh \
+    --train_set train \
+    --valid_set dev \
+    --test_sets test \
     --extra_asr_dirs data/encoder_train \
     --nbpe 300 \
     --ngpu 0 \
