@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,18 @@ def compare_scored(
         return results, []
     first, *others = systems
     for name in first.sets:
-        rivals = [system for system in others if name in system.sets]
-        for system in rivals:
+        together: dict[_Setting, list[System]] = {}
+        for system in others:
+            if name in system.sets:
+                try:
+                    together.setdefault(_common_setting(first, system, name), []).append(system)
+                except (UserError, OSError) as error:
+                    lacking.setdefault((name, str(error)), []).append(system.name)
+        for setting, rivals in together.items():
             try:
-                found = _compare(first, system, name)
+                found = _compare([first, *rivals], setting, name)
             except (UserError, OSError) as error:
-                lacking.setdefault((name, str(error)), []).append(system.name)
+                lacking.setdefault((name, str(error)), []).extend(s.name for s in rivals)
                 continue
             results.setdefault(name, []).extend(found)
     notes = [
@@ -49,7 +55,16 @@ def compare_scored(
     return results, notes
 
 
-def _compare(first: System, second: System, name: str) -> list[PairedResult]:
+@dataclass(frozen=True)
+class _Setting:
+    """What two systems must share to be compared."""
+
+    ref_dir: Path
+    tasks: tuple[str, ...]
+    config: ScoreConfig
+
+
+def _common_setting(first: System, second: System, name: str) -> _Setting:
     scores = first.sets[name], second.sets[name]
     one, two = (rebuild_config(score) for score in scores)
     if replace(one, cer_languages=()) != replace(two, cer_languages=()) or _units_differ(*scores):
@@ -59,16 +74,21 @@ def _compare(first: System, second: System, name: str) -> list[PairedResult]:
     ]
     if not _same_references(*ref_dirs):
         raise DataError(f"scored against other references than {first.name}")
-    tasks = [task for task in scores[0]["tasks"] if task in scores[1]["tasks"]]
+    tasks = tuple(task for task in scores[0]["tasks"] if task in scores[1]["tasks"])
     if not tasks:
         raise DataError(f"no task that {first.name} has, too")
-    hypotheses = {
-        system.name: _hypotheses(system.paths[name], system.sets[name])
-        for system in (first, second)
-    }
     # either may lack languages of the other, hence know nothing of their unit
-    config = replace(one, cer_languages=one.cer_languages + two.cer_languages)
-    return compare_systems(ref_dirs[0], hypotheses, first.name, config, tasks)
+    languages = tuple(sorted({*one.cer_languages, *two.cer_languages}))
+    return _Setting(ref_dirs[0], tasks, replace(one, cer_languages=languages))
+
+
+def _compare(systems: Sequence[System], setting: _Setting, name: str) -> list[PairedResult]:
+    hypotheses = {
+        system.name: _hypotheses(system.paths[name], system.sets[name]) for system in systems
+    }
+    return compare_systems(
+        setting.ref_dir, hypotheses, systems[0].name, setting.config, setting.tasks
+    )
 
 
 def _units_differ(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:

@@ -104,9 +104,13 @@ def write_report(
 
 
 def comparison_sections(groups: Sequence[tuple[str, Rows]]) -> list[str]:
-    """The summary tables: a row a system, one table for each measure, and for each test set where
-    test sets share languages; then the averages of all test sets, and the means over seeds."""
+    """The summary tables: a row a system, one table for each measure, with means over seeds.
+
+    Where test sets share languages, each has its tables, after one with all their averages.
+    """
     parts = []
+    if len(groups) > 1:
+        parts.append(f"## Averages by test set\n\n{_averages_table(groups)}")
     for name, rows in groups:
         for measure in find_measures(rows):
             heading = f"## {measure.title}" + (f": {name}" if name else "")
@@ -116,8 +120,6 @@ def comparison_sections(groups: Sequence[tuple[str, Rows]]) -> list[str]:
                 parts.append(f"Mean and standard deviation over seeds:\n\n{seeds}")
     if parts and any(score.get("intervals") for _, rows in groups for _, score in rows):
         parts.append(_interval_line(groups))
-    if len(groups) > 1:
-        parts.append(f"## Averages by test set\n\n{_averages_table(groups)}")
     return parts
 
 

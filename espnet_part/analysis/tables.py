@@ -37,10 +37,18 @@ class Measure:
         title = {"wer": "Error rates (%)", "bleu": "BLEU"}[self.name]
         return title if self.task == usual else f"{title} ({self.task})"
 
-    @property
-    def averages(self) -> dict[str, str]:
-        """Heads of the columns of macro averages by their key in a score.json."""
-        return {"wer": "average"} if self.name == "wer" else AVERAGES
+    def averages(self, keys: Collection[str]) -> dict[str, str]:
+        """Heads of the columns of macro averages by their key in a score.json.
+
+        One column needs no average, and directions that are all into English, or all out of it,
+        have one only.
+        """
+        found = {
+            name: head
+            for name, head in (AVERAGES if self.name == "bleu" else {"wer": "average"}).items()
+            if head == "average" or 0 < sum(_belongs(key, head) for key in keys) < len(keys)
+        }
+        return found if len(keys) > 1 else {}
 
 
 class PublishedFigures(Protocol):
@@ -113,6 +121,7 @@ def comparison_table(
     A row that lacks a column has no average, since it would be over other languages.
     """
     heads = labels(rows, measure)
+    averages = measure.averages(heads)
     lines = []
     for label, score in rows:
         own = figures(score, measure)
@@ -120,7 +129,7 @@ def comparison_table(
             continue
         ranges = intervals(score, measure)
         cells = [shown(own.get(key), ranges.get(key)) for key in heads]
-        for name, head in measure.averages.items():
+        for name, head in averages.items():
             members = [key for key in heads if _belongs(key, head)]
             whole = all(own.get(key) is not None for key in members)
             value = average(score, measure, name) if whole else None
@@ -128,11 +137,11 @@ def comparison_table(
         lines.append([label, *cells])
     for row in published:
         cells = [shown(row.values.get(key)) for key in heads]
-        for head in measure.averages.values():
+        for head in averages.values():
             cells.append(shown(row.average([key for key in heads if _belongs(key, head)])))
         if any(cell != "-" for cell in cells):
             lines.append([f"{row.name} (published, not rescored)", *cells])
-    return markdown(["system", *heads.values(), *measure.averages.values()], lines)
+    return markdown(["system", *heads.values(), *averages.values()], lines)
 
 
 def seeds_table(rows: Rows, measure: Measure) -> str:
@@ -141,18 +150,19 @@ def seeds_table(rows: Rows, measure: Measure) -> str:
     for label, score in rows:
         groups.setdefault(_SEED.sub("", label), []).append(score)
     heads = labels(rows, measure)
+    averages = measure.averages(heads)
     lines = []
     for label, scores in groups.items():
         members = [score for score in scores if figures(score, measure)]
         if len(members) < 2:
             continue
         cells = [_spread([figures(score, measure).get(key) for score in members]) for key in heads]
-        for name in measure.averages:
+        for name in averages:
             cells.append(_spread([average(score, measure, name) for score in members]))
         lines.append([label, str(len(members)), *cells])
     if not lines:
         return ""
-    return markdown(["system", "seeds", *heads.values(), *measure.averages.values()], lines)
+    return markdown(["system", "seeds", *heads.values(), *averages.values()], lines)
 
 
 def paired_tables(tests: Sequence[PairedResult], heading: str = "###") -> str:
@@ -171,7 +181,8 @@ def paired_tables(tests: Sequence[PairedResult], heading: str = "###") -> str:
         places = list(dict.fromkeys((test.key, test.metric) for test in members))
         lines = []
         for key, metric in places:
-            head = f"{key} CER" if metric == "cer" else key
+            named = metric == "cer" or (key == "pooled" and metric == "wer")
+            head = f"{key} {metric.upper()}" if named else key
             tests_of_row = [found.get((system, key, metric)) for system in systems]
             lines.append([head, *(_tested(test) for test in tests_of_row)])
         unit = "points of error rate (less is better)" if kind == "error rate" else kind
