@@ -24,8 +24,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from espnet_part.bin import command
+from espnet_part.corpora.ledger import Ledger
 from espnet_part.corpora.mini import espeak, grammar, lexicon, speech
 from espnet_part.corpora.mini.grammar import check_languages, draw_frames, sentence
+from espnet_part.corpora.writer import direction
 from espnet_part.errors import ConfigError
 from espnet_part.files import atomic_write
 
@@ -186,8 +188,8 @@ def targets(lang: str, langs: Sequence[str]) -> list[str]:
     return [tgt for tgt in langs if tgt != PIVOT] if lang == PIVOT else [PIVOT]
 
 
-def write_directory(directory: Path, examples: Sequence[Example]) -> None:
-    """Write a Kaldi-style data directory, each file whole or not at all."""
+def write_directory(directory: Path, examples: Sequence[Example], release: str) -> None:
+    """Write a Kaldi-style data directory, each file whole or not at all, and what it holds."""
     files: dict[str, list[str]] = defaultdict(list)
     for example in sorted(examples, key=lambda example: example.utt.encode()):
         columns = {
@@ -207,6 +209,13 @@ def write_directory(directory: Path, examples: Sequence[Example]) -> None:
     for name, lines in files.items():
         with atomic_write(directory / name) as file:
             file.writelines(lines)
+    ledger = Ledger("mini_multilingual", release)
+    ledger.open_split(directory.name, directory)
+    for example in examples:
+        key = (directory.name, direction(example.lang, example.tgt), example.task)
+        ledger.read(*key)
+        ledger.keep(*key)
+    ledger.close_split(directory.name, directory)
 
 
 def prepare(options: Options, out: Path, jobs: int = 2) -> bool:
@@ -221,13 +230,17 @@ def prepare(options: Options, out: Path, jobs: int = 2) -> bool:
         return False
     marker.unlink(missing_ok=True)
     clips = _make_all(plan(options, out), options.langs, jobs)
+    release = f"made with seed {options.seed}"
     for name, roles in (("train", "train"), ("dev", "dev")):
         pairs = options.text_pairs if name == "train" else options.dev_clips
         examples = speech_examples(clips[name], options.langs, translate=True)
-        write_directory(out / name, examples + text_examples(name, roles, pairs, options))
-    write_directory(out / "test", speech_examples(clips["test"], options.langs, translate=True))
+        examples += text_examples(name, roles, pairs, options)
+        write_directory(out / name, examples, release)
+    examples = speech_examples(clips["test"], options.langs, translate=True)
+    write_directory(out / "test", examples, release)
     for name in ("encoder_train", "encoder_dev"):
-        write_directory(out / name, speech_examples(clips[name], options.langs, translate=False))
+        examples = speech_examples(clips[name], options.langs, translate=False)
+        write_directory(out / name, examples, release)
     with atomic_write(marker) as file:
         file.write(description)
     return True
