@@ -81,7 +81,8 @@ class Output:
         timestamps: "text" has a line a window, with its time.
 
     Raises:
-        ConfigError: several subtitles into one file, or an output that would replace an input.
+        ConfigError: several subtitles into one file, an output that would replace an input, or
+            one that cannot be written.
     """
 
     def __init__(
@@ -107,6 +108,8 @@ class Output:
                 )
             self.path = None if out is None else Path(out)
             targets = set() if self.path is None else {self.path}
+        if out is not None:
+            _check_writable(Path(out))
         sources = {path.resolve() for path, _ in files}
         for target in targets:
             if target.resolve() in sources:
@@ -169,6 +172,16 @@ def output_paths(files: Sequence[tuple[Path, Path]], out: Path, suffix: str) -> 
         if count > 1:
             raise ConfigError(f"--out: {count} of the files would be written to {path}")
     return paths
+
+
+def _check_writable(path: Path) -> None:
+    """Better now than after hours of work."""
+    existing = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if existing != path and not existing.is_dir():
+        raise ConfigError(f"--out {path}: {existing} is not a directory")
+    # a file is replaced, for which its directory counts
+    if not os.access(existing if existing.is_dir() else existing.absolute().parent, os.W_OK):
+        raise ConfigError(f"--out {path}: no permission to write there")
 
 
 def _write(path: Path, content: str) -> None:
