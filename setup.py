@@ -18,6 +18,8 @@ REQUIREMENTS = [
     "tensorboard>=2.14",
     "torchaudio>=2.4",
     # the model
+    "filelock>=3.12",
+    "huggingface_hub>=1.0",
     "peft>=0.17",
     "safetensors>=0.4.5",
     "torch>=2.4",
