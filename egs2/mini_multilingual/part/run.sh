@@ -80,6 +80,7 @@ for system in "${system_list[@]}"; do
             --main_tag "${main_tag}" \
             --seed "${seed}" \
             --report_title "RESULTS: mini_multilingual (${langs})" \
+            --with_base_models true \
             ${shared[@]+"${shared[@]}"} \
             ${rest[@]+"${rest[@]}"}
         shared=(--skip_data_prep true)
