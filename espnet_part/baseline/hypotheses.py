@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Collection, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from espnet_part.baseline.directories import language_token
-from espnet_part.bin import command
+from espnet_part.bin import command, str2bool
+from espnet_part.config import load_yaml
 from espnet_part.files import atomic_write
 from espnet_part.score.hypotheses import collect_hypotheses, read_table
 
@@ -35,6 +38,19 @@ def strip_languages(
     return texts, wrong
 
 
+def describe_search(decode_dir: Path, config: Path, told: bool) -> None:
+    """Write the search's options beside each job's output, where part_score looks for them."""
+    options = {
+        **load_yaml(config),
+        "language token": "given" if told else "guessed",
+        "espnet": version("espnet"),
+    }
+    for output in decode_dir.glob("logdir/output.*"):
+        with atomic_write(output / "decode.json") as file:
+            json.dump(options, file, indent=1)
+            file.write("\n")
+
+
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m espnet_part.baseline.hypotheses",
@@ -45,6 +61,12 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data_dir", required=True, type=Path, metavar="DIR", help="has utt2tgt")
     parser.add_argument(
         "--token_dir", required=True, type=Path, metavar="DIR", help="has languages.txt"
+    )
+    parser.add_argument(
+        "--decode_config", required=True, type=Path, metavar="YAML", help="the search's options"
+    )
+    parser.add_argument(
+        "--told", type=str2bool, default=True, help="whether the language token was given"
     )
     parser.add_argument("--decode_dir", required=True, type=Path, metavar="DIR")
     return parser
@@ -58,6 +80,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     texts, wrong = strip_languages(collect_hypotheses(args.decode_dir), languages, tokens)
     with atomic_write(args.decode_dir / "text") as file:
         file.writelines(f"{utterance} {text}\n" for utterance, text in sorted(texts.items()))
+    describe_search(args.decode_dir, args.decode_config, args.told)
     print(f"{len(texts)} of {len(languages)} utterances decoded")
     if wrong:
         print(f"{len(wrong)} of them without the token of the language asked for: {wrong[0]}, …")

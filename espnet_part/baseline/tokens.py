@@ -64,6 +64,8 @@ def train(paths: Sequence[Path], vocabulary: int, coverage: float, out: Path) ->
             user_defined_symbols=languages,
             # "<de> Guten" is <de> and ▁Guten: without a prefix nothing stands before the language
             add_dummy_prefix=False,
+            # references are scored as they are: "，" must not come back as ","
+            normalization_rule_name="identity",
             input_sentence_size=1_000_000,
             shuffle_input_sentence=True,
             minloglevel=2,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from espnet_part.baseline.hypotheses import main, strip_languages
+from espnet_part.score.provenance import read_decoding
 
 
 def test_language_tokens_go_and_wrong_ones_are_named() -> None:
@@ -29,9 +30,18 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         output.mkdir(parents=True)
         (output / "text").write_text(lines)
     (tmp_path / "languages.txt").write_text("<de>\n<en>\n")
-    directories = {"data_dir": tmp_path, "token_dir": tmp_path, "decode_dir": tmp_path / "decode"}
+    (tmp_path / "search.yaml").write_text("beam_size: 3\n")
+    directories = {
+        "decode_config": tmp_path / "search.yaml",
+        "data_dir": tmp_path,
+        "token_dir": tmp_path,
+        "decode_dir": tmp_path / "decode",
+    }
     main([word for name, path in directories.items() for word in (f"--{name}", str(path))])
     assert (tmp_path / "decode/text").read_text() == "a eins\nb two\n"
     printed = capsys.readouterr().out
     assert "2 of 3 utterances decoded" in printed
     assert "1 of them without the token" in printed
+    options = read_decoding(tmp_path / "decode")[1]
+    assert options["beam_size"] == 3
+    assert options["language token"] == "given"

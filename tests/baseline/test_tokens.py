@@ -18,7 +18,9 @@ def write(path: Path, *lines: str) -> Path:
 
 @pytest.fixture
 def texts(tmp_path: Path) -> list[Path]:
-    one = write(tmp_path / "one", "u1 <de> schöne alte Bäume", "u2 <en> old trees, old houses")
+    one = write(
+        tmp_path / "one", "u1 <de> schöne alte Bäume", "u2 <en> old trees, old houses ½ ， Ａ"
+    )
     return [one, write(tmp_path / "two", "u3 <es> árboles viejos y casas viejas")]
 
 
@@ -37,6 +39,8 @@ def test_a_text_is_its_language_and_pieces_that_give_it_back(
 ) -> None:
     tokens = train(texts, 50, 1.0, tmp_path / "out")
     model = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "out/bpe.model"))
+    for text in ("<de> schöne alte Bäume", "<en> ½ ， Ａ"):
+        assert model.decode_pieces(model.encode_as_pieces(text)) == text
     text = "<de> schöne alte Bäume"
     pieces = model.encode_as_pieces(text)
     assert pieces[0] == "<de>"

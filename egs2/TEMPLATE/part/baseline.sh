@@ -47,6 +47,7 @@ master_addr=         # Host of rank 0, with master_port; Slurm finds it by itsel
 asr_decode_config=conf/baseline_espnet/decode_asr.yaml  # Options of espnet2.bin.asr_inference.
 st_decode_config=conf/baseline_espnet/decode_st.yaml    # Options of espnet2.bin.st_inference.
 inference_model=valid.acc.ave.pth                       # Weights to decode with.
+score_config=        # Settings of scoring (YAML); by default conf/score.yaml, if there. Give part.sh's.
 force_language=true  # Whether the model is told the language to write, as PART is; or guesses it.
 
 help_message=$(
@@ -150,6 +151,9 @@ if [ "${st_init}" = none ]; then st_init=; fi
 for part in ${st_init}; do
     [[ "${part}" =~ ^(encoder|ctc|decoder)$ ]] || die "--st_init must be of encoder, ctc, decoder: ${part}"
 done
+
+[ -z "${score_config}" ] || [ -f "${score_config}" ] || die "--score_config ${score_config}: no such file"
+if [ -z "${score_config}" ] && [ -f conf/score.yaml ]; then score_config=conf/score.yaml; fi
 
 read -r -a train_words <<<"${train_cmd}"
 read -r -a decode_words <<<"${decode_cmd}"
@@ -297,7 +301,7 @@ done
 # ---------------------------------------------------------------------------------------------------
 train_model() { # TASK [OPTION ...]
     local task="$1" dir="${exp_of[$1]}" name=() launch=() shapes=() kind shape args="${1}_args"
-    local file normalize=() stats="${dir}/stats"
+    local file normalize=() folds=() stats="${dir}/stats"
     shift
     [ -f "${stats}/.done" ] || die "${stats} is missing; run stage 3 first"
     # An interrupted training of the same options goes on; anything else there is moved aside.
@@ -336,6 +340,9 @@ sys.exit(zipfile.ZipFile(sys.argv[1]).testzip() is not None)' "${dir}/checkpoint
             fi
         done
     done
+    # of use with batch_type folded: samples of speech, tokens of each text
+    folds=(--fold_length 80000 --fold_length 150)
+    if [ "${task}" = st ]; then folds+=(--fold_length 150); fi
     if [ "${feats_normalize}" = global_mvn ]; then
         normalize+=(--normalize_conf "stats_file=${stats}/train/feats_stats.npz")
     fi
@@ -356,6 +363,7 @@ sys.exit(zipfile.ZipFile(sys.argv[1]).testzip() is not None)' "${dir}/checkpoint
         env OMP_NUM_THREADS="${num_threads}" "${python}" -m "espnet2.bin.${task}_train" \
         "${options[@]}" "${shapes[@]}" \
         --normalize "${feats_normalize}" ${normalize[@]+"${normalize[@]}"} \
+        "${folds[@]}" \
         --resume true \
         --output_dir "${dir}" \
         "$@" ${words[@]+"${words[@]}"} >"${dir}/launch.log" 2>&1 || failed "${dir}/train.log" "${dir}/launch.log"
@@ -419,8 +427,8 @@ decode() { # TASK SET: into <decode_dir>/SET/text
         "${options[@]}" '&&' touch "${logdir}/output.JOB/.done" || failed "${logs[@]}"
     unwatch
     "${python}" -m espnet_part.baseline.hypotheses \
-        --data_dir "${data}/${task}/test/${dset}" --token_dir "${tokens}" --decode_dir "${dir}" ||
-        die "stage 6 failed"
+        --data_dir "${data}/${task}/test/${dset}" --token_dir "${tokens}" --decode_dir "${dir}" \
+        --decode_config "${!config}" --told "${force_language}" || die "stage 6 failed"
     rm -f "${logdir}"/model.*.pth
 }
 
@@ -453,8 +461,11 @@ for task in "${asked[@]}"; do
         finish
     fi
 
+    score_options=(--checkpoint "${exp_of[${task}]}/${inference_model}")
+    if [ -n "${score_config}" ]; then score_options+=(--config "${score_config}"); fi
     key=$({
         printf '%s\n' "score"
+        if [ -n "${score_config}" ]; then cat -- "${score_config}"; fi
         after 6
     } | digest)
     if begin 7 "scoring for ${task}" "${key}"; then
@@ -462,8 +473,12 @@ for task in "${asked[@]}"; do
             if [ ! -d "${data}/${task}/test/${dset}" ]; then continue; fi
             dir="${decode_dir}/${dset}"
             [ -f "${dir}/text" ] || die "${dir}/text is missing; run stage 6 first"
+            lengths=()
+            if [ -f "${raw}/${dset}/utt2num_samples" ]; then
+                lengths=(--utt2num_samples "${raw}/${dset}/utt2num_samples")
+            fi
             "${python}" -m espnet_part.bin.part_score --ref_dir "data/${dset}" --tasks "${task_of[${task}]}" \
-                --hyp_text "${dir}/text" --out_dir "${dir}" \
+                "${score_options[@]}" ${lengths[@]+"${lengths[@]}"} --hyp_text "${dir}/text" --out_dir "${dir}" \
                 --name "$(basename -- "${exp_of[${task}]}")" | tee "${dir}/score.log" ||
                 die "stage 7 (scoring of ${dset}) failed"
         done
