@@ -374,7 +374,9 @@ for task in "${asked[@]}"; do
     number=4 init=()
     if [ "${task}" = st ]; then
         number=5
-        for part in ${st_init}; do init+=(--init_param "${exp_of[asr]}/${inference_model}:${part}:${part}"); done
+        for part in ${st_init}; do init+=("${exp_of[asr]}/${inference_model}:${part}:${part}"); done
+        # one option with several values: of several options ESPnet takes the last
+        if [ ${#init[@]} -gt 0 ]; then init=(--init_param "${init[@]}"); fi
     fi
     key=$({
         printf '%s\n' "train" "${task}" "${init[*]}" "${feats_normalize}"
