@@ -170,3 +170,38 @@ def test_test_set_without_references(tmp_path, examples):
     assert not (tmp_path / "out" / "text").exists()
     formatted, faults = DataDir.load(tmp_path / "out", need_text=False)
     assert len(formatted) == len(examples) and not faults
+
+
+def test_clips_as_common_voice_has_them(tmp_path, monkeypatch):
+    """48 kHz MP3 left where it is; what cannot be used is found, in several processes, and once."""
+    audio = tmp_path / "clips"
+    audio.mkdir()
+    examples = []
+    for number in range(40):
+        path = audio / f"c{number:02d}.mp3"
+        soundfile.write(path, tone(0.5 + number / 100, 48000), 48000)
+        examples.append(Example(f"c{number:02d}", "asr", "de", "de", "x", audio=str(path)))
+    whole = (audio / "c00.mp3").read_bytes()
+    for name, content in (("c36", b""), ("c37", b"<html>"), ("c38", whole[: len(whole) // 2])):
+        (audio / f"{name}.mp3").write_bytes(content)
+    (audio / "c39.mp3").unlink()
+    options = ("--audio_format", "copy", "--nj", "2", "--max_bad_share", "0.2")
+    formatted = run(tmp_path, examples, *options)
+    assert sorted(formatted) == [f"c{number:02d}" for number in range(36)]
+    for number in range(36):
+        assert formatted[f"c{number:02d}"].num_samples == round((0.5 + number / 100) * 16000)
+    rows = (tmp_path / "out/bad_audio.tsv").read_text().splitlines()
+    named = dict(row.split("\t") for row in rows)
+    assert named["c36"] == "empty file"
+    assert named["c37"].startswith("not readable as audio")
+    assert named["c38"].startswith("truncated")
+    assert named["c39"] == "missing file"
+    assert not (tmp_path / "out/audio").exists()
+
+    done = []
+    process = formatting.process_audio
+    monkeypatch.setattr(
+        formatting, "process_audio", lambda job: done.append(job.audio) or process(job)
+    )
+    assert run(tmp_path, examples, *options) == formatted
+    assert sorted(done) == [str(audio / f"c{number}.mp3") for number in (36, 37, 38, 39)]
