@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +11,11 @@ from espnet_part.config import ConfigError, load_yaml
 from espnet_part.model.protected import PROTECTED
 from espnet_part.plan.batch import Example, make_batch
 from espnet_part.plan.compute import Flops, batch_flops
-from espnet_part.plan.data import ANSWER_TOKENS, Data
-from espnet_part.plan.memory import GIB, Memory, Training, batch_memory
-from espnet_part.plan.operations import Model, Part
+from espnet_part.plan.data import Data
+from espnet_part.plan.fit import Batching, Load
+from espnet_part.plan.memory import GIB, Memory, Training
+from espnet_part.plan.operations import Model
 from espnet_part.schedule.schedule import Phase, Schedule, Trainable
-
-#: Seconds that are tried for the dearest micro-batch: short clips are mostly text for the LLM,
-#: long ones mostly frames for the encoder.
-SECONDS = (1, 2, 4, 8, 15, 30)
 
 
 @dataclass(frozen=True)
@@ -42,51 +38,6 @@ class Hardware:
     def flops(self) -> float:
         """Operations a second, of all together."""
         return self.gpus * self.peak_tflops * 1e12 * self.mfu
-
-
-@dataclass(frozen=True)
-class Batching:
-    """The size of a step, as the trainer cuts it.
-
-    Attributes:
-        bins: budget of one micro-batch of one process in LLM positions; None with ``rows``.
-        rows: its examples, where batches are counted in examples.
-        accum: micro-batches of a process in a step.
-        gpus: processes.
-        encoder_cost: of a frame, in LLM positions.
-        padding: share of a batch that is padding.
-    """
-
-    bins: float | None
-    rows: float | None
-    accum: int
-    gpus: int
-    encoder_cost: float
-    padding: float
-
-    def examples(self, mean_cost: float) -> float:
-        """Examples a step when one costs ``mean_cost`` on the average."""
-        if self.rows is not None:
-            return self.rows * self.gpus * self.accum
-        assert self.bins is not None
-        return max(1.0, self.bins * self.gpus * self.accum * (1 - self.padding) / mean_cost)
-
-    def largest(self, cost: float) -> int:
-        """Most examples of a micro-batch of a step whose examples cost ``cost`` each."""
-        parts = self.gpus * self.accum
-        if self.rows is not None:
-            return math.ceil(self.rows)
-        assert self.bins is not None
-        return math.ceil(max(1, int(self.bins * parts / cost)) / parts)
-
-    def divided(self, by: int) -> Batching:
-        """The same step in smaller micro-batches."""
-        return dataclasses.replace(
-            self,
-            bins=None if self.bins is None else self.bins / by,
-            rows=None if self.rows is None else self.rows / by,
-            accum=self.accum * by,
-        )
 
 
 @dataclass(frozen=True)
@@ -164,39 +115,12 @@ def _plan_phase(
     training: Training,
     batching: Batching,
 ) -> PhasePlan:
-    def dearest(model: Model, batching: Batching) -> tuple[Memory, str]:
-        return max(
-            (
-                (
-                    batch_memory(
-                        model,
-                        chosen.names,
-                        make_batch(example, rows, model.downsample, model.window),
-                        training,
-                        hardware.reserve * GIB,
-                    ),
-                    f"{rows} x {name}",
-                )
-                for example, name in _lengths(phase, data)
-                for rows in [
-                    batching.largest(example.cost(model.downsample, batching.encoder_cost))
-                ]
-            ),
-            key=lambda found: found[0].peak,
-        )
-
     shares = data.shares(phase)
-    limit = hardware.gpu_memory * GIB
-    memory, shown = dearest(model, batching)
-    advice: tuple[str, ...] = ()
-    if memory.peak > limit:
-        advice = tuple(
-            change
-            for change, other, cut in _changes(model, batching)
-            if dearest(other, cut)[0].peak <= limit
-        )[:3] or ("no batch is small enough: weights, gradients and optimizer leave no room",)
-
     means = {task: data.tasks[task].mean for task in shares}
+    limit = hardware.gpu_memory * GIB
+    load = Load(chosen.names, means, training, hardware.reserve * GIB)
+    memory, shown = load.dearest(model, batching)
+    fits = memory.peak <= limit
     down = model.downsample
     cost = sum(
         share * means[task].cost(down, batching.encoder_cost) for task, share in shares.items()
@@ -205,18 +129,7 @@ def _plan_phase(
     steps = phase.steps
     if steps is None:
         steps = math.ceil((phase.epochs or 0) * data.examples(phase) / examples)
-    flops = [
-        batch_flops(
-            model,
-            chosen.names,
-            # a micro-batch's share of the padding counts as rows more
-            make_batch(means[task], examples * share / (1 - batching.padding), down, model.window),
-        )
-        for task, share in shares.items()
-    ]
-    total = Flops(
-        sum(f.forward for f in flops), sum(f.backward for f in flops), sum(f.again for f in flops)
-    )
+    flops = _step_flops(model, chosen, means, shares, examples, batching)
     hours = steps * examples * sum(s * means[t].seconds for t, s in shares.items()) / 3600
     return PhasePlan(
         stage=stage,
@@ -227,9 +140,9 @@ def _plan_phase(
             for group, names in chosen.groups.items()
         },
         memory=memory,
-        fits=memory.peak <= limit,
+        fits=fits,
         dearest=shown,
-        advice=advice,
+        advice=() if fits else load.advice(model, batching, limit),
         examples=examples,
         speech_tokens=examples
         * sum(s * math.ceil(means[t].frames / down) for t, s in shares.items()),
@@ -237,8 +150,34 @@ def _plan_phase(
         * sum(s * (means[t].prompt + means[t].answer) for t, s in shares.items()),
         hours=hours,
         epochs=hours / data.hours if data.hours else math.nan,
-        flops=total,
-        seconds=steps * total.total / hardware.flops,
+        flops=flops,
+        seconds=steps * flops.total / hardware.flops,
+    )
+
+
+def _step_flops(
+    model: Model,
+    chosen: Trainable,
+    means: Mapping[str, Example],
+    shares: Mapping[str, float],
+    examples: float,
+    batching: Batching,
+) -> Flops:
+    """Of a step on all GPUs: that of a micro-batch, times their number."""
+    parts = batching.gpus * batching.accum
+    rows = examples / parts / (1 - batching.padding)  # padding counts as more examples
+    flops = [
+        batch_flops(
+            model,
+            chosen.names,
+            make_batch(means[task], rows * share, model.downsample, model.window),
+        )
+        for task, share in shares.items()
+    ]
+    return Flops(
+        forward=parts * sum(f.forward for f in flops),
+        backward=parts * sum(f.backward for f in flops),
+        again=parts * sum(f.again for f in flops),
     )
 
 
@@ -257,53 +196,3 @@ def _batching(path: str, options: Mapping[str, Any], gpus: int, padding: float) 
         encoder_cost=float(options.get("encoder_cost", 0.4)),
         padding=padding,
     )
-
-
-def _lengths(phase: Phase, data: Data) -> Iterator[tuple[Example, str]]:
-    """Examples of many lengths: steps hold examples of like length, so each may fill one."""
-    for task in phase.tasks:
-        mean = data.tasks[task].mean
-        if mean.seconds:
-            rate = mean.answer / mean.seconds
-            for seconds in SECONDS:
-                yield Example(seconds, mean.prompt, rate * seconds + 1), f"{seconds} s of {task}"
-        else:
-            for seconds in SECONDS:
-                tokens = ANSWER_TOKENS * seconds + 1
-                yield (
-                    Example(0, mean.prompt - mean.answer + tokens, tokens),
-                    (f"{tokens:.0f} tokens of {task}"),
-                )
-
-
-def _changes(model: Model, batching: Batching) -> Iterator[tuple[str, Model, Batching]]:
-    """Changes that save memory, the mildest first; they keep the step as it is."""
-    for by in (2, 4, 8, 16, 32, 64, 128):
-        cut = batching.divided(by)
-        yield _smaller(cut), model, cut
-        if by in (2, 8):
-            yield from _checkpointing(model, batching.divided(by // 2), is_cut=by > 2)
-
-
-def _checkpointing(
-    model: Model, batching: Batching, is_cut: bool
-) -> Iterator[tuple[str, Model, Batching]]:
-    also = f" and {_smaller(batching)}" if is_cut else ""
-    plain = [p.name for p in model.parts if p.name != "adapter" and not p.checkpointed]
-    choices: Sequence[Sequence[str]] = [[name] for name in plain]
-    if len(plain) > 1:
-        choices = [*choices, plain]
-    for names in choices:
-        parts: list[Part] = [
-            dataclasses.replace(p, checkpointed=p.checkpointed or p.name in names)
-            for p in model.parts
-        ]
-        keys = " and ".join(f"{name}_conf: {{gradient_checkpointing: true}}" for name in names)
-        yield f"{keys}{also}", dataclasses.replace(model, parts=tuple(parts)), batching
-
-
-def _smaller(batching: Batching) -> str:
-    if batching.rows is not None:
-        return f"batch_size: {batching.rows * batching.gpus:.0f}, accum_grad: {batching.accum}"
-    assert batching.bins is not None
-    return f"batch_bins: {batching.bins * batching.gpus:.0f}, accum_grad: {batching.accum}"

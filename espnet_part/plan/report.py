@@ -36,7 +36,7 @@ def as_markdown(plans: Sequence[PhasePlan], hardware: Hardware, data: Data, padd
     ]
     if advice := _advice(plans, hardware):
         sections.append(advice)
-    sections.append(f"Data and time on {hardware.gpus} GPUs\n\n{_time(plans, data)}")
+    sections.append(f"Data and time on {_gpus(hardware)}\n\n{_time(plans, data)}")
     sections.append(_assumptions(hardware, data, padding))
     return "\n\n".join(sections) + "\n"
 
@@ -156,7 +156,8 @@ def _assumptions(hardware: Hardware, data: Data, padding: float) -> str:
         f"- data: {data.assumed or 'as part_collect_stats counted them'}; "
         f"{100 * padding:.0f} % of a batch is padding",
         f"- time: {hardware.peak_tflops:g} TFLOP/s a GPU, of which {100 * hardware.mfu:.0f} % are "
-        "reached, recomputation included; without validation, start-up and waiting for data",
+        "reached, recomputation included; without validation, start-up, communication and waiting "
+        "for data",
         f"- memory: 1 GB is 2^30 bytes; {hardware.reserve:g} GB a GPU are set aside for its "
         "context, communication and the allocator's gaps; every micro-batch may be full of "
         "examples of one length, of 1 s to 30 s; the optimizer's own peak is counted where it is "
@@ -164,6 +165,10 @@ def _assumptions(hardware: Hardware, data: Data, padding: float) -> str:
         "- every GPU holds all weights, gradients and optimizer states (DDP)",
     ]
     return "What this rests on\n\n" + "\n".join(lines)
+
+
+def _gpus(hardware: Hardware) -> str:
+    return "1 GPU" if hardware.gpus == 1 else f"{hardware.gpus} GPUs"
 
 
 def _gb(value: float) -> str:
