@@ -151,6 +151,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     windowing = build(Windowing, windows, "part_transcribe")
     if args.batch_size < 1:
         raise ConfigError(f"--batch_size must be at least 1, not {args.batch_size}")
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
     from espnet_part.decode.audio_file import find_audio
     from espnet_part.decode.transcribe import longest_window, probe_files, transcribe
     from espnet_part.decode.transcripts import Output
@@ -175,10 +177,11 @@ def main(cmd: Sequence[str] | None = None) -> None:
                 f"--max_window {args.max_window:g}: the LLM's context holds {room:g} s of speech "
                 "and its answer"
             )
-        for transcript in transcribe(files, model, args.task, lang, to, windowing):
-            output.add(transcript)
-            if transcript.error is not None:
-                failed.append((transcript.file.path, transcript.error))
+        with logging_redirect_tqdm():  # lines above the bar, not through it
+            for transcript in transcribe(files, model, args.task, lang, to, windowing):
+                output.add(transcript)
+                if transcript.error is not None:
+                    failed.append((transcript.file.path, transcript.error))
         output.close()
     if failed:
         names = "".join(f"\n  {path}: {reason}" for path, reason in failed)

@@ -19,7 +19,7 @@ class Progress:
         cost: of all utterances, in any unit.
         utterances: how many there are.
         name: what is being done.
-        unit: what is counted in place of utterances.
+        unit: what is counted; "files" are measured in seconds of audio, which are shown.
     """
 
     def __init__(
@@ -62,15 +62,19 @@ class Progress:
             self.bar.total = self.cost
 
     def count(self) -> str:
-        """How many are done; utterances go without saying."""
-        unit = "" if self.unit == "utterances" else f" {self.unit}"
-        return f"{self.done}/{self.utterances}{unit}"
+        """What stands behind the bar."""
+        if self.unit == "files":
+            return f"{clock(self.done_cost)}/{clock(self.cost)} of audio, {self._counted()}"
+        return f"{self.done}/{self.utterances}"
+
+    def _counted(self) -> str:
+        return f"{self.done}/{self.utterances} {self.unit}"
 
     def line(self, elapsed: float) -> str:
         """The state in words."""
         left = elapsed * (self.cost - self.done_cost) / max(self.done_cost, 1e-9)
         return (
-            f"{self.done}/{self.utterances} {self.unit}, {100 * self.done_cost / self.cost:.0f} %, "
+            f"{self._counted()}, {100 * self.done_cost / self.cost:.0f} %, "
             f"{clock(elapsed)} so far, ETA {clock(max(left, 0.0))}"
         )
 
