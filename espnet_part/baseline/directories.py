@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from espnet_part.bin import command
 from espnet_part.data.datadir import DataDir, Example, check_share, report_faults
+from espnet_part.data.formatting import format_directory
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
 
@@ -51,13 +53,16 @@ def select(examples: Iterable[Example], task: str, training: bool, where: str) -
     ``src_text``, or what an ASR example says of the same audio. Decoding takes all of the task.
 
     Raises:
-        DataError: there is no example of the task.
+        DataError: there is no example of the task, or an id is given twice.
     """
     examples = list(examples)
     chosen = [e for e in examples if e.task == TASKS[task]]
     if not chosen:
         found = ", ".join(sorted({e.task for e in examples})) or "nothing"
         raise DataError(f"{where}: no example of the task {TASKS[task]} (there is {found})")
+    for utt, count in Counter(e.utt_id for e in chosen).items():
+        if count > 1:
+            raise DataError(f"{where}: the id {utt} is given twice")
     selection = Selection([])
     transcripts = {(e.audio, e.segment): e.text for e in examples if e.task == "asr" and e.text}
     for example in sorted(chosen, key=lambda e: e.utt_id):
@@ -80,31 +85,52 @@ def select(examples: Iterable[Example], task: str, training: bool, where: str) -
     return selection
 
 
-def check_format(examples: Sequence[Example], where: str) -> None:
-    """Stop where ESPnet's loader would go wrong: it neither cuts segments nor resamples.
+def why_unreadable(examples: Sequence[Example]) -> str | None:
+    """Say why ESPnet's loader would go wrong: it neither cuts segments nor resamples nor mixes down.
 
-    The headers of up to 100 files, spread over the set, are read.
+    Names are looked at, and the headers of up to 100 files, spread over the set.
 
-    Raises:
-        DataError: segments, archives, or files that are not 16 kHz mono.
+    Returns:
+        What is wrong with the first bad example; None where all is well.
     """
     import soundfile
 
-    advice = "make the dump with part.sh --audio_format flac"
     for example in examples:
         if example.segment is not None:
-            raise DataError(f"{where}: {example.utt_id} is a segment of a longer file; {advice}")
+            return f"{example.utt_id} is a segment of a longer file"
+        if Path(str(example.audio)).suffix not in (".wav", ".flac"):
+            return f"{example.audio} is neither wav nor flac"
     for example in examples[:: max(1, len(examples) // _PROBED)]:
-        audio = str(example.audio)
         try:
-            info = soundfile.info(audio)
+            info = soundfile.info(str(example.audio))
         except (OSError, soundfile.SoundFileError) as error:
-            raise DataError(f"{where}: {audio}: cannot be read ({error}); {advice}") from None
+            return f"{example.audio} cannot be read: {error}"
         if (info.samplerate, info.channels) != (SAMPLE_RATE, 1):
-            raise DataError(
-                f"{where}: {audio} has {info.samplerate} Hz and {info.channels} channels, not"
-                f" {SAMPLE_RATE} Hz and 1; {advice}"
-            )
+            return f"{example.audio} has {info.samplerate} Hz and {info.channels} channels"
+    return None
+
+
+def load(
+    path: Path, formatted_dir: Path, decoding: bool, max_bad_share: float, nj: int
+) -> list[Example]:
+    """Read a directory; its audio is first made 16 kHz flac where ESPnet cannot read it as it is.
+
+    Raises:
+        DataError: too much of it is faulty.
+    """
+    examples, faults = DataDir.load(path, need_text=not decoding)
+    if faults:
+        print(report_faults(faults), file=sys.stderr)
+    check_share(faults, examples, max_bad_share, str(path))
+    reason = why_unreadable([e for e in examples if e.audio is not None])
+    if reason is None:
+        return examples
+    out = formatted_dir / str(path).strip("./").replace("/", "_")
+    print(f"{path}: {reason}: its audio is written to {out} as 16 kHz flac")
+    formatted, bad = format_directory(path, out, "flac", nj, max_bad_share)
+    if bad:
+        print(f"{len(bad)} utterances have bad audio; see {out / 'bad_audio.tsv'}")
+    return formatted
 
 
 def write(path: Path, selection: Selection) -> None:
@@ -139,6 +165,14 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--in_dir", required=True, nargs="+", metavar="DIR", type=Path)
     parser.add_argument("--out_dir", required=True, metavar="DIR", type=Path)
     parser.add_argument(
+        "--formatted_dir",
+        type=Path,
+        default=Path("dump/espnet/audio"),
+        metavar="DIR",
+        help="where audio goes that ESPnet cannot read as it is (mp3, segments, other rates)",
+    )
+    parser.add_argument("--nj", type=int, default=1, help="processes that write such audio")
+    parser.add_argument(
         "--decoding", action="store_true", help="a test set: texts are not needed, all is kept"
     )
     parser.add_argument(
@@ -151,12 +185,10 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     where = ", ".join(map(str, args.in_dir))
-    examples, faults = DataDir.combine(args.in_dir, need_text=not args.decoding)
-    if faults:
-        print(report_faults(faults), file=sys.stderr)
-    check_share(faults, examples, args.max_bad_share, where)
+    share, nj = args.max_bad_share, args.nj
+    loaded = [load(path, args.formatted_dir, args.decoding, share, nj) for path in args.in_dir]
+    examples = [example for directory in loaded for example in directory]
     selection = select(examples, args.task, not args.decoding, where)
-    check_format(selection.examples, where)
     write(args.out_dir, selection)
     hours = sum(e.num_samples or 0 for e in selection.examples) / SAMPLE_RATE / 3600
     summary = (

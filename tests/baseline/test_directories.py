@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet_part.baseline.directories import check_format, main, select
+from espnet_part.baseline.directories import main, select, why_unreadable
 from espnet_part.data.datadir import DataDir, Example
 from espnet_part.errors import DataError
 
@@ -72,21 +72,53 @@ def test_an_empty_task_is_refused() -> None:
         select([replace(e, text="") for e in asr_only], "asr", True, "dump/x")
 
 
-def test_audio_that_espnet_would_misread_is_refused(tmp_path: Path) -> None:
+def test_audio_that_espnet_would_misread_is_found(tmp_path: Path) -> None:
     good, fast, stereo = (str(tmp_path / name) for name in ("good.wav", "fast.wav", "stereo.wav"))
     soundfile.write(good, np.zeros(160), 16000)
     soundfile.write(fast, np.zeros(160), 48000)
     soundfile.write(stereo, np.zeros((160, 2)), 16000)
     sound = example("u-asr", "asr", "de", "de", "Tag", audio=good)
-    check_format([sound], "d")
+    assert why_unreadable([sound]) is None
     for bad, reason in (
         (replace(sound, audio=fast), "48000 Hz"),
         (replace(sound, audio=stereo), "2 channels"),
         (replace(sound, segment=(0.0, 0.1)), "segment of a longer file"),
-        (replace(sound, audio=f"{good}.ark:17"), "cannot be read"),
+        (replace(sound, audio=f"{good}.ark:17"), "neither wav nor flac"),
+        (replace(sound, audio=f"{tmp_path}/none.wav"), "cannot be read"),
     ):
-        with pytest.raises(DataError, match=f"{reason}.*--audio_format flac"):
-            check_format([bad], "d")
+        assert reason in str(why_unreadable([sound, bad]))
+
+
+def test_such_audio_is_made_readable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Segments of a long mp3 become flac files of their own; what is broken is named."""
+    rng = np.random.default_rng(0)
+    long, broken = tmp_path / "long.mp3", tmp_path / "broken.mp3"
+    soundfile.write(long, 0.1 * rng.standard_normal(3 * 48000), 48000)
+    broken.write_bytes(b"")
+    examples = [
+        example(f"u{n}-asr", "asr", "de", "de", f"Tag {n}", audio=str(long)) for n in range(3)
+    ]
+    examples = [replace(e, segment=(float(n), n + 0.5)) for n, e in enumerate(examples)]
+    DataDir.write(
+        tmp_path / "train",
+        [*examples, example("b-asr", "asr", "de", "de", "kaputt", audio=str(broken))],
+    )
+    out = tmp_path / "out"
+    options = ["--out_dir", str(out), "--formatted_dir", str(tmp_path / "audio")]
+    main(["--task", "asr", "--in_dir", str(tmp_path / "train"), *options, "--max_bad_share", "0.3"])
+    lines = [line.split() for line in (out / "wav.scp").read_text().splitlines()]
+    assert [utt for utt, _ in lines] == ["u0-asr", "u1-asr", "u2-asr"]
+    for _, path in lines:
+        info = soundfile.info(path)
+        assert (info.samplerate, info.channels, info.frames) == (16000, 1, 8000)
+    printed = capsys.readouterr().out
+    assert "as 16 kHz flac" in printed
+    assert "1 utterances have bad audio" in printed
+
+
+def test_an_id_of_two_directories_is_refused() -> None:
+    with pytest.raises(DataError, match="the id u2-asr is given twice"):
+        select([*mixture(), *mixture()], "asr", True, "d")
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -188,27 +188,33 @@ decode_tag_of() { # TASK
 }
 
 # ---------------------------------------------------------------------------------------------------
+select_examples() { # NAME DIR [DIR ...] [OPTION]: into <data>/<task>/NAME
+    local name="$1"
+    shift
+    run_job "${data}/logs/select_${task}_${name//\//_}.log" \
+        "${python}" -m espnet_part.baseline.directories --task "${task}" --in_dir "$@" \
+        --out_dir "${data}/${task}/${name}" --formatted_dir "${data}/audio" --nj "${nj}"
+    log "${data}/${task}/${name}: $(cat "${data}/${task}/${name}/summary.txt")"
+}
+
 for task in "${available[@]}"; do
     extra=
     if [ "${task}" = asr ]; then extra="${extra_asr_dirs}"; fi
     key=$({
         printf '%s\n' "select" "${task}" "${train_set}" "${valid_set}" "${test_sets}" "${extra}"
         for dset in "${train_set}" "${valid_set}" "${tests[@]}"; do
-            cat "${raw}/${dset}/wav.scp" "${raw}/${dset}/text" "${raw}/${dset}/utt2task"
+            cat "${raw}/${dset}"/{wav.scp,text,utt2task}
+            cat "${raw}/${dset}"/{segments,src_text} 2>/dev/null || true
         done
         for dir in ${extra}; do cat "${dir}/wav.scp" "${dir}/text"; done
     } | digest)
     if begin 1 "examples for ${task}" "${key}"; then
-        select_words=("${python}" -m espnet_part.baseline.directories --task "${task}")
         split_words "${extra}"
-        "${select_words[@]}" --in_dir "${raw}/${train_set}" ${words[@]+"${words[@]}"} \
-            --out_dir "${data}/${task}/${train_set}" || die "stage 1 failed"
-        "${select_words[@]}" --in_dir "${raw}/${valid_set}" --out_dir "${data}/${task}/${valid_set}" ||
-            die "stage 1 failed"
+        select_examples "${train_set}" "${raw}/${train_set}" ${words[@]+"${words[@]}"}
+        select_examples "${valid_set}" "${raw}/${valid_set}"
         for dset in "${tests[@]}"; do
             if grep -q " ${task_of[${task}]}\$" "${raw}/${dset}/utt2task"; then
-                "${select_words[@]}" --decoding --in_dir "${raw}/${dset}" --out_dir "${data}/${task}/test/${dset}" ||
-                    die "stage 1 failed"
+                select_examples "test/${dset}" "${raw}/${dset}" --decoding
             else
                 rm -rf "${data:?}/${task}/test/${dset}"
                 log "${dset} has nothing for ${task}"
