@@ -124,7 +124,7 @@ def find_audio(place: Path, split: str, unpack_dir: Path | None) -> Path:
     """The directory of a split's clips; its archive is unpacked where there is only that.
 
     Raises:
-        DataError: neither is there, or the archive is not sound.
+        DataError: neither is there, the archive is not sound, or there is no place to unpack it.
     """
     directory = place / "audio" / split
     archive = directory.with_name(f"{split}.tar.gz")
@@ -134,6 +134,11 @@ def find_audio(place: Path, split: str, unpack_dir: Path | None) -> Path:
         if not directory.is_dir():
             if not archive.is_file():
                 raise DataError(f"{place}/audio: neither a directory {split} nor {split}.tar.gz")
+            above = unpack_dir or archive.parent
+            if above.is_dir() and not os.access(above, os.W_OK):
+                raise DataError(
+                    f"{above}: no permission to unpack {archive.name}; see --unpack_dir"
+                )
             unpack(archive, directory)
     inner = directory / split  # the published archives hold a directory
     return inner if inner.is_dir() else directory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -151,6 +152,12 @@ def test_archives_are_unpacked_elsewhere(corpus, tmp_path):
     clip = loaded["train"]["fleurs_fr_train_301-asr"].audio
     assert clip.startswith(str(tmp_path / "audio/fr_fr/train"))
     assert not (corpus / "fr_fr/audio/train").exists()
+
+
+def test_a_corpus_that_cannot_be_written_to(capsys, corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    said = refused(capsys, corpus, tmp_path, "--langs", "fr", "--tasks", "asr")
+    assert "no permission to unpack train.tar.gz; see --unpack_dir" in said
 
 
 def test_text_column(corpus, tmp_path):
