@@ -122,27 +122,36 @@ def find_trainings(expdir: Path) -> dict[str, list[Path]]:
 def training_normalizer(directory: Path) -> str:
     """What the training transcripts went through: the file `text_normalizer` of the training data.
 
-    The experiment above a decoding directory has a config.yaml a stage, which names the data;
-    "none" where the data have no such file, "unknown" where there is no config.yaml.
+    The experiment above a decoding directory has a config.yaml, or one a stage, which names the
+    data. "none" where data of ours have no such file; "unknown" where those of a stock ESPnet
+    training have none, or where there is no config.yaml.
     """
     known: set[str] = set()
     for experiment in (directory, *list(directory.parents)[:2]):
         for config in [experiment / "config.yaml", *experiment.glob("stage*/config.yaml")]:
-            for data in _training_directories(config):
+            for data, otherwise in _training_directories(config):
                 path = locate(data, experiment) / "text_normalizer"
-                known.add(path.read_text(encoding="utf-8").strip() if path.is_file() else "none")
+                said = path.read_text(encoding="utf-8").strip() if path.is_file() else otherwise
+                known.add(said)
         if known:
             return ", ".join(sorted(known))
     return "unknown"
 
 
-def _training_directories(config: Path) -> list[Path]:
-    """`train_data_dir` of a training's config.yaml; unknown is no reason to fail."""
+def _training_directories(config: Path) -> list[tuple[Path, str]]:
+    """The training data of a config.yaml, and what their lack of a named normaliser means.
+
+    An unreadable one is no reason to fail.
+    """
     try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8")).get("train_data_dir") or []
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        ours = content.get("train_data_dir") or []
+        stock = content.get("train_data_path_and_name_and_type") or []
+        return [(Path(path), "none") for path in ([ours] if isinstance(ours, str) else ours)] + [
+            (Path(path).parent, "unknown") for path, name, _ in stock if name == "text"
+        ]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, TypeError, ValueError):
         return []
-    return [Path(path) for path in ([content] if isinstance(content, str) else content)]
 
 
 def locate(path: Path, beneath: Path) -> Path:

@@ -301,6 +301,13 @@ def test_normalisers_of_training_and_scoring_stand_side_by_side(exp):
     main(arguments)
     text = (exp / "RESULTS.md").read_text()
     assert "|P|test|lower|whisper|" in text and "|B|test|unknown|whisper|" in text
+    # a stock ESPnet training names its data file by file
+    (exp / "baseline/config.yaml").write_text(
+        "train_data_path_and_name_and_type:\n"
+        "- [dump/raw/train/wav.scp, speech, sound]\n- [dump/raw/train/text, text, text]\n"
+    )
+    main(arguments)
+    assert "|B|test|lower|whisper|" in (exp / "RESULTS.md").read_text()
 
 
 def test_corpora_checkpoints_and_decoding_are_told(exp):
