@@ -22,7 +22,7 @@ def get_parser() -> argparse.ArgumentParser:
         description="Scores hypotheses against a data directory. ASR: WER (CER for zh, yue, ja, "
         "ko) after Whisper's normaliser, and signs of hallucination. Translation: BLEU, chrF and "
         "chrF++ by sacreBLEU on raw text. Every figure has a bootstrap interval. Prints tables and "
-        "writes score.json, result.md and score_wer/{ref,hyp}.trn for sclite.",
+        "writes score.json, result.md, hallucinations.tsv and score_wer/{ref,hyp}.trn for sclite.",
         epilog="example: part_score --ref_dir dump/raw/test --hyp_dir exp/x/decode_greedy/test",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -104,7 +104,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_part.score.provenance import read_decoding
     from espnet_part.score.table import score_sections
     from espnet_part.score.tables import read_durations, read_references, read_table
-    from espnet_part.score.trn import write_trn
+    from espnet_part.score.transcripts import write_suspects, write_trn
 
     failures: dict[str, str] = {}
     if args.hyp_dir:
@@ -147,6 +147,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     text = score_sections([(name, scores)])
     out_dir = Path(args.out_dir or origin)
     write_trn(out_dir, measured)
+    write_suspects(out_dir / "hallucinations.tsv", measured)
     with atomic_write(out_dir / "score.json") as file:
         json.dump(scores, file, ensure_ascii=False, indent=1)
         file.write("\n")

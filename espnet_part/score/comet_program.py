@@ -14,9 +14,10 @@ def main() -> None:
     # Python looks for modules beside its program first, where a comet.py is
     sys.path[:] = [path for path in sys.path if path != str(Path(__file__).resolve().parent)]
     try:
+        from comet import load_from_checkpoint  # isort: skip  # what is most likely missing
+
         import torch
         import yaml
-        from comet import load_from_checkpoint
     except ImportError as error:
         sys.exit(f"{error}; install COMET: {sys.executable} -m pip install unbabel-comet")
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from espnet_part.score.provenance import describe_corpus
+from espnet_part.score.provenance import describe_corpus, describe_losses
 
 FEW = 30
 """With fewer utterances the bootstrap's intervals are too narrow."""
@@ -30,6 +30,8 @@ def _origin(label: str, score: dict[str, Any]) -> list[str]:
     corpus = describe_corpus(score.get("corpus", []))
     counted = f"{score['utterances']} utterances, {len(score['missing'])} of them missing"
     facts.append(f"{label}: {corpus}, {counted}" if corpus else f"{label}: {counted}")
+    losses = describe_losses(score.get("corpus", []), score["tasks"])
+    facts += [f"**{label}: {loss}**" for loss in losses]
     if score.get("checkpoint"):
         checkpoint = score["checkpoint"]
         name = checkpoint.get("file", "checkpoint")

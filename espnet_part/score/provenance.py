@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -87,3 +87,21 @@ def describe_corpus(corpora: Iterable[dict[str, Any]]) -> str:
         )
         for entry in corpora
     )
+
+
+def describe_losses(corpora: Iterable[dict[str, Any]], tasks: Collection[str]) -> list[str]:
+    """A line for each language of which the data preparation kept less than the corpus has."""
+    lines = []
+    for entry in corpora:
+        for language, by_task in entry.get("languages", {}).items():
+            for task, counts in by_task.items():
+                kept = counts.get("kept", 0)
+                whole = counts.get("official") or counts.get("read", kept)
+                if task not in tasks or kept >= whole:
+                    continue
+                reasons = ", ".join(f"{why} {n}" for why, n in counts.get("dropped", {}).items())
+                lines.append(
+                    f"{language} {task}: {kept} of {whole} items of the official split are scored"
+                    + (f" (dropped: {reasons})" if reasons else "")
+                )
+    return lines

@@ -105,10 +105,7 @@ def test_a_checkpoint_with_code_is_refused(model, tmp_path, monkeypatch):
 
     checkpoint = model / "checkpoints" / "model.ckpt"
     torch.save({"state_dict": Evil()}, checkpoint)
-    (tmp_path / "comet.py").write_text("def load_from_checkpoint(*_, **__): raise SystemError\n")
+    (tmp_path / "comet.py").write_text("def load_from_checkpoint(*_, **__): 1 / 0\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(ConfigError, match="refused, for loading it may run code"):
-        comet.run_comet([], checkpoint, sys.executable)
-    torch.save({"state_dict": {}}, checkpoint)
-    with pytest.raises(ConfigError, match="SystemError"):
         comet.run_comet([], checkpoint, sys.executable)

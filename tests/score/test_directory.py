@@ -1,46 +1,18 @@
-"""A data directory's scores: grouping, averages, missing hypotheses, joining of shards."""
+"""A data directory's scores: grouping, averages, intervals, missing hypotheses."""
 
 import json
 import math
-import subprocess
-import sys
 
 import pytest
 
-from espnet_part.bin.part_score import main
 from espnet_part.data import parallel
 from espnet_part.errors import DataError
 from espnet_part.score import measure
 from espnet_part.score.config import BootstrapConfig, ScoreConfig
 from espnet_part.score.directory import score_directory
-from espnet_part.score.hypotheses import collect_hypotheses
 from espnet_part.score.table import error_table, score_sections, translation_table
 from espnet_part.score.tables import read_durations, read_table
-
-EXAMPLES = {  # id: (task, lang, tgt, reference, hypothesis)
-    "de1": ("asr", "de", "de", "Das ist gut.", "das ist gut"),
-    "de2": ("asr", "de", "de", "Guten Tag, Welt", "guten tag feld"),
-    "en1": ("asr", "en", "en", "It's twenty dogs.", "It is 20 dogs"),
-    "ko1": ("asr", "ko", "ko", "안녕 하세요", "안녕하세요"),
-    "zh1": ("asr", "zh", "zh", "你好，世界。", "你 好 世 届"),
-    "s1": ("s2tt", "de", "en", "That is good, my friend.", "That is good, my friend."),
-    "s2": ("s2tt", "en", "de", "Wir haben zwei große Hunde.", "Wir haben zwei kleine Hunde."),
-    "s3": ("s2tt", "en", "zh", "今天天气很好。", "今天天气很好。"),
-    "t1": ("t2tt", "es", "en", "We go to the house.", "We go to the house."),
-}
-
-
-@pytest.fixture
-def data(tmp_path):
-    directory = tmp_path / "test"
-    directory.mkdir()
-    for name, column in (("utt2task", 0), ("utt2lang", 1), ("utt2tgt", 2), ("text", 3)):
-        lines = [f"{key} {values[column]}\n" for key, values in EXAMPLES.items()]
-        (directory / name).write_text("".join(lines), encoding="utf-8")
-    return directory
-
-
-HYPOTHESES = {key: values[4] for key, values in EXAMPLES.items()}
+from tests.score.conftest import EXAMPLES, HYPOTHESES
 
 
 def test_groups_and_averages(data):
@@ -161,58 +133,6 @@ def test_only_a_line_feed_ends_a_line(tmp_path):
     assert read_table(path) == {"a": "x\u2028y\x85z", "b": "", "c": "w v"}
 
 
-def _shard(directory, number, lines):
-    path = directory / f"logdir/output.{number}/1best_recog/text"
-    path.parent.mkdir(parents=True)
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-
-def test_shards_are_joined_in_order_of_ids(tmp_path):
-    _shard(tmp_path, 2, ["b two", "a one"])
-    _shard(tmp_path, 10, ["c", "a one"])
-    (tmp_path / "text").write_text("old stale\n")
-    assert list(collect_hypotheses(tmp_path).items()) == [("a", "one"), ("b", "two"), ("c", "")]
-
-
-def test_contradicting_shards_are_refused(tmp_path):
-    _shard(tmp_path, 1, ["a one"])
-    _shard(tmp_path, 2, ["a other"])
-    with pytest.raises(DataError, match=r"a: different hypotheses in .*earlier decoding"):
-        collect_hypotheses(tmp_path)
-
-
-def test_command(data, tmp_path, capsys):
-    decode = tmp_path / "decode" / "test"
-    _shard(decode, 1, [f"{k} {v}" for k, v in HYPOTHESES.items() if k != "de1"])
-    (decode / "logdir/output.1/failed.tsv").write_text("de1\tbad audio\n")
-    main(["--ref_dir", str(data), "--hyp_dir", str(decode)])
-    content = json.loads((decode / "score.json").read_text())
-    assert content["failed"] == {"de1": "bad audio"} and content["missing"] == ["de1"]
-    assert content["name"] == "decode/test"
-    assert (decode / "text").read_text(encoding="utf-8").startswith("de2 guten tag feld\n")
-    out, err = capsys.readouterr()
-    assert out == (decode / "result.md").read_text() and "NO HYPOTHESIS" in err
-    main(["--ref_dir", str(data), "--hyp_text", str(decode / "text"), "--out_dir", str(tmp_path)])
-    assert json.loads((tmp_path / "score.json").read_text())["bleu"] == content["bleu"]
-
-
-def test_command_names_what_is_missing(data, tmp_path, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main(["--ref_dir", str(data), "--hyp_dir", str(tmp_path)])
-    assert stopped.value.code == 1
-    assert capsys.readouterr().err.startswith("part_score: error: ")
-
-
-def test_scoring_imports_no_torch():
-    code = (
-        "import sys, espnet_part.score.table, espnet_part.score.hypotheses;"
-        "import espnet_part.bin.part_score;"
-        "heavy = {'torch', 'transformers', 'sacrebleu', 'jiwer', 'espnet2'} & set(sys.modules);"
-        "assert not heavy, heavy"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 def test_a_baseline_is_scored_on_its_own_tasks(data):
     """Else an ASR baseline would get BLEU 0 in every direction."""
     asr = {key: text for key, text in HYPOTHESES.items() if EXAMPLES[key][0] == "asr"}
@@ -292,49 +212,6 @@ def test_hallucinations_are_counted_and_named(data):
     text = score_sections([("x", scores.as_dict())])
     assert "|x|de|2|1 (50.0 %)|1|0|0|" in text
     assert "|x|en|1|" not in text.split("Signs of hallucination")[1]
-
-
-def test_the_table_says_what_it_rests_on(data, tmp_path, capsys):
-    corpus = [{"corpus": "FLEURS", "release": "2022", "split": "test"}]
-    (data / "corpus.json").write_text(json.dumps(corpus))
-    (data / "utt2num_samples").write_text("".join(f"{utt} 16000\n" for utt in EXAMPLES))
-    decode = tmp_path / "decode" / "test"
-    _shard(decode, 1, [f"{k} {v}" for k, v in HYPOTHESES.items() if k != "de1"])
-    settings = {"model": "0123456789abcdef", "beam_size": 4, "length_penalty": 1.0}
-    (decode / "logdir/output.1/decode.json").write_text(json.dumps(settings))
-    (tmp_path / "score.yaml").write_text("bootstrap: {samples: 100, seed: 3}\n")
-    command = [
-        "--ref_dir",
-        str(data),
-        "--hyp_dir",
-        str(decode),
-        "--checkpoint",
-        "exp/x.safetensors",
-    ]
-    main([*command, "--config", str(tmp_path / "score.yaml"), "--cer_langs", "zh"])
-    text = capsys.readouterr().out
-    for line in (
-        "- **decode/test: 1 of 9 utterances have NO HYPOTHESIS and count as empty: de1**",
-        "- decode/test: FLEURS (2022) test, 9 utterances, 1 of them missing",
-        "- decode/test: decoded with `exp/x.safetensors` (fingerprint 0123456789ab)",
-        "- decode/test: decoding options: beam_size 4, length_penalty 1.0",
-        "- 95 % intervals: percentile bootstrap over utterances, 100 samples, seed 3",
-        "- CER for zh, WER for the others",
-        "- BLEU `nrefs:1|case:mixed|eff:no|tok:13a|",
-        "- chrF++ `nrefs:1|case:mixed|eff:yes|nc:6|nw:2|",
-        "- scored by espnet_part ",
-    ):
-        assert line in text
-    content = json.loads((decode / "score.json").read_text())
-    assert content["corpus"] == corpus
-    assert content["checkpoint"] == {"file": "exp/x.safetensors", "model": "0123456789abcdef"}
-    assert content["decode_options"] == {"beam_size": 4, "length_penalty": 1.0}
-    assert content["hallucinations"]["groups"][0]["longer_than_speech"] == 0
-    lines = (decode / "score_wer/ref.trn").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "das ist gut\t(de-de1)"
-    assert (decode / "score_wer/hyp.trn").read_text(encoding="utf-8").startswith("\t(de-de1)\n")
-    lines = (decode / "score_cer/hyp.trn").read_text(encoding="utf-8").splitlines()
-    assert lines == ["你 好 世 届\t(zh-zh1)"]
 
 
 def test_lengths_that_are_no_numbers(data, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from espnet_part.errors import DataError
 from espnet_part.score.provenance import (
     describe_corpus,
+    describe_losses,
     read_corpus,
     read_decoding,
     scorer_versions,
@@ -53,3 +54,20 @@ def test_decoding(tmp_path):
 
 def test_versions_name_what_decides_figures():
     assert {"espnet_part", "jiwer", "sacrebleu", "whisper-normalizer"} <= scorer_versions().keys()
+
+
+def test_what_data_preparation_lost():
+    whole = {"official": 10, "read": 10, "kept": 10, "dropped": {}}
+    some = {"official": 10, "read": 9, "kept": 7, "dropped": {"missing clip": 2}}
+    unofficial = {"official": None, "read": 5, "kept": 4, "dropped": {"empty text": 1}}
+    corpus = {
+        "corpus": "x",
+        "languages": {"de": {"asr": some, "t2tt": some}, "fr": {"asr": whole}},
+    }
+    assert describe_losses([corpus], ["asr"]) == [
+        "de asr: 7 of 10 items of the official split are scored (dropped: missing clip 2)"
+    ]
+    corpus["languages"] = {"de-en": {"s2tt": unofficial}}
+    assert describe_losses([corpus, *CORPUS], ["s2tt"]) == [
+        "de-en s2tt: 4 of 5 items of the official split are scored (dropped: empty text 1)"
+    ]

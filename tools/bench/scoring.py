@@ -174,6 +174,57 @@ def measure_trust(simulations: int, sizes: tuple[int, ...] = (100, 300, 1000)) -
         )
 
 
+def measure_trust_of_bleu(simulations: int, size: int = 300, population: int = 20_000) -> None:
+    """Test sets drawn from many translations, whose BLEU is the true one.
+
+    The two systems to be told apart have equally good translations of each sentence: which of the
+    two is whose is drawn by lot.
+    """
+    from espnet_part.score.bleu import figures_of, translation_statistics
+    from espnet_part.score.bootstrap import (
+        percentile_interval,
+        resample_sums,
+        two_sided_p_value,
+    )
+    from espnet_part.score.config import BootstrapConfig
+
+    config = BootstrapConfig()
+    writer = Writer("en", 0)
+    sentences = [writer.sentence() for _ in range(population)]
+    references = [writer.write(words) for words in sentences]
+    systems = []
+    for _ in range(2):
+        heard = [writer.write(writer.recognize(words, 0.4)) for words in sentences]
+        systems.append(translation_statistics(references, heard))
+    truth = figures_of(systems[0].sum(axis=0)[None], "13a")[0]
+    generator = np.random.default_rng(0)
+    covered, alarms, quirk = (np.zeros(3, dtype=int) for _ in range(3))
+    for number in range(simulations):
+        drawn = generator.integers(population, size=size)
+        turned = generator.integers(2, size=(size, 1)).astype(bool)
+        pair = [np.where(turned, systems[i][drawn], systems[1 - i][drawn]) for i in (0, 1)]
+        counts = np.hstack([systems[0][drawn], *pair])
+        sums = np.vstack([counts.sum(axis=0), resample_sums(counts, config, str(number))])
+        whole, one, two = (figures_of(part, "13a") for part in np.hsplit(sums.astype(int), 3))
+        for column in range(3):
+            interval = percentile_interval(whole[1:, column], config.level)
+            covered[column] += (
+                interval is not None and interval.low <= truth[column] <= interval.high
+            )
+            difference = two[:, column] - one[:, column]
+            alarms[column] += two_sided_p_value(difference[1:], difference[0]) < 0.05
+            absolute = np.abs(difference)
+            extreme = absolute[1:] - absolute[1:].mean() > absolute[0]
+            quirk[column] += (extreme.sum() + 1) / (config.samples + 1) < 0.05
+    for column, name in ((0, "BLEU"), (2, "chrF++")):
+        share = [100 * counted[column] / simulations for counted in (covered, alarms, quirk)]
+        print(
+            f"{name}, {size} sentences, {simulations} test sets: interval holds the true figure in "
+            f"{share[0]:.1f} %; false alarms: {share[1]:.1f} % two-sided, {share[2]:.1f} % by "
+            "sacreBLEU's arithmetic"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -187,6 +238,7 @@ def main() -> None:
         measure_speed(args.utterances, args.nj)
     else:
         measure_trust(args.simulations)
+        measure_trust_of_bleu(args.simulations)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Transcripts in the form of NIST's sclite, so that anybody can count the errors again.
+"""Files to look at: transcripts for NIST's sclite, and the outputs that look hallucinated.
 
-ESPnet's layout: ``score_wer/{ref,hyp}.trn`` and ``score_cer/{ref,hyp}.trn``. A line is
-``words<tab>(language-utterance)``, so that sclite's table by speaker is one by language:
+With sclite anybody can count the errors again. The layout is ESPnet's, ``score_wer/{ref,hyp}.trn``
+and ``score_cer/{ref,hyp}.trn``. A line is ``words<tab>(language-utterance)``, so that sclite's table
+by speaker is one by language:
 
     sclite -e utf-8 -i rm -r score_wer/ref.trn trn -h score_wer/hyp.trn trn -o all stdout
 
@@ -14,7 +15,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from espnet_part.files import atomic_write
+from espnet_part.score.hallucination import SIGNS
 from espnet_part.score.measure import Measured
 from espnet_part.score.normalizers import drop_spaces
 from espnet_part.score.tables import GroupKey
@@ -41,3 +45,17 @@ def write_trn(out_dir: Path, measured: Mapping[GroupKey, Measured]) -> list[Path
                         file.write(f"{words}\t({language}-{utterance})\n")
             written.append(path)
     return written
+
+
+def write_suspects(path: Path, measured: Mapping[GroupKey, Measured]) -> None:
+    """List the outputs with signs of hallucination, with what they were compared with."""
+    with atomic_write(path) as file:
+        file.write("utterance\ttask\tlanguage\tsigns\treference\thypothesis\n")
+        for (task, source, target), group in measured.items():
+            language = target if task == "asr" else f"{source}-{target}"
+            for number in np.flatnonzero(group.signs.any(axis=1)):
+                signs = ",".join(SIGNS[column] for column in np.flatnonzero(group.signs[number]))
+                texts = (group.references[number], group.hypotheses[number])
+                shown = (" ".join(text.split()) for text in texts)
+                row = (group.utterances[number], task, language, signs, *shown)
+                file.write("\t".join(row) + "\n")
