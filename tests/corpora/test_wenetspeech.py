@@ -6,9 +6,11 @@ import json
 import shutil
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from espnet_part.bin.part_format_data import main as format_data
-from espnet_part.corpora.wenetspeech import main
+from espnet_part.corpora.wenetspeech import Recording, Unusable, _span, main
 from espnet_part.data.datadir import DataDir
 from tests.corpora.tiny_wenetspeech import CUT, LONG, LOST, SHORT, write_wenetspeech
 
@@ -169,3 +171,34 @@ def test_memory_does_not_grow_with_the_metadata(tmp_path):
     recordings = read_recordings(path)
     assert next(recordings)["aid"] == "a"
     assert next(recordings)["aid"] == "a"
+
+
+SECONDS = st.floats(0, 20) | st.sampled_from([0.0, 4.0, 4.5, 10.0])
+
+
+@given(
+    begin=SECONDS | st.floats() | st.none() | st.text(max_size=3),
+    end=SECONDS | st.floats() | st.none() | st.booleans(),
+    said=SECONDS | st.none(),
+    real=SECONDS | st.none(),
+)
+def test_a_segment_lies_within_its_recording_or_is_dropped(
+    tmp_path_factory, begin, end, said, real
+):
+    entry = {"aid": "a", "path": "a.opus", "duration": said, "segments": []}
+    recording = Recording(entry, tmp_path_factory.getbasetemp(), {})
+    recording._seconds = real  # what the header of the file says, where it can be read
+    try:
+        (first, last), _ = _span(recording, {"begin_time": begin, "end_time": end})
+    except Unusable as fault:
+        assert fault.args[0] in (
+            "times that are none",
+            "ends before it begins",
+            "beyond the end of the recording",
+        )
+        return
+    assert first == begin
+    assert 0 <= first < last <= end
+    assert last >= end - 0.5
+    known = [length for length in (said, real) if length is not None]
+    assert not known or last <= max(known)
