@@ -17,6 +17,7 @@ fi
     --test_sets test \
     --extra_asr_dirs data/encoder_train \
     --nbpe 300 \
+    --bpe_char_cover 1.0 \
     --ngpu 0 \
     --num_threads 2 \
     --nj 2 \
