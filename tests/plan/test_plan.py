@@ -21,7 +21,8 @@ PHASE = {"name": "one", "train": ["adapter"], "lr": {"adapter": 1e-3}, "tasks": 
 
 def plan(tmp_path: Path, *options: str, config: list[str] = STAGES) -> dict[str, Any]:
     file = tmp_path / "plan.json"
-    data = [] if any("data" in option for option in options) else ["--hours_of_audio", "1000"]
+    given = {"--data_stats", "--hours_of_audio"} & set(options)
+    data = [] if given else ["--hours_of_audio", "1000"]
     main(["--config", *config, "--model_config", PART_2B, "--json", str(file), *data, *options])
     return json.loads(file.read_text())
 
@@ -102,6 +103,35 @@ def test_the_shared_configurations_fit_where_they_say(tmp_path: Path) -> None:
         result = plan(tmp_path, *options, "--model_config", str(models / f"{model}.yaml"))
         assert all(phase["fits"] for phase in result["phases"]), model
         assert len({round(phase["examples"]) for phase in result["phases"][:4]}) == 1
+
+
+def test_the_page_of_the_mixture_says_what_is_computed(tmp_path: Path) -> None:
+    recipe = REPOSITORY / "egs2/multilingual/part"
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in (recipe / "README.md").read_text().splitlines()
+        if line.startswith(("| `2", "| `8"))
+    ]
+    config = [str(recipe / f"conf/part/stage{n}.yaml") for n in (1, 2, 3)]
+    one = ["--batch_bins", "10000", "--accum_grad", "16", "--peak_tflops", "165"]
+    models = {
+        "`2b`": ("whisper_large_v3_qwen2.5_1.5b", ["--gpus", "8", "--gpu_memory", "80"]),
+        "`8b`": ("whisper_large_v3_qwen2.5_7b", ["--gpus", "8", "--gpu_memory", "80"]),
+        "`24gb`": ("whisper_small_qwen2.5_0.5b", ["--gpus", "1", "--gpu_memory", "24", *one]),
+    }
+    assert [row[0] for row in rows] == list(models)
+    for row in rows:
+        name, options = models[row[0]]
+        file = str(REPOSITORY / f"conf/model/{name}.yaml")
+        hours = ["--hours_of_audio", "15000", "--model_config", file]
+        result = plan(tmp_path, *hours, *options, config=config)
+        phases, total = result["phases"], result["total"]
+        trained = [sum(phases[n]["parameters"].values()) / 1e6 for n in (0, 2, 3)]
+        assert row[4] == " / ".join(f"{number:.0f} M" for number in trained)
+        assert row[5] == f"{max(p['memory']['peak'] for p in phases) / 2**30:.0f} GB"
+        assert row[6] == f"{total['steps']:,}"
+        assert row[7] == f"{round(total['hours'], -3):,.0f} h"
+        assert row[8] == f"{total['seconds'] / 3600:.0f} h"
 
 
 def test_nothing_helps_where_the_weights_do_not_fit(tmp_path: Path) -> None:

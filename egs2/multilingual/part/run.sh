@@ -34,7 +34,8 @@ those of part.sh:
   --data_opts STRING  more options for the data, e.g. '--wenetspeech_opts \"--subset M\"'
                       (local/data.sh --help)
   --ngpu N            GPUs of a machine [8; 1 with --size 24gb]
-  --part_args STRING  more options for training [batch sizes of the same step on any number of GPUs]"
+  --part_args STRING  more options for training [batch sizes of the same step on any number of GPUs, in
+                      place of those of the schedule; ' ' leaves them]"
 
 rest=()
 while [ $# -gt 0 ]; do
