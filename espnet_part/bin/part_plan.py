@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from espnet_part.bin import command
 
@@ -19,12 +20,14 @@ def get_parser() -> argparse.ArgumentParser:
         epilog="example: part_plan --config conf/stage/stage1.yaml conf/stage/stage2.yaml "
         "conf/stage/stage3.yaml --model_config conf/model/whisper_large_v3_qwen2.5_1.5b.yaml "
         "--gpus 8 --gpu_memory 80 --hours_of_audio 5000 --peak_tflops 312",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
 
-    def add(name: str, **options: object) -> None:  # --gpu_memory is --gpu-memory as well
+    def add(name: str, help: str, metavar: str = "N", **options: Any) -> None:
+        # --gpu_memory is --gpu-memory as well
         spellings = dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
-        parser.add_argument(*spellings, **options)  # type: ignore[arg-type]
+        if options.get("default") is not None:
+            help += " (default: %(default)g)"
+        parser.add_argument(*spellings, help=help, metavar=metavar, **options)
 
     add("config", required=True, nargs="+", metavar="STAGE.yaml", help="stage files, in order")
     add("model_config", required=True, metavar="MODEL.yaml", help="the model")
@@ -33,12 +36,10 @@ def get_parser() -> argparse.ArgumentParser:
     add(
         "hours_of_audio",
         type=_positive,
-        default=None,
         help="hours of audio in the training data; needed without --data_stats",
     )
     add(
         "data_stats",
-        default=None,
         metavar="mixture.json",
         help="what part_collect_stats (stage 5 of a recipe) counted: real lengths and shares",
     )
@@ -59,7 +60,6 @@ def get_parser() -> argparse.ArgumentParser:
     add(
         "gpu_tflops",
         type=_positive,
-        default=None,
         help="TFLOP/s that a GPU really reaches, in place of --peak_tflops and --mfu",
     )
     add(
@@ -72,8 +72,8 @@ def get_parser() -> argparse.ArgumentParser:
         ("batch_bins", "in place of the stage files'"),
         ("accum_grad", "in place of the stage files'"),
     ):
-        add(name, type=_count, default=None, help=said)
-    add("json", default=None, metavar="FILE", help="also write everything, unrounded")
+        add(name, type=_count, help=said)
+    add("json", metavar="FILE", help="also write everything, unrounded")
     return parser
 
 
