@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
@@ -152,6 +153,7 @@ def _plan(
 ) -> tuple[dict[tuple[str, tuple[float, float] | None], AudioJob], Iterable[AudioJob]]:
     """One job for every different piece of audio."""
     jobs: dict[tuple[str, tuple[float, float] | None], AudioJob] = {}
+    state = functools.cache(audio_state)  # a recording has hundreds of segments
     for example in examples:
         if example.audio is None or (example.audio, example.segment) in jobs:
             continue
@@ -163,9 +165,7 @@ def _plan(
             if len(name) > 120:  # file systems allow 255 bytes
                 name = f"{name[:80]}-{digest}"
             target = str(out_dir / "audio" / digest[:2] / f"{name}.{audio_format}")
-        key = (
-            f"{example.audio} {example.segment} {audio_state(example.audio)} {SAMPLE_RATE} {target}"
-        )
+        key = f"{example.audio} {example.segment} {state(example.audio)} {SAMPLE_RATE} {target}"
         digest = hashlib.blake2b(key.encode(), digest_size=12).hexdigest()
         jobs[example.audio, example.segment] = AudioJob(
             example.audio, example.segment, target, digest

@@ -1,18 +1,19 @@
-"""Time and memory of turning Common Voice's tables into data directories.
+"""Time and memory of turning the tables of Common Voice and CoVoST 2 into data directories.
 
     python tools/bench/corpora.py --clips 1700000 --dir /tmp/bench
 
-makes one locale with real, empty clips (made once, and kept) and a table of as many lines, runs the
-data preparation in a process of its own, and prints seconds and the peak of resident memory, that
-of its children included.
+makes one locale with real, empty clips (made once, and kept) and a table of as many lines, and CoVoST
+2's three directions out of English within PART with a fifth of these clips each; runs each data
+preparation in a process of its own; and prints seconds and the peak of resident memory, that of
+children included.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,45 @@ def make_corpus(root: Path, clips: int, seed: int = 0) -> Path:
     return root / RELEASE
 
 
+def make_covost(root: Path, corpus: Path, clips: int) -> Path:
+    """Make tables from "en", which has the clips and sentences of "de" here; return their directory."""
+    tables = root / "covost2"
+    if not (corpus / "en").exists():
+        (corpus / "en").symlink_to("de")
+    validated = corpus / "en" / "validated.tsv"
+    shutil.copyfile(corpus / "de" / "train.tsv", validated)
+    tables.mkdir(exist_ok=True)
+    for target in ("de", "zh-CN", "ja"):
+        with (tables / f"covost_v2.en_{target}.tsv").open("w", encoding="utf-8") as table:
+            table.write("path\ttranslation\tsplit\n")
+            for number in range(0, clips, 5):
+                split = "test" if number < 15000 * 5 else "dev" if number < 30000 * 5 else "train"
+                name = f"common_voice_de_train{number + 17000000}.mp3"
+                table.write(f"{name}\tEin übersetzter Satz {number}, nicht kurz.\t{split}\n")
+    return tables
+
+
+def measure(name: str, module: str, out: Path, *options: str) -> dict[str, object]:
+    """Run one data preparation; its memory is asked of the system when it has ended."""
+    shutil.rmtree(out, ignore_errors=True)
+    command = [sys.executable, "-m", f"espnet_part.corpora.{module}", *options, "--out", str(out)]
+    began = time.perf_counter()
+    process = subprocess.Popen(command)
+    _, status, used = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - began
+    if status:
+        sys.exit(f"{name} failed")
+    with (out / "train/utt2task").open("rb") as file:
+        lines = sum(1 for _ in file)
+    return {
+        "corpus": name,
+        "train_lines": lines,
+        "seconds": round(seconds, 1),
+        "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
+        "peak_rss_mb": round(used.ru_maxrss / 1024),  # neither preparation has children
+    }
+
+
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(
@@ -64,28 +104,16 @@ def main() -> None:
     args = parser.parse_args()
     began = time.perf_counter()
     corpus = make_corpus(args.dir, args.clips)
-    print(f"corpus made in {time.perf_counter() - began:.1f} s", file=sys.stderr)
-
-    out = args.dir / "data"
-    shutil.rmtree(out, ignore_errors=True)
-    command = [sys.executable, "-m", "espnet_part.corpora.commonvoice", "--langs", "de"]
-    began = time.perf_counter()
-    subprocess.run([*command, "--corpus_dir", str(corpus), "--out", str(out)], check=True)
-    seconds = time.perf_counter() - began
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)  # the largest of the processes, in KiB
-    with (out / "train/text").open("rb") as file:
-        lines = sum(1 for _ in file)
-    print(
-        json.dumps(
-            {
-                "clips": args.clips,
-                "train_lines": lines,
-                "seconds": round(seconds, 1),
-                "peak_rss_mb": round(used.ru_maxrss / 1024),
-                "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
-            }
-        )
-    )
+    tables = make_covost(args.dir, corpus, args.clips)
+    print(f"corpora made in {time.perf_counter() - began:.1f} s", file=sys.stderr)
+    common_voice = ("--corpus_dir", str(corpus), "--langs", "de")
+    covost = ("--covost2_dir", str(tables), "--commonvoice_dir", str(corpus), "--directions")
+    results = [
+        measure("Common Voice", "commonvoice", args.dir / "data", *common_voice),
+        measure("CoVoST 2", "covost2", args.dir / "data", *covost, "en-de,en-zh,en-ja"),
+    ]
+    for result in results:
+        print(json.dumps({"clips": args.clips, **result}))
 
 
 if __name__ == "__main__":
