@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import struct
 from collections.abc import Iterator
@@ -157,7 +158,8 @@ def open_sound(path: Path) -> Iterator[Any]:
         except CutMp3 as error:
             raise BadAudio(f"truncated: {error}") from None
     try:
-        sound = soundfile.SoundFile(str(path) if mended is None else io.BytesIO(mended))
+        # bytes, for names that are no text
+        sound = soundfile.SoundFile(os.fsencode(path) if mended is None else io.BytesIO(mended))
     except (soundfile.SoundFileError, RuntimeError, ValueError, OSError) as error:
         raise UnknownFormat(f"not readable as audio: {_reason(error)}") from None
     with sound:

@@ -7,6 +7,7 @@ one.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -49,14 +50,14 @@ def find_audio(paths: list[Path]) -> tuple[list[tuple[Path, Path]], list[tuple[P
         sorted order; and (path, reason) of what is missing or holds no audio.
     """
     found: dict[Path, Path] = {}
-    bad = []
+    bad: list[tuple[Path, str]] = []
     for path in paths:
         if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if _is_audio(file.relative_to(path)))
-            files = [file for file in files if file.is_file()]
+            files, unreadable = _search(path)
             for file in files:
                 found.setdefault(file, file.relative_to(path))
-            if not files:
+            bad += unreadable
+            if not files and not unreadable:
                 bad.append((path, "no audio file in this directory"))
         elif path.exists():
             found.setdefault(path, Path(path.name))
@@ -65,10 +66,18 @@ def find_audio(paths: list[Path]) -> tuple[list[tuple[Path, Path]], list[tuple[P
     return list(found.items()), bad
 
 
-def _is_audio(path: Path) -> bool:
-    return path.suffix.lower() in AUDIO_SUFFIXES and not any(
-        part.startswith(".") for part in path.parts
-    )
+def _search(root: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
+    files: list[Path] = []
+    bad: list[tuple[Path, str]] = []
+
+    def note(error: OSError) -> None:
+        bad.append((Path(error.filename), f"cannot be searched: {error.strerror}"))
+
+    for directory, inner, names in os.walk(root, onerror=note):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        paths = [Path(directory, name) for name in names if not name.startswith(".")]
+        files += [path for path in paths if path.suffix.lower() in AUDIO_SUFFIXES]
+    return sorted(files), bad
 
 
 def probe_duration(path: Path) -> float | None:

@@ -88,17 +88,17 @@ def probe_files(
     good, bad = [], []
     with ThreadPoolExecutor(4) as pool:
         for (path, name), seconds in zip(files, pool.map(_probe, files), strict=True):
-            if isinstance(seconds, BadAudio):
+            if isinstance(seconds, Exception):
                 bad.append((path, str(seconds)))
             else:
                 good.append(AudioFile(path, name, seconds))
     return good, bad
 
 
-def _probe(file: tuple[Path, Path]) -> float | BadAudio | None:
+def _probe(file: tuple[Path, Path]) -> float | BadAudio | OSError | None:
     try:
         return probe_duration(file[0])
-    except BadAudio as error:
+    except (BadAudio, OSError) as error:
         return error
 
 
@@ -196,7 +196,7 @@ def _read(transcripts: Iterable[Transcript], windowing: Windowing) -> Iterator[_
                     break
                 yield _Part(transcript, window, window.end - done)
                 done = window.end
-        except BadAudio as error:
+        except (BadAudio, OSError) as error:
             transcript.error = str(error)
         yield _Part(transcript, None, max(0.0, transcript.seconds - done))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -47,7 +48,7 @@ def to_dict(transcript: Transcript, settings: dict[str, str]) -> dict[str, Any]:
         ``silences`` (start and end of what was skipped, which with the windows is everything),
         ``decode_seconds`` and ``real_time_factor``, which is that by ``seconds``.
     """
-    head = {"file": str(transcript.file.path), **settings}
+    head = {"file": _shown(transcript.file.path), **settings}
     if transcript.error is not None:
         return {**head, "error": transcript.error}
     rtf = transcript.decode_seconds / transcript.seconds
@@ -145,7 +146,7 @@ class Output:
             return "".join(to_srt(Cue(*line[:3]) for line in each.lines) for each in good)
         lines = []
         for each in good:
-            head = f"{one_line(str(each.file.path))}\t" if prefix else ""
+            head = f"{one_line(_shown(each.file.path))}\t" if prefix else ""
             texts = to_timed_text(each) if self.timestamps else [to_text(each, self.settings["to"])]
             lines += [f"{head}{text}\n" for text in texts]
         return "".join(lines)
@@ -184,6 +185,11 @@ def _check_writable(path: Path) -> None:
         raise ConfigError(f"--out {path}: no permission to write there")
 
 
+def _shown(path: Path) -> str:
+    """A path as text; file systems allow names that are none."""
+    return os.fsencode(path).decode("utf-8", errors="replace")
+
+
 def _write(path: Path, content: str) -> None:
     with atomic_write(path) as file:
         file.write(content)
@@ -192,6 +198,8 @@ def _write(path: Path, content: str) -> None:
 def _print(content: str) -> None:
     from tqdm import tqdm
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8
     tqdm.write(content, file=sys.stdout, end="")  # a bar on the same terminal is drawn anew
     sys.stdout.flush()
 

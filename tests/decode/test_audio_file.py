@@ -206,3 +206,21 @@ def test_directories_are_searched_in_order(tmp_path):
         ("none", "no such file or directory"),
         ("empty", "no audio file in this directory"),
     ]
+
+
+def test_a_directory_that_cannot_be_searched_is_named(tmp_path, monkeypatch):
+    import os
+
+    (tmp_path / "in" / "shut").mkdir(parents=True)
+    (tmp_path / "in" / "a.wav").touch()
+    scan = os.scandir
+
+    def refuse(path):
+        if os.fspath(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found, bad = find_audio([tmp_path / "in"])
+    assert [name.name for _, name in found] == ["a.wav"]
+    assert bad == [(tmp_path / "in" / "shut", "cannot be searched: Permission denied")]

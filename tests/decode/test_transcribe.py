@@ -230,6 +230,29 @@ def test_json_holds_everything(transcripts, tmp_path, capsys):
     assert to_dict(transcripts[0], SETTINGS) == first
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_names_that_are_no_text(tmp_path, form, capsys):
+    """File systems allow any bytes; neither a file nor a terminal does."""
+    files = []
+    for name in "ab":
+        plain = write(tmp_path / f"{name}.wav", 1.0)
+        try:
+            path = plain.path.rename(tmp_path / f"{name}\udcff\n.wav")
+        except OSError:
+            pytest.skip("this file system refuses such a name")
+        files.append(AudioFile(path, Path(path.name), 1.0))
+    put(run(files, Fake()), form, str(tmp_path / "out"))
+    put(run(files, Fake()), form, None)
+    assert len(capsys.readouterr().out.split("wav")) == 3
+    content = (tmp_path / "out").read_text(encoding="utf-8")
+    if form == "json":
+        names = [entry["file"].rsplit("/", 1)[1] for entry in json.loads(content)]
+        assert names == ["a\ufffd\n.wav", "b\ufffd\n.wav"]
+    else:
+        names = [line.split("\t")[0].rsplit("/", 1)[1] for line in content.splitlines()]
+        assert names == ["a\ufffd .wav", "b\ufffd .wav"]
+
+
 @pytest.mark.parametrize("form", ["text", "json", "srt"])
 def test_a_directory_has_a_file_for_each(transcripts, tmp_path, form):
     put(transcripts, form, str(tmp_path / "out") + "/")
