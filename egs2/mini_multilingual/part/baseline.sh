@@ -21,6 +21,6 @@ fi
     --ngpu 0 \
     --num_threads 2 \
     --nj 2 \
-    --inference_nj 2 \
+    --inference_nj 3 \
     --st_init "encoder ctc decoder" \
     "$@"
