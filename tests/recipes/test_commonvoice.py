@@ -107,6 +107,14 @@ def test_without_the_corpus_it_ends_at_once(tmp_path, directory, said):
     assert "SET UP" not in output
 
 
+def test_another_directory_is_found_out_before_the_set_up(tmp_path):
+    recipe = copy_recipe(tmp_path, "commonvoice")
+    (tmp_path / "tree/tools/setup.sh").write_text("#!/bin/sh\necho SET UP\n")
+    output = run_recipe(recipe, fails=True, COMMONVOICE=tmp_path)
+    assert "/<locale>/clips and no archives; see db.sh" in output
+    assert "SET UP" not in output
+
+
 def test_help_needs_no_corpus(tmp_path):
     output = run_recipe(copy_recipe(tmp_path, "commonvoice"), "--help", COMMONVOICE="")
     assert "--langs LIST" in output

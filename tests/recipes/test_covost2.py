@@ -95,4 +95,6 @@ def test_without_the_corpora_it_ends_at_once(tmp_path):
     assert "https://github.com/facebookresearch/covost" in output
     output = run_recipe(recipe, fails=True, COVOST2=tmp_path, COMMONVOICE4="")
     assert "COMMONVOICE4 is not set" in output
+    output = run_recipe(recipe, fails=True, COVOST2=tmp_path, COMMONVOICE4=tmp_path)
+    assert "has no covost_v2.<source>_<target>.tsv" in output
     assert "SET UP" not in output

@@ -1,26 +1,43 @@
 #!/usr/bin/env bash
-# Common Voice: multilingual speech recognition, PART's stages 1 and 2. Set COMMONVOICE in db.sh (or in
-# the environment) to a release's directory. Takes part.sh's options as well (./part.sh --help).
-set -euo pipefail
+# PART on Common Voice: speech recognition in ten languages. It has no translations: PART's third stage
+# is left out. Takes part.sh's options as well (./part.sh --help).
+set -e
+set -u
+set -o pipefail
 
+# What the environment says wins over db.sh, and is relative to where the command is typed.
+for name in COMMONVOICE COVOST2; do
+    if [ -n "${!name:-}" ]; then
+        printf -v "${name}" '%s' "$(realpath -m -- "${!name}")"
+        export "${name?}"
+    fi
+done
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 
-langs="zh,en,ja,ko,yue,de,fr,ru,es,it" # Languages (zh) or locales (zh-TW), with commas.
-data_opts=                             # More options for the data preparation.
+langs="zh,en,ja,ko,yue,de,fr,ru,es,it" # Languages (zh is zh-CN) or locales (zh-TW), with commas.
+data_opts=                             # More options for local/data.sh (see its --help).
+part_config=conf/part                  # Schedule.
+# GPUs of 80 GB. On one of 24 GB:
+#   --ngpu 1 --model_config conf/model/whisper_small_qwen2.5_0.5b.yaml --part_args "--batch_bins 5000 --accum_grad 32"
+ngpu=8                                 # GPUs of a machine.
+model_config=conf/model/whisper_large_v3_qwen2.5_1.5b.yaml
+nj=8
+num_nodes=1
+part_args=                             # By default the batch sizes that make the same step on any number of GPUs.
 
-help_message="Usage: $0 [options]
+help_message="Usage: COMMONVOICE=/corpora/cv-corpus-15.0-2023-09-08 $0 [options]
 
-Own options, then those of part.sh:
-  --langs LIST        languages (zh is zh-CN) or locales (zh-TW, zh-HK, sv-SE), with commas
-                      [${langs}]
-  --data_opts STRING  more options for the data preparation
-                      (python -m espnet_part.corpora.commonvoice --help)"
+COMMONVOICE is the directory of a release (or set it in db.sh). Where COVOST2, CoVoST 2's tables, is set
+as well, clips of its dev and test sets are left out of training. Own options, then those of part.sh:
+  --langs LIST         languages (zh is zh-CN, sv is sv-SE) or locales (zh-TW, zh-HK) [${langs}]
+  --ngpu N             GPUs of a machine [${ngpu}]
+  --data_opts STRING   more options for local/data.sh, e.g. '--unpack_dir /scratch/cv'"
 
 rest=()
 checked=false
 while [ $# -gt 0 ]; do
     case "$1" in
-        --langs | --data_opts)
+        --langs | --data_opts | --part_config | --ngpu | --model_config | --nj | --num_nodes | --part_args)
             if [ $# -lt 2 ]; then
                 echo "run.sh: error: the option $1 needs a value" >&2
                 exit 2
@@ -34,7 +51,7 @@ while [ $# -gt 0 ]; do
             exit 0
             ;;
         *)
-            # Only stage 1 reads the corpus; with these it may be done already.
+            # Stage 1 alone needs the whole corpus; with these it may be done already.
             case "$1" in --stage | --skip_data_prep) checked=true ;; esac
             rest+=("$1")
             shift
@@ -42,21 +59,43 @@ while [ $# -gt 0 ]; do
     esac
 done
 
+# A wrong directory is found before anything is set up.
 "${checked}" || utils/check_corpus.sh COMMONVOICE
 . ./db.sh
+if ! "${checked}" && ! compgen -G "${COMMONVOICE}/*/clips" >/dev/null &&
+    ! compgen -G "${COMMONVOICE}/cv-corpus-*/*/clips" >/dev/null &&
+    ! compgen -G "${COMMONVOICE}/*.tar.gz" >/dev/null; then
+    echo "run.sh: error: COMMONVOICE=${COMMONVOICE}: has no ${COMMONVOICE}/<locale>/clips and no" \
+        "archives; see db.sh" >&2
+    exit 1
+fi
+
 ../../../tools/setup.sh
 
-# another directory, and the data are made anew
-corpus_opts=(--corpus_dir "${COMMONVOICE}")
+if [ -z "${part_args}" ] && [[ "${ngpu}" =~ ^[1-9][0-9]*$ && "${num_nodes}" =~ ^[1-9][0-9]*$ ]]; then
+    # A GPU holds 10000; accumulation makes the 160000 of conf/training.yaml of it, or the nearest above.
+    gpus=$((ngpu * num_nodes))
+    part_args="--batch_bins $((10000 * gpus)) --accum_grad $(((16 + gpus - 1) / gpus))"
+fi
+decoding=(--inference_nj "${ngpu}" --gpu_inference true)
+if [ "${ngpu}" = 0 ]; then decoding=(--inference_nj "${nj}"); fi
+
+# The directories are options, so that with another one the data are made anew.
+corpus_opts=(--corpus_dir "${COMMONVOICE}" --langs "${langs}")
 if [ -n "${COVOST2}" ]; then corpus_opts+=(--covost2_dir "${COVOST2}"); fi
 
 ./part.sh \
     --train_set train \
     --valid_set dev \
     --test_sets test \
-    --local_data_opts "$(printf '%q ' "${corpus_opts[@]}" --langs "${langs}") ${data_opts}" \
+    --local_data_opts "$(printf '%q ' "${corpus_opts[@]}")${data_opts}" \
     --audio_format copy \
-    --model_config conf/model/whisper_small_qwen2.5_0.5b.yaml \
-    --part_config conf/part \
+    --ngpu "${ngpu}" \
+    --num_nodes "${num_nodes}" \
+    --nj "${nj}" \
+    "${decoding[@]}" \
+    --model_config "${model_config}" \
+    --part_config "${part_config}" \
+    --part_args "${part_args}" \
     --report_title "RESULTS: Common Voice (${langs})" \
     ${rest[@]+"${rest[@]}"}
