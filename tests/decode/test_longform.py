@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from espnet_part.decode.longform import FRAME, Windowing, cut_windows, frame_levels
+from espnet_part.decode.longform import Windowing, cut_windows
+from espnet_part.decode.silence import FRAME, frame_levels
 
 RATE = 16000
 
