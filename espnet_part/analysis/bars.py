@@ -161,7 +161,8 @@ def _bar(
         height,
         width,
         color=COLOURS[number % len(COLOURS)],
-        hatch=HATCHES[number % len(HATCHES)],
+        # a ninth system has the first one's colour, with another hatch
+        hatch=HATCHES[(number + number // len(COLOURS)) % len(HATCHES)],
         edgecolor="#333333",
         linewidth=0.6,
     )

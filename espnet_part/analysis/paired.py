@@ -19,6 +19,8 @@ from espnet_part.score.normalizers import base_language
 from espnet_part.score.paired import PairedResult, compare_systems
 from espnet_part.score.tables import read_table
 
+_ROUNDING = 1e-6
+
 
 def compare_scored(
     systems: Sequence[System],
@@ -86,9 +88,23 @@ def _compare(systems: Sequence[System], setting: _Setting, name: str) -> list[Pa
     hypotheses = {
         system.name: _hypotheses(system.paths[name], system.sets[name]) for system in systems
     }
-    return compare_systems(
+    results = compare_systems(
         setting.ref_dir, hypotheses, systems[0].name, setting.config, setting.tasks
     )
+    scores = {system.name: system.sets[name] for system in systems}
+    for result in results:
+        told = [_told(scores[system], result) for system in (result.system, result.baseline)]
+        if None not in told and abs(told[0] - told[1] - result.difference) > _ROUNDING:
+            raise DataError(
+                "hypotheses or references have changed since they were scored; run part_score again"
+            )
+    return results
+
+
+def _told(score: Mapping[str, Any], result: PairedResult) -> Any:
+    """A language's or direction's figure in a score.json; None where it has none."""
+    measure = "wer" if result.metric == "cer" else result.metric
+    return score["tasks"][result.task].get(measure, {}).get(result.key)
 
 
 def _units_differ(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:

@@ -280,6 +280,13 @@ def test_paired_tests_need_the_same_settings(exp):
     assert "- no paired test of B on test: scored with other settings than P" in text
 
 
+def test_paired_tests_notice_that_a_decoding_has_changed(exp):
+    (exp / "baseline/decode/test/text").write_text("a eins zwei drei vier\nb 你好世界\nc no\n")
+    paired, text = _paired(exp)
+    assert paired == {}
+    assert "- no paired test of B on test: hypotheses or references have changed since" in text
+
+
 def test_a_score_json_without_intervals(exp):
     _score(exp / "old/decode/test", good=False, old=True)
     main(["--expdir", str(exp), *_systems(exp, P="part_stage3/decode", O="old/decode")])

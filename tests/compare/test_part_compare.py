@@ -1,6 +1,9 @@
 """The command: several layouts, one scorer, what is missing where, tests, chart."""
 
 import json
+import shutil
+import subprocess
+from random import Random
 
 import pytest
 
@@ -154,6 +157,35 @@ def test_references_of_st1_and_of_json(data):
     (data / "y.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     content, _ = _run(data, f"Y={data}/y.jsonl", *task)
     assert content["systems"]["Y"]["score"]["bleu"]["de-en"] < 50
+
+
+@pytest.mark.skipif(shutil.which("sctk") is None, reason="no sclite (Debian's sctk)")
+def test_counts_are_those_of_espnets_own_scoring(data):
+    """Without a normaliser, the error rate is that of `sclite` in asr.sh."""
+    random = Random(0)
+    words = ["eins", "zwei", "drei", "vier", "fünf", "sechs"]
+    references = {f"u{n:02}": " ".join(random.choices(words, k=7)) for n in range(30)}
+    hypotheses = {
+        key: " ".join(random.choice([w, w, w, f"{w} {w}", "", "acht"]) for w in text.split())
+        for key, text in references.items()
+    }
+    directory = data / "asr/decode/test"
+    write_asr1(directory, references, hypotheses, dict.fromkeys(references, "s"), cleaner=str)
+    sclite = ["sctk", "sclite", "-r", "ref.trn", "trn", "-h", "hyp.trn", "trn", "-i", "rm"]
+    done = subprocess.run(
+        [*sclite, "-e", "utf-8", "-o", "sum", "stdout"],
+        cwd=directory / "score_wer",
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    (total,) = (line for line in done.stdout.splitlines() if "Sum/Avg" in line)
+    error = float(total.replace("|", " ").split()[7])
+    (data / "score.yaml").write_text("normalizer: none\n")
+    config = ("--score_config", str(data / "score.yaml"))
+    content, _ = _run(data, f"A={directory}", "--task", "asr", "--lang", "de", *config)
+    rate = content["systems"]["A"]["score"]["wer"]["de"]
+    assert rate > 20 and round(rate, 1) == error
 
 
 def test_the_references_that_part_score_recorded(data):
