@@ -448,7 +448,7 @@ write_note() { # TASK: what the model has seen, for the report
         "on $(cat "${data}/$1/${train_set}/summary.txt"). ${told}"
 }
 
-rows=()
+report_is_old=false
 for task in "${asked[@]}"; do
     decode_dir="${exp_of[${task}]}/$(decode_tag_of "${task}")"
     number=4
@@ -492,10 +492,14 @@ for task in "${asked[@]}"; do
         done
         write_note "${task}" >"${exp_of[${task}]}/note.md"
         finish
-        rows+=("${task}")
+    fi
+    # also after a run that was killed between scoring and report
+    scored=$(marker_of 7)
+    if [ "${stop_stage}" -ge 7 ] && [ -f "${scored}" ] && [ ! "${expdir}/RESULTS.md" -nt "${scored}" ]; then
+        report_is_old=true
     fi
 done
-if [ ${#rows[@]} -gt 0 ]; then
+if "${report_is_old}"; then
     utils/report.sh "${python}" "${expdir}" >"${data}/report.log" || die "stage 7 (report) failed"
     log "written:"
     sed 's/^/  /' "${data}/report.log"
