@@ -90,7 +90,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     if args.part_train_config and args.part_model_file:
         model = StoredModel(Path(args.part_train_config), Path(args.part_model_file))
     else:
-        model = find_model(Path(args.model or args.part_train_config).resolve())
+        model = find_model(Path(args.model or args.part_train_config).absolute())
         if args.part_model_file:
             model = StoredModel(model.config, Path(args.part_model_file))
     archive = Path(args.outpath)

@@ -96,7 +96,7 @@ def pack_base(
                 f"the {part} {name} is a directory of this machine: elsewhere the archive would not "
                 "load. Put it inside with --with_base_models true, or train from a name of the hub"
             )
-        commit = revision or _commit(name, revision)
+        commit = _commit(name, revision) or revision  # a branch may move
         return PackedBase(
             dataclasses.replace(base, revision=commit),
             {**values, "revision": commit} if commit else values,
@@ -118,7 +118,7 @@ def pack_base(
     return PackedBase(
         dataclasses.replace(base, name=values["name"], revision=None),
         values,
-        source + (f" at {revision or _commit(name, revision)}" if not local else ""),
+        source + (f" at {_commit(name, revision) or revision}" if not local else ""),
         {f"{folder}/{key}": path for key, path in files.items()},
         licence,
     )

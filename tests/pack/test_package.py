@@ -209,8 +209,9 @@ def test_local_base_models_must_go_inside(
     assert "the encoder" in line and "conf/encoder" in line and "--with_base_models true" in line
 
 
+@pytest.mark.parametrize("revision", [None, "main"])
 def test_base_models_of_the_hub_are_named_with_their_commit(
-    recipe: Path, tmp_path: Path, expected: list[list[int]], monkeypatch: pytest.MonkeyPatch
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, revision: str | None
 ) -> None:
     hub, commit = tmp_path / "hub", "0123456789" * 4
     for part in ("encoder", "llm"):  # as `hf download` leaves them
@@ -220,19 +221,18 @@ def test_base_models_of_the_hub_are_named_with_their_commit(
         shutil.move(recipe / "conf" / part, repo / "snapshots" / commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    for config in recipe.glob("exp/part/*/config.yaml"):
-        text = config.read_text()
-        config.write_text(
-            text.replace("conf/encoder", "owner/encoder").replace("conf/llm", "owner/llm")
-        )
+    path = recipe / "exp/part/stage2/config.yaml"
+    values = yaml.safe_load(path.read_text())
+    for part in ("encoder", "llm"):
+        values[f"{part}_conf"] |= {"name": f"owner/{part}", "revision": revision}
+    path.write_text(yaml.safe_dump(values))
     archive = pack(recipe, tmp_path / "tiny.zip")
     members = text_members(archive)
     assert not [name for name in members if "base_models" in name]
     config = yaml.safe_load(members["config.yaml"])
-    assert config["encoder_conf"] == {"name": "owner/encoder", "revision": commit} | {
-        k: v for k, v in config["encoder_conf"].items() if k not in ("name", "revision")
-    }
-    assert config["llm_conf"]["revision"] == commit
+    for part in ("encoder", "llm"):
+        named = {"name": f"owner/{part}", "revision": commit}
+        assert named.items() <= config[f"{part}_conf"].items()
     assert f"|llm|owner/llm|{commit}|no|apache-2.0|" in members["README.md"]
     assert yaml.safe_load(members["README.md"].split("---\n")[1])["base_model"] == [
         *("owner/encoder", "owner/llm")

@@ -76,8 +76,8 @@ def test_a_recipe_packs_what_it_trained(tmp_path: Path, monkeypatch: pytest.Monk
     archive = recipe / "exp/part" / f"part_{WEIGHTS.removesuffix('.safetensors')}.zip"
     assert not archive.exists()
 
-    options = ("--skip_packing", "false", "--with_base_models", "true", "--hf_repo", "me/model")
-    options += ("--pack_args", "--license apache-2.0 --title 'My model'")
+    options = ["--skip_packing", "false", "--with_base_models", "true", "--hf_repo", "me/model"]
+    options += ["--pack_args", "--license apache-2.0 --title 'My model'"]
     output = part_sh(recipe, *options)
     assert "not uploaded to me/model: there is no token" in output
     assert f"packed: {archive.relative_to(recipe)}" in output
