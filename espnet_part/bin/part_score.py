@@ -72,6 +72,11 @@ def get_parser() -> argparse.ArgumentParser:
         "--checkpoint", metavar="FILE", help="name of the model's file, for the table"
     )
     parser.add_argument(
+        "--decode_config",
+        metavar="YAML",
+        help="the options that another program decoded with, for the table",
+    )
+    parser.add_argument(
         "--comet_model",
         metavar="DIR",
         help="score translations by this COMET model as well (a local directory such as a snapshot "
@@ -97,6 +102,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     config = _configuration(args)
 
+    from espnet_part.config import load_yaml
     from espnet_part.files import atomic_write
     from espnet_part.score.directory import summarize
     from espnet_part.score.hypotheses import collect_failures, collect_hypotheses
@@ -118,6 +124,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
         origin = Path(args.hyp_text).parent
         hypotheses = read_table(args.hyp_text)
     hashes, options = read_decoding(origin)
+    if args.decode_config:
+        options = load_yaml(args.decode_config)
     lengths = Path(args.utt2num_samples or Path(args.ref_dir) / "utt2num_samples")
     durations = {}
     if args.utt2num_samples or lengths.is_file():

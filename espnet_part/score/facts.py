@@ -79,8 +79,8 @@ def _certainty(scores: list[dict[str, Any]], groups: list[dict[str, Any]]) -> li
     ):
         if samples:
             facts.append(
-                f"{100 * level:g} % intervals: percentile bootstrap over utterances, {samples} "
-                f"samples, seed {seed}"
+                f"{100 * level:g} % intervals: percentile bootstrap over the utterances of each "
+                f"language, {samples} samples, seed {seed}"
             )
     if facts and any(group["sentences"] < FEW for group in groups):
         facts.append(f"with fewer than {FEW} utterances the intervals are too narrow")

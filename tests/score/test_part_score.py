@@ -88,7 +88,7 @@ def test_the_table_says_what_it_rests_on(data, tmp_path, capsys):
         "- decode/test: FLEURS (2022) test, 9 utterances, 1 of them missing",
         "- decode/test: decoded with `exp/x.safetensors` (fingerprint 0123456789ab)",
         "- decode/test: decoding options: beam_size 4, length_penalty 1.0",
-        "- 95 % intervals: percentile bootstrap over utterances, 100 samples, seed 3",
+        "- 95 % intervals: percentile bootstrap over the utterances of each language, 100 samples,",
         "- CER for zh, WER for the others",
         "- BLEU `nrefs:1|case:mixed|eff:no|tok:13a|",
         "- chrF++ `nrefs:1|case:mixed|eff:yes|nc:6|nw:2|",
@@ -107,3 +107,14 @@ def test_the_table_says_what_it_rests_on(data, tmp_path, capsys):
     assert (decode / "score_wer/hyp.trn").read_text(encoding="utf-8").startswith("\t(de-de1)\n")
     lines = (decode / "score_cer/hyp.trn").read_text(encoding="utf-8").splitlines()
     assert lines == ["你 好 世 届\t(zh-zh1)"]
+
+
+def test_another_programs_decoding_is_told_by_options(data, tmp_path, capsys):
+    (tmp_path / "hyp").write_text("".join(f"{k} {v}\n" for k, v in HYPOTHESES.items()), "utf-8")
+    (tmp_path / "decode.yaml").write_text("beam_size: 10\nctc_weight: 0.3\n")
+    command = ["--ref_dir", str(data), "--hyp_text", str(tmp_path / "hyp"), "--name", "asr_x"]
+    command += ["--checkpoint", "exp/asr_x/valid.acc.ave.pth"]
+    main([*command, "--decode_config", str(tmp_path / "decode.yaml")])
+    text = capsys.readouterr().out
+    assert "- asr_x: decoded with `exp/asr_x/valid.acc.ave.pth`\n" in text
+    assert "- asr_x: decoding options: beam_size 10, ctc_weight 0.3\n" in text
