@@ -171,7 +171,7 @@ def test_every_utterance_is_scored_under_its_own_id(recipe: Path, first: str) ->
         assert len(lines) == count
         assert not any("<de>" in line or "<en>" in line or "<es>" in line for line in lines)
         scores = json.loads((directory / "score.json").read_text())
-        assert scores["tasks"] == [task]
+        assert list(scores["tasks"]) == [task]
         assert scores["missing"] == []
 
 

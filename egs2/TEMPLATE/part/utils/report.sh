@@ -16,7 +16,6 @@ if [ -f "${expdir}/.done/report" ]; then
 fi
 
 options=()
-declare -A notes=() # what a system has seen, where it says so
 for dir in "${expdir}/${main_tag:-/}" "${expdir}"/*; do
     tag=$(basename -- "${dir}")
     if [ "${tag}" = "${main_tag}" ] && [ ${#options[@]} -gt 0 ]; then continue; fi
@@ -32,8 +31,9 @@ for dir in "${expdir}/${main_tag:-/}" "${expdir}"/*; do
         if [ ${#decodings[@]} -gt 1 ]; then name+="/$(basename -- "${decoding}")"; fi
         options+=(--system "${name}=${decoding}")
         if [ -n "${chain}" ]; then options+=(--train "${name}=${chain#,}"); fi
-        if [ -f "${dir}/note.md" ]; then notes["${tag}"]=$(cat "${dir}/note.md"); fi
     done
+    # what a system has seen, where it says so
+    if [ -f "${dir}/note.md" ]; then options+=(--note "$(cat "${dir}/note.md")"); fi
 done
 if [ ${#options[@]} -eq 0 ]; then
     echo "report.sh: error: ${expdir}: nothing has been scored" >&2
@@ -42,8 +42,6 @@ fi
 if [ -n "${main_tag}" ] && [ -f "${expdir}/${main_tag}/stage_times.jsonl" ]; then
     options+=(--stage_times "${expdir}/${main_tag}/stage_times.jsonl")
 fi
-
-for tag in "${!notes[@]}"; do options+=(--note "${notes[${tag}]}"); done
 
 # Systems that are trained side by side share the report: one writes it at a time.
 lock=()
