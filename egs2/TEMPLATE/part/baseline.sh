@@ -403,12 +403,11 @@ done
 # ---------------------------------------------------------------------------------------------------
 decode() { # TASK SET: into <decode_dir>/SET/text
     local task="$1" dset="$2" dir="${decode_dir}/$2" logs=() launcher options=() guess=() jobs j
-    local logdir="${dir}/logdir" config="${1}_decode_config" model="${exp_of[$1]}/${inference_model}"
+    local logdir="${dir}/logdir" config="${1}_decode_config"
     if [ "$(cat "${logdir}/.key" 2>/dev/null || true)" != "${current_key} ${inference_nj}" ]; then rm -rf "${logdir}"; fi
     mkdir -p "${logdir}"
     if ! "${force_language}"; then guess=(--let_it_guess); fi
-    jobs=$("${python}" -m espnet_part.baseline.language --task "${task}" \
-        --data_dir "${data}/${task}/test/${dset}" --model_file "${model}" --token_dir "${tokens}" \
+    jobs=$("${python}" -m espnet_part.baseline.jobs --data_dir "${data}/${task}/test/${dset}" \
         --logdir "${logdir}" --nj "${inference_nj}" ${guess[@]+"${guess[@]}"}) || die "stage 6 failed"
     printf '%s\n' "${current_key} ${inference_nj}" >"${logdir}/.key"
     if "${gpu_inference}"; then
@@ -425,19 +424,18 @@ decode() { # TASK SET: into <decode_dir>/SET/text
     # a job that an interrupted decoding has finished is not done again
     "${launcher[@]}" --max-jobs-run "${inference_nj}" JOB=1:"${jobs}" "${logdir}/inference.JOB.log" \
         test -e "${logdir}/output.JOB/.done" '||' \
-        "${python}" -m "espnet2.bin.${task}_inference" \
+        "${python}" -m espnet_part.baseline.inference "${task}" "@${logdir}/language.JOB" \
         --config "${!config}" \
         --data_path_and_name_and_type "${data}/${task}/test/${dset}/wav.scp,speech,sound" \
         --key_file "${logdir}/keys.JOB.scp" \
         "--${task}_train_config" "${exp_of[${task}]}/config.yaml" \
-        "--${task}_model_file" "${logdir}/model.JOB.pth" \
+        "--${task}_model_file" "${exp_of[${task}]}/${inference_model}" \
         --output_dir "${logdir}/output.JOB" \
         "${options[@]}" '&&' touch "${logdir}/output.JOB/.done" || failed "${logs[@]}"
     unwatch
     "${python}" -m espnet_part.baseline.hypotheses \
         --data_dir "${data}/${task}/test/${dset}" --token_dir "${tokens}" --decode_dir "${dir}" \
         --decode_config "${!config}" --told "${force_language}" || die "stage 6 failed"
-    rm -f "${logdir}"/model.*.pth
 }
 
 write_note() { # TASK: what the model has seen, for the report
