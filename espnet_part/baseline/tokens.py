@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from espnet_part.bin import command
@@ -34,6 +35,29 @@ def read_texts(paths: Sequence[Path]) -> Iterator[tuple[str, str]]:
                 yield match[1], match[2]
 
 
+def frequent_characters(texts: Iterable[tuple[str, str]], coverage: float) -> str:
+    """The characters that make up the share ``coverage`` of the texts of each language, sorted.
+
+    Counted over all languages together, what is left uncovered would be the script of a language
+    with few texts, such as Korean with its 279 of two million clips in Common Voice.
+
+    Args:
+        texts: (language, text).
+    """
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for language, text in texts:
+        counts[language].update(text.replace(" ", ""))
+    found = set()
+    for characters in counts.values():
+        left = coverage * characters.total()
+        for character, count in characters.most_common():
+            if left <= 0:
+                break
+            found.add(character)
+            left -= count
+    return "".join(sorted(found))
+
+
 def train(paths: Sequence[Path], vocabulary: int, coverage: float, out: Path) -> list[str]:
     """Train the BPE model ``out/bpe.model`` and list its tokens; return them.
 
@@ -42,7 +66,7 @@ def train(paths: Sequence[Path], vocabulary: int, coverage: float, out: Path) ->
     Args:
         paths: files with lines ``utterance <lang> text``.
         vocabulary: number of subwords, the symbols of SentencePiece included.
-        coverage: share of the characters that get a subword; the others are ``<unk>``.
+        coverage: share of each language's characters that get a subword; the others are ``<unk>``.
 
     Raises:
         ConfigError: the texts are too few or too many for ``vocabulary``.
@@ -61,6 +85,7 @@ def train(paths: Sequence[Path], vocabulary: int, coverage: float, out: Path) ->
             model_type="bpe",
             vocab_size=vocabulary,
             character_coverage=coverage,
+            required_chars=frequent_characters(read_texts(paths), coverage),
             user_defined_symbols=languages,
             # "<de> Guten" is <de> and ▁Guten: without a prefix nothing stands before the language
             add_dummy_prefix=False,
@@ -98,7 +123,10 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out_dir", required=True, type=Path, metavar="DIR")
     parser.add_argument("--nbpe", type=int, default=5000, help="number of subwords")
     parser.add_argument(
-        "--bpe_char_cover", type=float, default=1.0, help="share of the characters covered"
+        "--bpe_char_cover",
+        type=float,
+        default=1.0,
+        help="share of the characters of each language that are covered",
     )
     return parser
 

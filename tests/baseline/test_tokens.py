@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sentencepiece
 
-from espnet_part.baseline.tokens import main, train
+from espnet_part.baseline.tokens import frequent_characters, main, train
 from espnet_part.errors import ConfigError, DataError
 
 
@@ -53,6 +53,22 @@ def test_no_subword_joins_a_language_and_a_word(tmp_path: Path, texts: list[Path
     assert [token for token in tokens if "<" in token] == [
         "<blank>", "<unk>", "<de>", "<en>", "<es>", "<sos/eos>",
     ]  # fmt: skip
+
+
+def test_a_language_of_few_texts_keeps_its_script(tmp_path: Path) -> None:
+    english = [f"u{n} <en> the trees are old and so are we" for n in range(4000)]
+    korean = ["k1 <ko> 나무가 오래되었다", "k2 <ko> 나무가 있다"]
+    text = write(tmp_path / "text", *english, *korean)
+    train([text], 60, 0.9995, tmp_path / "out")
+    model = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "out/bpe.model"))
+    assert model.decode(model.encode("<ko> 나무가 있다")) == "<ko> 나무가 있다"
+
+
+def test_rare_characters_of_each_language_are_left_out() -> None:
+    texts = [("<en>", "aaab c"), ("<ko>", "나나나무"), ("<en>", "aaa")]
+    assert frequent_characters(texts, 1.0) == "abc나무"
+    assert frequent_characters(texts, 0.7) == "a나"
+    assert frequent_characters([], 1.0) == ""
 
 
 def test_what_cannot_be_is_said(

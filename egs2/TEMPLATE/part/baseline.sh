@@ -28,7 +28,7 @@ valid_set=           # Name of the validation set; likewise.
 test_sets=           # Names of the test sets, separated by spaces; likewise.
 extra_asr_dirs=      # More data directories whose ASR examples the ASR model trains on.
 nbpe=10000           # Number of subwords; one vocabulary for both tasks and all languages.
-bpe_char_cover=0.9995  # Share of the characters covered by the subwords; the others are unknown.
+bpe_char_cover=0.9995  # Share of each language's characters covered by the subwords; the others are unknown.
 
 # Models
 asr_config=conf/baseline_espnet/train_asr.yaml        # Training of espnet2.bin.asr_train.
