@@ -1,4 +1,4 @@
-"""Which files a directory of a million clips holds, asked once and kept small."""
+"""The names of a million clips: which are there, asked once and kept small."""
 
 from __future__ import annotations
 
@@ -31,6 +31,12 @@ class NameSet:
         wanted = hash(name)
         place = bisect_left(self._hashes, wanted)
         return place < len(self._hashes) and self._hashes[place] == wanted
+
+
+def clip_stem(path: str) -> str:
+    """The name by which a clip is known in all releases and in CoVoST 2: without its ending, which
+    the first releases' tables leave out."""
+    return path.strip().removesuffix(".mp3")
 
 
 def list_directory(directory: Path) -> NameSet:

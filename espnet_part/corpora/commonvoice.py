@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from espnet_part.bin import command, str2bool
-from espnet_part.corpora.clips import NameSet, list_directory
+from espnet_part.corpora.clips import NameSet, clip_stem, list_directory
 from espnet_part.corpora.commonvoice_release import Locale, find_locales, parse_locales
 from espnet_part.corpora.covost2_tables import held_out_clips
 from espnet_part.corpora.languages import PART_LANGUAGES, parse_tasks
@@ -52,6 +52,7 @@ def prepare(
     out: str | Path,
     covost2_dir: str | Path | None = None,
     keep_covost2_overlap: bool = False,
+    unpack_dir: str | Path | None = None,
 ) -> Ledger:
     """Write the data directories of all splits.
 
@@ -60,13 +61,14 @@ def prepare(
         out: the directory above ``train``, ``dev`` and ``test``.
         covost2_dir: CoVoST 2's tables; clips of its dev and test sets are left out of training.
         keep_covost2_overlap: leave them in.
+        unpack_dir: where archives of these tables are unpacked; default: beside them.
 
     Raises:
         DataError: a table or ``clips`` is missing, or not one clip of a split is left.
     """
     releases = dict.fromkeys(locale.release for locale in locales)
     ledger = Ledger("Common Voice", ", ".join(releases), LICENSE, official_counts(locales))
-    held_out = _held_out(locales, covost2_dir, keep_covost2_overlap, ledger)
+    held_out = _held_out(locales, covost2_dir, unpack_dir, keep_covost2_overlap, ledger)
     listings = {locale.name: list_directory(locale.directory / "clips") for locale in locales}
     for split in SPLITS:
         with DirectoryWriter(Path(out) / split, ledger) as writer:
@@ -103,7 +105,7 @@ def read_split(
         text, changes = clean_sentence(sentence)
         if not reason and not text:
             reason = "empty sentence"
-        if not reason and path in held_out:
+        if not reason and held_out and clip_stem(path) in held_out:
             reason = "held out in CoVoST 2"
         if reason:
             ledger.drop(split, lang, path or f"{table.name}: {sentence}", reason)
@@ -183,7 +185,11 @@ def official_counts(locales: Sequence[Locale]) -> dict[tuple[str, str, str], int
 
 
 def _held_out(
-    locales: Sequence[Locale], covost2_dir: str | Path | None, keep: bool, ledger: Ledger
+    locales: Sequence[Locale],
+    covost2_dir: str | Path | None,
+    unpack_dir: str | Path | None,
+    keep: bool,
+    ledger: Ledger,
 ) -> dict[str, frozenset[str]]:
     if keep:
         ledger.note("training clips that CoVoST 2 tests on are kept (--keep_covost2_overlap)")
@@ -194,7 +200,7 @@ def _held_out(
             " (give CoVoST 2's tables with --covost2_dir before evaluating on it)"
         )
         return {}
-    held_out = held_out_clips(covost2_dir, [locale.name for locale in locales])
+    held_out = held_out_clips(covost2_dir, [locale.name for locale in locales], unpack_dir)
     without = [name for name, clips in held_out.items() if not clips]
     if without:
         ledger.note(
@@ -251,7 +257,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
         raise ConfigError("--corpus_dir is empty: it must be the directory of a release")
     parse_tasks(args.tasks, ("asr",))
     locales = find_locales(args.corpus_dir, parse_locales(args.langs), args.unpack_dir)
-    ledger = prepare(locales, args.out, args.covost2_dir, args.keep_covost2_overlap)
+    ledger = prepare(
+        locales, args.out, args.covost2_dir, args.keep_covost2_overlap, args.unpack_dir
+    )
     print(ledger.summary())
 
 

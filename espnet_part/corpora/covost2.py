@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from espnet_part.bin import command
-from espnet_part.corpora.clips import NameSet, list_directory
+from espnet_part.corpora.clips import NameSet, clip_stem, list_directory
 from espnet_part.corpora.commonvoice import LICENSE, clean_sentence, find_clip, speaker
 from espnet_part.corpora.commonvoice_release import UNKNOWN_RELEASE, Locale, find_locales
 from espnet_part.corpora.covost2_join import Clip, join
@@ -120,7 +120,7 @@ def convert(
     Args:
         clips: names in the locale's ``clips``.
         tasks_of: tasks by split.
-        held_out: names of clips that must not be trained on.
+        held_out: clips that must not be trained on (see `clip_stem`).
     """
     lang = locale.lang
     name, lost = find_clip(clip.path, clips)
@@ -133,7 +133,7 @@ def convert(
     # the splits of a clip are the same in all directions; were they not, the text of a test clip
     # would not be trained on
     split = max((split for _, split, _ in clip.translations), key=SPLITS.index)
-    unwanted = "held out in Common Voice" if name in held_out else ""
+    unwanted = "held out in Common Voice" if clip.path in held_out else ""
     if "asr" in tasks_of[split]:
         ledger.read(split, lang, "asr")
         reason = lost or (unwanted if split == "train" else "")
@@ -193,12 +193,12 @@ def _official(
 def _held_out(
     directory: str | Path | None, locales: Sequence[str], unpack_dir: str | Path | None
 ) -> dict[str, NameSet]:
-    """Clips of the dev and test sets of a release, by locale."""
+    """Clips of the dev and test sets of a release (see `clip_stem`), by locale."""
     if not directory:
         return {}
     return {
         locale.name: NameSet(
-            path
+            clip_stem(path)
             for split in ("dev", "test")
             for (path,) in read_tsv(
                 locale.directory / f"{split}.tsv", None, ("path",), lambda *line: None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from espnet_part.corpora.clips import NameSet
+from espnet_part.corpora.clips import NameSet, clip_stem
 from espnet_part.corpora.commonvoice_release import Locale
 from espnet_part.corpora.covost2_tables import SPLITS, Direction, read_table
 from espnet_part.corpora.ledger import Ledger
@@ -100,7 +100,7 @@ def _add_tables(
 
         rows = progress(read_table(table, unusable), table.name)
         for number, (path, translation, split) in enumerate(rows, 2):
-            name = path.strip().removesuffix(".mp3")
+            name = clip_stem(path)
             if split not in SPLITS or not name:
                 unusable(number, "unknown split" if name else "no clip named", split)
                 continue
@@ -121,7 +121,7 @@ def _add_validated(sorter: LineSorter, locale: Locale, wanted: NameSet, ledger: 
         optional=("client_id",),
     )
     for path, sentence, client in progress(rows, f"{locale.name} validated"):
-        name = path.strip().removesuffix(".mp3")
+        name = clip_stem(path)
         if name in wanted:
             sorter.add(_record((name, _VALIDATED, sentence, client)))
     if bad:

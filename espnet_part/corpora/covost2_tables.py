@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from espnet_part.archive import unpack
+from espnet_part.corpora.clips import clip_stem
 from espnet_part.corpora.commonvoice_release import language_of
 from espnet_part.corpora.languages import split_words
 from espnet_part.corpora.tsv import BadLine, read_tsv
@@ -124,7 +125,8 @@ def read_table(path: Path, bad_line: BadLine | None = None) -> Iterator[tuple[st
 def held_out_clips(
     covost2_dir: str | Path, locales: Sequence[str], unpack_dir: str | Path | None = None
 ) -> dict[str, frozenset[str]]:
-    """The clips of dev and test of all directions from each locale that CoVoST 2 translates.
+    """The clips (see `clip_stem`) of dev and test of all directions from each locale that CoVoST 2
+    translates.
 
     A locale without any table has none.
 
@@ -143,7 +145,9 @@ def held_out_clips(
             tables += 1
             # a line that cannot be read is the business of the preparation of CoVoST 2
             rows = read_table(table, lambda number, reason, detail: None)
-            clips.update(path for path, _, split in rows if SPLITS.get(split) in ("dev", "test"))
+            clips.update(
+                clip_stem(path) for path, _, split in rows if SPLITS.get(split) in ("dev", "test")
+            )
         if directions:
             found[locale] = frozenset(clips)
     if found and not tables:

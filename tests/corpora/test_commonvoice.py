@@ -126,6 +126,20 @@ def test_clips_that_covost2_tests_on_are_not_trained_on(german, tmp_path, capsys
     assert "cv_de_common_voice_de_12-asr" in read_table(tmp_path / "data/train/text")
     assert "are kept" in output
 
+    # tables without the clips' ending, in their archive on a disk that is not written to
+    table = covost_table(covost, "de", "en", [("4", "y", "dev")])
+    content = table.read_bytes().replace(b".mp3", b"")
+    table.write_bytes(content)
+    with tarfile.open(f"{table}.tar.gz", "w:gz") as tar:
+        tar.add(table, arcname=table.name)
+    table.unlink()
+    there = sorted(covost.rglob("*"))
+    run(*options, "--covost2_dir", covost, "--unpack_dir", tmp_path / "scratch", capsys=capsys)
+    assert ("de", "asr", "common_voice_de_4.mp3", "held out in CoVoST 2") in dropped(
+        tmp_path / "data/train"
+    )
+    assert sorted(covost.rglob("*")) == there
+
     output = run(*options, "--covost2_dir", german.directory, code=1, capsys=capsys)
     assert "has no table covost_v2" in output
 
