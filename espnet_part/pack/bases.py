@@ -24,6 +24,7 @@ from espnet_part.model.base import (
 from espnet_part.model.config import ESPnetEncoderConf, LLMConf, ModelConfig, WhisperEncoderConf
 from espnet_part.model.protected import PROTECTED
 from espnet_part.model.tokenizer import TOKENIZER_FILES, tokenizer_source
+from espnet_part.pack.trusted import check_encoder
 
 _LICENCES = ("LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE", "USE_POLICY.md")
 
@@ -134,7 +135,8 @@ def pack_espnet_encoder(
         state: the encoder's tensors, where they are not those of its file.
 
     Raises:
-        ConfigError: it is to stay outside, or has random weights that are in no file.
+        ConfigError: it is to stay outside, has random weights that are in no file, or is of a kind
+            that loads weights of others.
     """
     import safetensors.torch
 
@@ -153,6 +155,7 @@ def pack_espnet_encoder(
     room = room / "encoder"
     room.mkdir()
     values, statistics = encoder_config(Path(conf.train_config))
+    check_encoder(values, conf.train_config)
     files = {}
     if statistics is not None:
         name = f"feats_stats{statistics.suffix}"

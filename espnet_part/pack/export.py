@@ -18,9 +18,8 @@ from espnet_part.model.build import build_model
 from espnet_part.model.config import ESPnetEncoderConf, ModelConfig
 from espnet_part.model.speech_llm import SpeechLLM
 from espnet_part.pack.bases import dump_yaml, pack_espnet_encoder, tokenizer_files
-from espnet_part.pack.locations import PACKED, load_run_config
-from espnet_part.pack.package import installed_versions, prompts_file
-from espnet_part.pack.stored import META
+from espnet_part.pack.locations import META, PACKED, load_run_config
+from espnet_part.pack.package import installed_versions, portable_attention, prompts_file
 from espnet_part.train.checkpoint import load_trained, save_trained
 
 ADAPTER = "adapter/adapter.safetensors"
@@ -129,8 +128,7 @@ def _write(model: SpeechLLM, config: ModelConfig, out: Path, merge_lora: bool, d
     save_trained(out / ADAPTER, model, names, {"exported": True})
 
     llm_conf = {"name": "./llm", "dtype": dtype, "attention": config.llm_conf.attention}
-    if llm_conf["attention"].startswith("flash"):
-        del llm_conf["attention"]  # is not installed everywhere
+    llm_conf = portable_attention(llm_conf)
     version = installed_versions()
     values: dict[str, Any] = {
         PACKED: f"espnet_part {version.get('espnet_part', '')}".strip(),

@@ -9,7 +9,10 @@ from typing import Any
 
 from espnet_part.config import load_yaml
 from espnet_part.errors import DataError
+from espnet_part.pack.trusted import check_packed
 
+#: The file that is in every packed or exported model and in no run, as ESPnet's model zoo has it.
+META = "meta.yaml"
 #: The key of a packed configuration, in which "./name" is beside the configuration itself.
 PACKED = "packed_by"
 #: Keys that name files, and keys that name a model: a directory, or a model of the hub.
@@ -26,12 +29,16 @@ def load_run_config(path: str | Path) -> dict[str, Any]:
 
     Raises:
         ConfigError: missing or unreadable file.
-        DataError: a packed configuration names a file outside its directory.
+        DataError: a packed configuration names a file outside its directory, or what could run
+            code (see `espnet_part.pack.trusted`).
     """
     path = Path(path)
     values = load_yaml(path)
-    if PACKED in values:
-        return map_paths(values, lambda value, is_file: _beside(value, is_file, path))
+    # whoever makes an archive must not decide by a key whether its configuration is trusted
+    if PACKED in values or (path.parent / META).is_file():
+        values = map_paths(values, lambda value, is_file: _beside(value, is_file, path))
+        check_packed(values, path)
+        return values
     recipe = find_recipe(values, path)
     if recipe == Path():
         return values

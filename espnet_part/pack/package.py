@@ -131,9 +131,7 @@ def collect(
 
     packed = {key: values[key] for key in _MODEL_KEYS if values.get(key) is not None}
     packed["encoder_conf"], packed["llm_conf"] = (dict(base.conf) for base in bases)
-    packed["llm_conf"]["tokenizer"] = "./tokenizer"
-    if packed["llm_conf"].get("attention", "").startswith("flash"):
-        del packed["llm_conf"]["attention"]  # is not installed everywhere
+    packed["llm_conf"] = portable_attention({**packed["llm_conf"], "tokenizer": "./tokenizer"})
     packed["prompts"] = "./prompts.yaml"
     versions = installed_versions()
     packed = {PACKED: f"espnet_part {versions.get('espnet_part', '')}".strip(), **packed}
@@ -196,6 +194,12 @@ def prompts_file(path: Path) -> bytes:
     if re.search(rb"^base\s*:", content, re.MULTILINE):
         return dump_yaml(load_yaml(path)).encode()
     return content
+
+
+def portable_attention(llm_conf: dict[str, Any]) -> dict[str, Any]:
+    """Without an attention that is not in every installation of transformers."""
+    portable = llm_conf.get("attention") in ("eager", "sdpa")
+    return llm_conf if portable else {k: v for k, v in llm_conf.items() if k != "attention"}
 
 
 def copy_weights(source: Path, target: Path, metadata: dict[str, Any]) -> None:

@@ -11,9 +11,8 @@ from espnet_part.archive import unpack
 from espnet_part.config import load_yaml
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.model.base import file_sha256
-from espnet_part.pack.locations import inside
+from espnet_part.pack.locations import META, inside
 
-META = "meta.yaml"
 CONFIG = "config.yaml"
 WEIGHTS = "valid.acc.ave.safetensors"
 #: What a packed model may hold: data that are read without running any of them.
@@ -60,9 +59,9 @@ def find_model(
     if path.is_file():
         if path.suffix in (".yaml", ".yml"):
             return StoredModel(path, _beside(path))
-        return _in_directory(_unpacked(path, Path(cache) if cache else cache_directory()))
+        return _packed(_unpacked(path, Path(cache) if cache else cache_directory()))
     if _HUB_ID.match(str(model)):
-        return _in_directory(_fetch(str(model), revision))
+        return _packed(_fetch(str(model), revision))
     raise DataError(f"{model}: neither a file nor a directory, nor owner/name of the hub")
 
 
@@ -79,9 +78,10 @@ def _in_directory(directory: Path) -> StoredModel:
         return _packed(directory)
     if (directory / CONFIG).is_file():
         return StoredModel(directory / CONFIG, _beside(directory / CONFIG))
-    stages = sorted(directory.glob(f"stage*/{CONFIG}"))
+    stages = list(directory.glob(f"stage*/{CONFIG}"))
     if stages:
-        return StoredModel(stages[-1], _beside(stages[-1]))
+        last = max(stages, key=lambda path: natural_order(path.parent.name))
+        return StoredModel(last, _beside(last))
     raise DataError(
         f"{directory}: no model: neither {META} (packed or exported) nor {CONFIG} (a training) nor "
         f"stage*/{CONFIG} (an experiment) is in it"
@@ -89,6 +89,9 @@ def _in_directory(directory: Path) -> StoredModel:
 
 
 def _packed(directory: Path) -> StoredModel:
+    """A model that somebody else may have made: only what `part_pack` and `part_export` write."""
+    if not (directory / META).is_file():
+        raise DataError(f"{directory}: no packed model: {META} is missing")
     for path in directory.rglob("*"):
         if path.is_file() and (path.suffix not in SUFFIXES or path.name in _REFUSED):
             raise DataError(
@@ -106,10 +109,17 @@ def _packed(directory: Path) -> StoredModel:
             "files.part_model_file"
         ) from None
     found = StoredModel(inside(config, directory, meta), inside(weights, directory, meta))
+    if found.config.parent != directory:  # beside the meta file it is known for a packed one
+        raise DataError(f"{meta}: names {config!r}, which is not beside it")
     for path in (found.config, found.weights):
         if not path.is_file():
             raise DataError(f"{meta}: names {path.name}, which is missing")
     return found
+
+
+def natural_order(name: str) -> list[tuple[int, str]]:
+    """For sorting: stage10 comes after stage9."""
+    return [(int(part or 0), text) for text, part in re.findall(r"(\D*)(\d*)", name)]
 
 
 def _beside(config: Path) -> Path:

@@ -14,8 +14,10 @@ import yaml
 from espnet_part.bin.part_export import main as part_export
 from espnet_part.bin.part_pack import main as part_pack
 from espnet_part.decode.speech2text import Speech2Text
+from espnet_part.errors import ConfigError
 from espnet_part.model.build import build_model
-from espnet_part.model.config import ModelConfig
+from espnet_part.model.config import ESPnetEncoderConf, ModelConfig
+from espnet_part.pack.bases import pack_espnet_encoder
 from espnet_part.train.checkpoint import save_trained
 from tests.model.test_espnet_encoder import CONFIGS, make_asr
 from tests.pack.conftest import decode
@@ -92,3 +94,13 @@ def test_it_must_go_inside(run: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         part_pack(["--model", str(run), "--outpath", str(tmp_path / "model.zip")])
     assert "is an ESPnet model of this machine" in capsys.readouterr().err
     assert not (tmp_path / "model.zip").exists()
+
+
+def test_one_that_loads_weights_of_others_is_refused(run: Path, tmp_path: Path) -> None:
+    path = run.parents[1] / "exp/run/config.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "frontend": "s3prl"}))
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    train_config, model_file = (str(run.parents[1] / v) for v in config["encoder_conf"].values())
+    conf = ESPnetEncoderConf(train_config=train_config, model_file=model_file)
+    with pytest.raises(ConfigError, match="'s3prl' may load weights of others"):
+        pack_espnet_encoder(conf, True, tmp_path)

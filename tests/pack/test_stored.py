@@ -160,6 +160,68 @@ def test_a_configuration_that_names_files_outside_is_refused(
         Speech2Text.from_pretrained(archive)
 
 
+def test_a_configuration_cannot_say_that_it_is_no_packed_one(packed: Path, tmp_path: Path) -> None:
+    def change(members: dict[Any, bytes]) -> None:
+        values = yaml.safe_load(members["config.yaml"])
+        del values["packed_by"]
+        members["config.yaml"] = yaml.safe_dump({**values, "encoder_conf": {"name": "/e"}}).encode()
+
+    with pytest.raises(DataError, match="'/e', which is outside the packed model"):
+        Speech2Text.from_pretrained(changed(packed, tmp_path / "a.zip", change))
+    archive = changed(packed, tmp_path / "a.zip", lambda members: members.pop("meta.yaml"))
+    with pytest.raises(DataError, match=r"meta\.yaml is missing"):
+        Speech2Text.from_pretrained(archive)
+
+    def hide(members: dict[Any, bytes]) -> None:
+        change(members)
+        members["sub/config.yaml"] = members["config.yaml"]
+        edited(members, "meta.yaml", yaml_files={"part_train_config": "sub/config.yaml"})
+
+    with pytest.raises(DataError, match=r"'sub/config\.yaml', which is not beside it"):
+        Speech2Text.from_pretrained(changed(packed, tmp_path / "a.zip", hide))
+
+
+@pytest.mark.parametrize(
+    ("part", "kind"),
+    [("encoder", "wav2vec2"), ("frontend", "s3prl"), ("frontend", "espnet_ssl"), ("encoder", [1])],
+)
+def test_encoders_that_load_what_they_like_are_refused(
+    packed: Path, tmp_path: Path, part: str, kind: Any
+) -> None:
+    """ESPnet's wrappers of fairseq and s3prl unpickle what their settings name."""
+
+    def change(members: dict[Any, bytes]) -> None:
+        conf = {"train_config": "./base_models/encoder/config.yaml", "model_file": "./x"}
+        edited(members, "config.yaml", encoder="espnet", encoder_conf=conf)
+        values = {"encoder": "conformer", part: kind, f"{part}_conf": {"w2v_url": "https://evil"}}
+        members["base_models/encoder/config.yaml"] = yaml.safe_dump(values).encode()
+
+    archive = changed(packed, tmp_path / "a.zip", change)
+    with pytest.raises(DataError, match="cannot be in a packed model"):
+        Speech2Text.from_pretrained(archive)
+
+
+def test_an_attention_of_the_hub_is_refused(packed: Path, tmp_path: Path) -> None:
+    """In place of an implementation transformers takes the name of a compiled kernel."""
+
+    def change(members: dict[Any, bytes]) -> None:
+        llm = yaml.safe_load(members["config.yaml"])["llm_conf"]
+        edited(members, "config.yaml", llm_conf={**llm, "attention": "evil/kernel"})
+
+    archive = changed(packed, tmp_path / "a.zip", change)
+    with pytest.raises(DataError, match="'evil/kernel' is none of eager"):
+        Speech2Text.from_pretrained(archive)
+
+
+def test_stages_are_counted_as_numbers(tmp_path: Path) -> None:
+    for number in (1, 2, 10):
+        stage = tmp_path / f"stage{number}"
+        stage.mkdir()
+        (stage / "config.yaml").write_text("{}\n")
+        (stage / WEIGHTS).write_bytes(b"")
+    assert find_model(tmp_path).config == tmp_path / "stage10/config.yaml"
+
+
 def test_a_meta_file_that_names_files_outside_is_refused(packed: Path, tmp_path: Path) -> None:
     for value in ({"part_model_file": "../x.safetensors"}, {"part_model_file": "/x.safetensors"}):
 
