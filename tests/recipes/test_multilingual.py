@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,12 @@ def test_from_stage_1_to_a_table_of_each_benchmark(tmp_path: Path) -> None:
 
     again = run_recipe(recipe, *options, **corpora)
     assert "stages that were done already: 1 2 3 4 5 7 8 9 10 11" in again
+    # another directory is other data
+    moved = {**corpora, "COMMONVOICE4": tmp_path / "moved here" / CV4}
+    shutil.copytree(release4, moved["COMMONVOICE4"])
+    another = run_recipe(recipe, *options, "--stop_stage", "1", **moved)
+    assert "Stage 1: data preparation\n" in another
+    assert "/moved here/" in (recipe / "data/corpora/covost2/train/wav.scp").read_text()
 
 
 def test_a_corpus_that_is_not_set_is_left_out_loudly(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ set -u
 set -o pipefail
 
 # What the environment says wins over db.sh, and is relative to where the command is typed.
-for variable in COMMONVOICE COMMONVOICE4 FLEURS WENETSPEECH COVOST2; do
+variables=(COMMONVOICE COMMONVOICE4 FLEURS WENETSPEECH COVOST2)
+for variable in "${variables[@]}"; do
     if [ -n "${!variable:-}" ]; then
         printf -v "${variable}" '%s' "$(realpath -m -- "${!variable}")"
         export "${variable?}"
@@ -104,6 +105,12 @@ fi
 
 ../../../tools/setup.sh
 
+# The directories are options, so that with another one the data are made anew.
+. ./db.sh
+places=
+for variable in "${variables[@]}"; do
+    if [ -n "${!variable}" ]; then places+="$(printf '%q ' "${variable}=${!variable}")"; fi
+done
 decoding=(--inference_nj "${ngpu}" --gpu_inference true)
 if [ "${ngpu}" = 0 ]; then decoding=(--inference_nj "${nj}"); fi
 
@@ -111,7 +118,7 @@ if [ "${ngpu}" = 0 ]; then decoding=(--inference_nj "${nj}"); fi
     --train_set train \
     --valid_set dev \
     --test_sets "${test_sets[*]}" \
-    --local_data_opts "--langs '${langs}' ${data_opts}" \
+    --local_data_opts "$(printf '%q ' --langs "${langs}" --corpora "${places}")${data_opts}" \
     --audio_format copy \
     --ngpu "${ngpu}" \
     --num_nodes "${num_nodes}" \

@@ -4,6 +4,7 @@
 set -euo pipefail
 
 langs="zh,en,ja,ko,yue,de,fr,ru,es,it" # Languages.
+corpora=                               # Directories, in place of db.sh's: COVOST2=/a COMMONVOICE4=/b …
 # More options for each corpus, see python3 -m espnet_part.corpora.NAME --help.
 # shellcheck disable=SC2034 # prepare reads them by their names
 commonvoice_opts=
@@ -15,7 +16,8 @@ covost2_opts="--test_tasks s2tt"
 max_dev_examples=200                   # Validation examples of each corpus, task, language and target language.
 
 help_message="Usage: local/data.sh [options]
-  --langs LIST             languages of all corpora [${langs}]
+  --langs LIST             languages of all corpora but WenetSpeech, which is zh [${langs}]
+  --corpora STRING         where the corpora lie, in place of what db.sh says: \"FLEURS=/a COVOST2=/b\"
   --NAME_opts STRING       more options of a corpus, NAME being commonvoice, fleurs, wenetspeech
                            [${wenetspeech_opts}] or covost2 [${covost2_opts}]
   --max_dev_examples N     validation examples of each corpus, task, language and target language
@@ -25,20 +27,24 @@ log() { echo "local/data.sh: $*"; }
 
 . utils/parse_options.sh
 . ./path.sh
+split_words() { # STRING: its words into the array `words`, with a shell's quotes honoured
+    mapfile -d '' -t words < <(python3 -c '
+import shlex, sys
+sys.stdout.write("".join(word + "\0" for word in shlex.split(sys.argv[1])))' "$1")
+}
+split_words "${corpora}"
+for word in ${words[@]+"${words[@]}"}; do export "${word?}"; done
 . ./db.sh
 
 read -r -a found <<<"$(local/corpora.sh)"
 [ ${#found[@]} -gt 0 ] || exit 1
 
 prepare() { # NAME OPTION ...: makes data/corpora/NAME
-    local name="$1" more
+    local name="$1" more="${1}_opts"
     shift
-    local words="${name}_opts"
-    mapfile -d '' -t more < <(python3 -c '
-import shlex, sys
-sys.stdout.write("".join(word + "\0" for word in shlex.split(sys.argv[1])))' "${!words}")
+    split_words "${!more}"
     log "preparing ${name}"
-    python3 -m "espnet_part.corpora.${name}" --out "data/corpora/${name}" "$@" ${more[@]+"${more[@]}"}
+    python3 -m "espnet_part.corpora.${name}" --out "data/corpora/${name}" "$@" ${words[@]+"${words[@]}"}
 }
 
 train=() dev=()
