@@ -99,8 +99,7 @@ def test_it_must_go_inside(run: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 def test_one_that_loads_weights_of_others_is_refused(run: Path, tmp_path: Path) -> None:
     path = run.parents[1] / "exp/run/config.yaml"
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "frontend": "s3prl"}))
-    config = yaml.safe_load((run / "config.yaml").read_text())
-    train_config, model_file = (str(run.parents[1] / v) for v in config["encoder_conf"].values())
-    conf = ESPnetEncoderConf(train_config=train_config, model_file=model_file)
+    weights = path.with_name("valid.acc.best.pth")
+    conf = ESPnetEncoderConf(train_config=str(path), model_file=str(weights))
     with pytest.raises(ConfigError, match="'s3prl' may load weights of others"):
         pack_espnet_encoder(conf, True, tmp_path)
