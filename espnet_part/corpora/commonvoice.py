@@ -135,8 +135,8 @@ def find_clip(path: str, clips: NameSet) -> tuple[str, str]:
     return name, "" if name.split() == [name] else "space in the clip's name"
 
 
-def clean_sentence(sentence: str) -> tuple[str, list[str]]:
-    """Mend spaces and quotes that are not the sentence's own.
+def clean_sentence(sentence: str, quotes: bool = True) -> tuple[str, list[str]]:
+    """Mend spaces and, with ``quotes``, quotes that are not the sentence's own.
 
     A quote at one end without its partner is a mistake of the table; quotes around the whole are
     a table program's (it doubles those inside).
@@ -148,7 +148,7 @@ def clean_sentence(sentence: str) -> tuple[str, list[str]]:
     plain = sentence.isprintable() and "  " not in sentence
     text = sentence.strip() if plain else clean_spaces(sentence)
     changes = [] if text == sentence else ["spaces"]
-    if '"' in text:
+    if quotes and '"' in text:
         bare = _without_stray_quotes(text)
         if bare != text:
             changes.append("quotes")

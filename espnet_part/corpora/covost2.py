@@ -147,7 +147,8 @@ def convert(
 
     for direction, split, translation in clip.translations:
         key, tgt = str(direction), direction.tgt
-        text, changes = clean_sentence(translation)
+        # BLEU counts quotes: the references of the test set stay as everybody scores them
+        text, changes = clean_sentence(translation, quotes=split != "test")
         wrong = lost if clip.sentence is None else unwanted if split == "train" else ""
         wrong = wrong or _wrong_translation(text)
         for task in tasks_of[split]:
