@@ -1,8 +1,9 @@
 """How long an MP3 is, where the file does not say it itself.
 
-An encoder that writes to a pipe (as Common Voice's server does) cannot go back and write the Xing or
-Info frame, which holds the number of frames. Decoders then guess it from size and bit rate: libmpg123
-counts the tags as audio, so that an intact file seems cut, and stops early where the bit rate varies.
+An encoder that writes to a pipe, as servers that take recordings from browsers may do, cannot go back
+and write the Xing or Info frame, which holds the number of frames. Decoders then guess it from size
+and bit rate: libmpg123 counts the tags as audio, so that an intact file seems cut, and stops early
+where the bit rate varies.
 Here the frames are counted instead (ISO 11172-3 and 13818-3, layer III).
 """
 

@@ -17,8 +17,7 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 langs="zh,en,ja,ko,yue,de,fr,ru,es,it" # Languages (zh is zh-CN) or locales (zh-TW), with commas.
 data_opts=                             # More options for local/data.sh (see its --help).
 part_config=conf/part                  # Schedule.
-# GPUs of 80 GB. On one of 24 GB:
-#   --ngpu 1 --model_config conf/model/whisper_small_qwen2.5_0.5b.yaml --part_args "--batch_bins 5000 --accum_grad 32"
+# GPUs of 80 GB. On one of 24 GB: --ngpu 1 --model_config conf/model/whisper_small_qwen2.5_0.5b.yaml
 ngpu=8                                 # GPUs of a machine.
 model_config=conf/model/whisper_large_v3_qwen2.5_1.5b.yaml
 nj=8

@@ -17,8 +17,7 @@ directions=en                          # Translation: en (from and into English)
 text_column=raw                        # raw: with case and punctuation; transcription: without.
 data_opts=                             # More options for local/data.sh (see its --help).
 part_config=conf/part                  # Schedule; conf/baseline/two_stage_lora and others beside it.
-# GPUs of 80 GB. On one of 24 GB:
-#   --ngpu 1 --model_config conf/model/whisper_small_qwen2.5_0.5b.yaml --part_args "--batch_bins 5000 --accum_grad 32"
+# GPUs of 80 GB. On one of 24 GB: --ngpu 1 --model_config conf/model/whisper_small_qwen2.5_0.5b.yaml
 ngpu=8                                 # GPUs of a machine.
 model_config=conf/model/whisper_large_v3_qwen2.5_1.5b.yaml
 nj=8

@@ -15,8 +15,7 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 subset=M              # What is trained on: S (100 h), M (1000 h) or L (10005 h).
 data_opts=            # More options for local/data.sh (see its --help).
 part_config=conf/part # Schedule, for subset M; longer ones for L.
-# GPUs of 80 GB. On one of 24 GB:
-#   --ngpu 1 --model_config conf/model/whisper_small_qwen2.5_0.5b.yaml --part_args "--batch_bins 5000 --accum_grad 32"
+# GPUs of 80 GB. On one of 24 GB: --ngpu 1 --model_config conf/model/whisper_small_qwen2.5_0.5b.yaml
 ngpu=8                # GPUs of a machine.
 model_config=conf/model/whisper_large_v3_qwen2.5_1.5b.yaml
 nj=8
