@@ -5,6 +5,7 @@ The first system of the report is the baseline of all tests.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from espnet_part.analysis.systems import System, locate
 from espnet_part.errors import DataError, UserError
 from espnet_part.score.config import BootstrapConfig, ScoreConfig
 from espnet_part.score.hypotheses import collect_hypotheses
+from espnet_part.score.measure import units_of
 from espnet_part.score.normalizers import base_language
 from espnet_part.score.paired import PairedResult, compare_systems
 from espnet_part.score.tables import read_table
@@ -134,6 +136,36 @@ def rebuild_config(score: Mapping[str, Any]) -> ScoreConfig:
             if group["metric"] == "cer" and not group["secondary"]
         ),
     )
+
+
+def other_settings(directory: Path, config: ScoreConfig) -> list[str]:
+    """A note where `part_score` has scored a directory by other rules than ``config``."""
+    try:
+        score = json.loads((directory / "score.json").read_text(encoding="utf-8"))
+        own = rebuild_config(score)
+        counted = {
+            group["language"]: group["metric"]
+            for group in score["errors"]
+            if not group["secondary"]
+        }
+    except (OSError, ValueError, KeyError, TypeError, UserError):
+        return []  # not scored, or by an earlier release
+    differing = [
+        f"{key} {getattr(own, key)}"
+        for key in ("normalizer", "chinese_script")
+        if getattr(own, key) != getattr(config, key)
+    ]
+    differing += [
+        f"{metric} for {language}"
+        for language, metric in counted.items()
+        if (metric == "cer") != (units_of(language, config)[0] == "character")
+    ]
+    if not differing:
+        return []
+    return [
+        f"figures differ from those of its score.json, which was made with {', '.join(differing)}; "
+        "--score_config would score all systems so"
+    ]
 
 
 def _same_references(one: Path, two: Path) -> bool:

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from espnet_part.analysis.paired import other_settings
 from espnet_part.compare.alignment import Alignment, IdRules, align
 from espnet_part.compare.readers import SystemOutput
 from espnet_part.compare.references import ReferenceSet
 from espnet_part.errors import ConfigError
 from espnet_part.score.config import ScoreConfig
-from espnet_part.score.directory import score_directory
-from espnet_part.score.paired import PairedResult, compare_systems
-from espnet_part.score.tables import GroupKey, read_durations
+from espnet_part.score.directory import summarize
+from espnet_part.score.measure import Measured, measure
+from espnet_part.score.paired import PairedResult, compare_measured
+from espnet_part.score.tables import GroupKey, read_durations, read_references
 
 RATE = 16000
 """Of `utt2num_samples` in our data directories."""
@@ -28,6 +30,7 @@ class Entry:
         tasks: those for which it has any hypothesis; it is scored on these.
         lacking: utterances without a hypothesis by task and languages, of these tasks.
         score: as in score.json.
+        measured: what the score was made of, and the tests are.
     """
 
     output: SystemOutput
@@ -35,6 +38,7 @@ class Entry:
     tasks: tuple[str, ...]
     lacking: dict[GroupKey, int]
     score: dict[str, Any]
+    measured: dict[GroupKey, Measured] = field(repr=False)
     notes: tuple[str, ...] = ()
 
 
@@ -79,7 +83,7 @@ def compare(
     if paired and len(entries) > 1 and not config.bootstrap.samples:
         notes.append("No paired tests: the configuration draws no bootstrap samples.")
     elif paired:
-        tests = _test(entries, references, config, nj)
+        tests = _test(entries, config)
     return Comparison(references, config, entries, tests, tuple(notes))
 
 
@@ -110,41 +114,37 @@ def _score(
     if left_out:
         notes.append(f"{len(left_out)} hypotheses left out by --tasks or --langs")
     lengths = references.directory / "utt2num_samples"
-    durations = read_durations(lengths, RATE) if lengths.is_file() else None
-    score = score_directory(
-        references.directory, aligned.texts, config, tasks, durations, nj
-    ).as_dict()
+    durations = read_durations(lengths, RATE) if lengths.is_file() else {}
+    chosen = read_references(references.directory, tasks)
+    measured = measure(chosen, aligned.texts, config, durations, nj)
+    score = summarize(measured, aligned.texts, config, durations, references.directory).as_dict()
+    notes += other_settings(output.path, config)
     return Entry(
         output,
         Alignment(aligned.texts, aligned.matched, score["missing"], unexpected),
         tasks,
         {key: len(utterances) - found[key] for key, utterances in scored.items()},
         score,
+        measured,
         tuple(notes),
     )
 
 
-def _test(
-    entries: Sequence[Entry], references: ReferenceSet, config: ScoreConfig, nj: int
-) -> list[PairedResult]:
+def _test(entries: Sequence[Entry], config: ScoreConfig) -> list[PairedResult]:
+    """Each system against the first, on the tasks that both have."""
     first, *others = entries
-    by_tasks: dict[tuple[str, ...], list[Entry]] = {}
+    results = []
     for entry in others:
-        common = tuple(task for task in first.tasks if task in entry.tasks)
-        by_tasks.setdefault(common, []).append(entry)
-    return [
-        result
-        for tasks, rivals in by_tasks.items()
-        if tasks
-        for result in compare_systems(
-            references.directory,
-            {entry.output.name: entry.alignment.texts for entry in (first, *rivals)},
-            first.output.name,
-            config,
-            tasks,
-            nj,
-        )
-    ]
+        measured = {
+            each.output.name: {
+                key: group
+                for key, group in each.measured.items()
+                if key[0] in first.tasks and key[0] in entry.tasks
+            }
+            for each in (first, entry)
+        }
+        results += compare_measured(measured, first.output.name, config)
+    return results
 
 
 def group_label(key: GroupKey) -> str:

@@ -8,6 +8,10 @@ SacreBLEU's test subtracts the mean from the *absolute* resampled differences, a
 Moses. For clear differences its p-value is that of a one-sided test, about half of the two-sided
 one, which is given beside it. For identical outputs its formula gives its smallest p-value; we say
 1 there.
+
+Of few utterances a bootstrap knows too little: of a single one, every sample is the same, and any
+difference would look certain. So no p-value is below 2^(1-n) for n utterances, the least that
+exchanging the two outputs, utterance by utterance, can give in a two-sided test.
 """
 
 from __future__ import annotations
@@ -80,6 +84,11 @@ class _Pair:
 
     observed: tuple[float, float]
     resampled: tuple[np.ndarray, np.ndarray]
+    utterances: int
+
+    @property
+    def least_p_value(self) -> float:
+        return 2.0 ** (1 - min(self.utterances, 1000))
 
 
 def compare_systems(
@@ -103,20 +112,39 @@ def compare_systems(
         ConfigError: the baseline is none of the systems, or the configuration draws no samples.
         DataError: the data directory is faulty.
     """
-    if baseline not in systems:
-        raise ConfigError(f"the baseline {baseline} is none of {', '.join(systems)}")
-    if not config.bootstrap.samples:
-        raise ConfigError("paired tests need `bootstrap: samples` above 0")
+    _check(systems, baseline, config)
     references = read_references(ref_dir, tasks)
     measured = {
         name: measure(references, hypotheses, config, nj=nj) for name, hypotheses in systems.items()
     }
+    return compare_measured(measured, baseline, config)
+
+
+def compare_measured(
+    measured: Mapping[str, Mapping[GroupKey, Measured]], baseline: str, config: ScoreConfig
+) -> list[PairedResult]:
+    """As `compare_systems`, of systems whose utterances have been counted already.
+
+    Args:
+        measured: what `measure` gave for each system, with one and the same references.
+
+    Raises:
+        ConfigError: the baseline is none of the systems, or the configuration draws no samples.
+    """
+    _check(measured, baseline, config)
     return [
         result
-        for name in systems
+        for name in measured
         if name != baseline
         for result in _compare(measured[baseline], measured[name], baseline, name, config)
     ]
+
+
+def _check(systems: Collection[str], baseline: str, config: ScoreConfig) -> None:
+    if baseline not in systems:
+        raise ConfigError(f"the baseline {baseline} is none of {', '.join(systems)}")
+    if not config.bootstrap.samples:
+        raise ConfigError("paired tests need `bootstrap: samples` above 0")
 
 
 def _compare(
@@ -134,7 +162,10 @@ def _compare(
             differences = pair.resampled[1] - pair.resampled[0]
         interval = percentile_interval(differences, config.bootstrap.level)
         nothing = float("nan")
-        p_value = nothing if interval is None else two_sided_p_value(differences, difference)
+        least = pair.least_p_value
+        p_value = nothing
+        if interval is not None:
+            p_value = max(least, two_sided_p_value(differences, difference))
         return PairedResult(
             task=task,
             key=key,
@@ -144,25 +175,27 @@ def _compare(
             difference=difference,
             low=nothing if interval is None else interval.low,
             high=nothing if interval is None else interval.high,
-            p_value=p_value if sacrebleu is None else sacrebleu,
+            p_value=p_value if sacrebleu is None else max(least, sacrebleu),
             samples=config.bootstrap.samples,
             test=BOOTSTRAP if sacrebleu is None else SACREBLEU,
             p_two_sided=p_value,
         )
 
     recognition: dict[str, list[_Pair]] = defaultdict(list)
-    pools: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
+    pools: dict[tuple[str, str], list[tuple[np.ndarray, int]]] = defaultdict(list)
     for key, group in first.items():
         if group.errors:
             task, _, language = key
             metric, sums = _error_sums(key, group, second[key], config)
-            pair = _error_pair(sums)
+            pair = _error_pair(sums, len(group.utterances))
             yield result(task, language, metric, pair)
             recognition[task].append(pair)
-            pools[task, metric].append(sums)
+            pools[task, metric].append((sums, pair.utterances))
     for (task, metric), members in pools.items():
         if len(members) > 1:
-            yield result(task, "pooled", metric, _error_pair(sum_arrays(members)))
+            sums = sum_arrays([sums for sums, _ in members])
+            pair = _error_pair(sums, sum(utterances for _, utterances in members))
+            yield result(task, "pooled", metric, pair)
     for task, pairs in recognition.items():
         if len(pairs) > 1:
             yield result(task, "average", "wer", _average(pairs))
@@ -191,9 +224,9 @@ def _error_sums(
     return "wer" if unit == "word" else "cer", np.vstack([both.sum(axis=0), resampled])
 
 
-def _error_pair(sums: np.ndarray) -> _Pair:
+def _error_pair(sums: np.ndarray, utterances: int) -> _Pair:
     one, two = (error_rates(part) for part in np.hsplit(sums, 2))
-    return _Pair((float(one[0]), float(two[0])), (one[1:], two[1:]))
+    return _Pair((float(one[0]), float(two[0])), (one[1:], two[1:]), utterances)
 
 
 def _translation_pairs(
@@ -205,7 +238,9 @@ def _translation_pairs(
     ).astype(np.int64)
     one, two = (figures_of(part, first.tokenizer) for part in np.hsplit(sums, 2))
     return {
-        name: _Pair((float(one[0, c]), float(two[0, c])), (one[1:, c], two[1:, c]))
+        name: _Pair(
+            (float(one[0, c]), float(two[0, c])), (one[1:, c], two[1:, c]), len(first.utterances)
+        )
         for c, name in enumerate(MEASURES)
         if name in TESTED
     }
@@ -214,7 +249,8 @@ def _translation_pairs(
 def _average(pairs: Sequence[_Pair]) -> _Pair:
     observed = [float(np.mean([pair.observed[i] for pair in pairs])) for i in (0, 1)]
     resampled = [np.mean([pair.resampled[i] for pair in pairs], axis=0) for i in (0, 1)]
-    return _Pair((observed[0], observed[1]), (resampled[0], resampled[1]))
+    utterances = sum(pair.utterances for pair in pairs)
+    return _Pair((observed[0], observed[1]), (resampled[0], resampled[1]), utterances)
 
 
 def _counts(group: Measured) -> np.ndarray:

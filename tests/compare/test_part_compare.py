@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from espnet_part.bin.part_compare import main
+from espnet_part.score.config import ScoreConfig
 from espnet_part.score.directory import score_directory
 from tests.compare.layouts import write_asr1, write_references, write_st1, write_table
 
@@ -193,6 +194,21 @@ def test_the_references_that_part_score_recorded(data):
     (directory / "score.json").write_text(json.dumps({"ref_dir": str(data / "data/test")}))
     content, _ = _run(data, f"A={directory}")
     assert content["references"] == str(data / "data/test")
+
+
+def test_it_is_said_where_part_score_counted_otherwise(data):
+    score = score_directory(data / "data/test", TEXTS, ScoreConfig(normalizer="none")).as_dict()
+    (data / "part/decode/test/score.json").write_text(json.dumps(score))
+    _, text = _run(data, f"A={data}/part/decode", *_ref(data))
+    assert "- A: figures differ from those of its score.json, which was made with" in text
+    assert "made with normalizer none; --score_config" in text
+    (data / "score.yaml").write_text("normalizer: none\n")
+    config = ("--score_config", str(data / "score.yaml"))
+    _, text = _run(data, f"A={data}/part/decode", *_ref(data), *config)
+    assert "figures differ" not in text
+    (data / "score.yaml").write_text("normalizer: none\ncer_languages: [de]\n")
+    _, text = _run(data, f"A={data}/part/decode", *_ref(data), *config)
+    assert "made with wer for de; --score_config" in text
 
 
 def test_published_rows_are_marked_and_have_no_interval(data):

@@ -172,6 +172,21 @@ def test_impossible_comparisons(data, systems):
         compare_systems(data, systems, "good", ScoreConfig(bootstrap=BootstrapConfig(samples=0)))
 
 
+@pytest.mark.parametrize(("utterances", "least"), [(1, 1.0), (3, 0.25), (8, 1 / 128)])
+def test_few_utterances_prove_little(tmp_path, utterances, least):
+    """Where all utterances differ alike, no sample differs from another."""
+    names = [f"u{n}" for n in range(utterances)]
+    texts = dict.fromkeys(names, "one two three four")
+    for task, source in (("asr", "en"), ("s2tt", "de")):
+        values = {"text": "one two three four", "utt2task": task, "utt2lang": source}
+        for name, value in {**values, "utt2tgt": "en"}.items():
+            (tmp_path / name).write_text("".join(f"{utt} {value}\n" for utt in names))
+        worse = dict.fromkeys(names, "one two three five")
+        for result in compare_systems(tmp_path, {"a": texts, "b": worse}, "a", CONFIG):
+            assert result.p_two_sided == pytest.approx(least)
+            assert least <= result.p_value <= 1
+
+
 def test_undefined_rates_have_no_interval(tmp_path):
     for name, value in (("text", "..."), ("utt2task", "asr"), ("utt2lang", "de")):
         (tmp_path / name).write_text(f"a {value}\n")
