@@ -155,12 +155,14 @@ def _training_directories(config: Path) -> list[tuple[Path, str]]:
 
 
 def locate(path: Path, beneath: Path) -> Path:
-    """Find a path that a recipe wrote relative to its directory, which is above ``beneath``."""
-    if path.is_absolute() or path.exists():
-        return path
-    for parent in beneath.resolve().parents:
-        if (parent / path).exists():
-            return parent / path
+    """Find a path that a recipe wrote relative to its directory, which is above ``beneath``.
+
+    The current directory comes last: another recipe may be there, with data of the same name.
+    """
+    if not path.is_absolute():
+        for parent in beneath.resolve().parents:
+            if (parent / path).exists():
+                return path if parent == Path.cwd() else parent / path
     return path
 
 
@@ -220,5 +222,6 @@ def directions(
 
 
 def mean(values: Mapping[str, float | None]) -> float | None:
+    """The macro average; undefined where a figure is, as in score.json, or where there is none."""
     numbers = [value for value in values.values() if value is not None]
-    return sum(numbers) / len(numbers) if numbers else None
+    return sum(numbers) / len(numbers) if numbers and len(numbers) == len(values) else None

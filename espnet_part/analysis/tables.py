@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any, Protocol
 
-from espnet_part.score.paired import PairedResult
+from espnet_part.score.paired import BOOTSTRAP, SACREBLEU, PairedResult
 from espnet_part.score.table import markdown
 
 Score = Mapping[str, Any]
@@ -97,6 +97,16 @@ def average_interval(score: Score, measure: Measure, name: str) -> tuple[float, 
     return (pair["low"], pair["high"]) if pair else None
 
 
+def _whole_average(
+    score: Score, measure: Measure, name: str, members: Collection[str]
+) -> float | None:
+    """An average, if the score has all languages or directions that belong to it."""
+    own = figures(score, measure)
+    if any(own.get(key) is None for key in members):
+        return None
+    return average(score, measure, name)
+
+
 def columns(rows: Rows, measure: Measure) -> list[str]:
     """Languages or directions of all rows."""
     return list(dict.fromkeys(key for _, score in rows for key in figures(score, measure)))
@@ -130,9 +140,7 @@ def comparison_table(
         ranges = intervals(score, measure)
         cells = [shown(own.get(key), ranges.get(key)) for key in heads]
         for name, head in averages.items():
-            members = [key for key in heads if _belongs(key, head)]
-            whole = all(own.get(key) is not None for key in members)
-            value = average(score, measure, name) if whole else None
+            value = _whole_average(score, measure, name, [k for k in heads if _belongs(k, head)])
             cells.append(shown(value, average_interval(score, measure, name)))
         lines.append([label, *cells])
     for row in published:
@@ -157,8 +165,9 @@ def seeds_table(rows: Rows, measure: Measure) -> str:
         if len(members) < 2:
             continue
         cells = [_spread([figures(score, measure).get(key) for score in members]) for key in heads]
-        for name in averages:
-            cells.append(_spread([average(score, measure, name) for score in members]))
+        for name, head in averages.items():
+            keys = [key for key in heads if _belongs(key, head)]
+            cells.append(_spread([_whole_average(s, measure, name, keys) for s in members]))
         lines.append([label, str(len(members)), *cells])
     if not lines:
         return ""
@@ -200,9 +209,10 @@ _METRICS = {"bleu": "BLEU", "chrf": "chrF", "chrf++": "chrF++"}
 
 def paired_explanation(tests: Sequence[PairedResult]) -> str:
     """What the cells of `paired_tables` mean."""
-    kinds = "; ".join(dict.fromkeys(test.test for test in tests))
+    kinds = BOOTSTRAP
     bold = f"it is below {SIGNIFICANT}"
-    if any("sacreBLEU" in test.test for test in tests):
+    if any(test.test == SACREBLEU for test in tests):
+        kinds = f"{SACREBLEU} for BLEU by direction, {BOOTSTRAP} elsewhere"
         bold = f"both it and the two-sided one are below {SIGNIFICANT} (sacreBLEU's own is nearly "
         bold += "one-sided)"
     return (

@@ -9,7 +9,7 @@ from espnet_part.analysis.bars import plot_panels
 from espnet_part.analysis.report import score_panel
 from espnet_part.analysis.tables import find_measures
 from espnet_part.compare.comparison import Comparison
-from espnet_part.compare.published import Benchmark
+from espnet_part.compare.published import Benchmark, rows_of
 
 
 def draw_comparison(comparison: Comparison, published: Sequence[Benchmark], path: Path) -> None:
@@ -17,6 +17,5 @@ def draw_comparison(comparison: Comparison, published: Sequence[Benchmark], path
     rows = [(entry.output.name, entry.score) for entry in comparison.entries]
     panels = []
     for measure in find_measures(rows):
-        figures = [row for b in published if b.task == measure.task for row in b.rows]
-        panels.append(score_panel(rows, measure, published=figures))
+        panels.append(score_panel(rows, measure, published=rows_of(published, measure.task)))
     plot_panels(panels, path)

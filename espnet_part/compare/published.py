@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,18 @@ def read_published(name: str, default_set: str = "", path: Path = PATH) -> Bench
         return Benchmark(key, title, entry["task"], entry["metric"], entry["convention"], rows)
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path}: {key}: damaged: {error!r}") from None
+
+
+def rows_of(benchmarks: Sequence[Benchmark], task: str) -> list[PublishedRow]:
+    """The rows for a task; of several benchmarks each says which it is of."""
+    chosen = [benchmark for benchmark in benchmarks if benchmark.task == task]
+    if len(chosen) == 1:
+        return list(chosen[0].rows)
+    return [
+        replace(row, name=f"{row.name}, {benchmark.title}")
+        for benchmark in chosen
+        for row in benchmark.rows
+    ]
 
 
 def published_names(path: Path = PATH) -> list[str]:

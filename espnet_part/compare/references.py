@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from espnet_part.analysis.systems import locate
 from espnet_part.compare.readers import SystemOutput
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.files import atomic_write
@@ -127,9 +128,10 @@ def recorded_ref_dir(outputs: Sequence[SystemOutput]) -> Path | None:
         path = output.path / "score.json"
         if path.is_file():
             try:
-                ref_dir = Path(json.loads(path.read_text(encoding="utf-8"))["ref_dir"])
-            except (OSError, ValueError, KeyError):
+                recorded = Path(json.loads(path.read_text(encoding="utf-8"))["ref_dir"])
+            except (OSError, ValueError, KeyError, TypeError):
                 continue
+            ref_dir = locate(recorded, path)
             if (ref_dir / "text").is_file():
                 return ref_dir
     return None

@@ -15,7 +15,7 @@ from espnet_part.analysis.tables import (
     seeds_table,
 )
 from espnet_part.compare.comparison import Comparison, group_label
-from espnet_part.compare.published import LABEL, Benchmark
+from espnet_part.compare.published import LABEL, Benchmark, rows_of
 from espnet_part.score.provenance import describe_corpus
 from espnet_part.score.table import markdown, score_sections
 
@@ -35,8 +35,8 @@ def comparison_markdown(
     missing = _missing_table(comparison)
     parts += [f"## Missing hypotheses, which count as empty\n\n{missing}"] * bool(missing)
     for measure in find_measures(rows):
-        figures = [row for b in published if b.task == measure.task for row in b.rows]
-        parts.append(f"## {measure.title}\n\n{comparison_table(rows, measure, figures)}")
+        figures = comparison_table(rows, measure, rows_of(published, measure.task))
+        parts.append(f"## {measure.title}\n\n{figures}")
         seeds = seeds_table(rows, measure)
         parts += [f"Mean and standard deviation over seeds:\n\n{seeds}"] * bool(seeds)
     bootstrap = comparison.config.bootstrap

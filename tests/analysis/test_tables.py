@@ -88,6 +88,8 @@ def test_seeds():
     table = seeds_table(rows, Measure("asr", "wer")).splitlines()
     assert table[2:] == ["|x|3|12.0 ± 2.0|20.0 ± 0.0|16.0 ± 1.0|"]
     assert seeds_table(rows[3:], Measure("asr", "wer")) == ""
+    rows.append(("y_seed2", _score(wer={"de": 3.0})))
+    assert "|y|2|2.0 ± 1.4|1.0|1.0|" in seeds_table(rows, Measure("asr", "wer"))
 
 
 def _result(key="de", metric="wer", p_value=0.01, p_two_sided=0.01, **more):
@@ -122,6 +124,7 @@ def test_paired_tables_are_parted_by_task_and_metric():
     assert "### s2tt: difference from A, in points of BLEU (more is better)" in text
     assert "||B|C|" in text and "|zh CER|" in text and "|pooled CER|" in text
     assert "nearly one-sided" in paired_explanation(results)
+    assert "sacreBLEU paired bootstrap for BLEU by direction, paired" in paired_explanation(results)
     assert "nearly one-sided" not in paired_explanation(results[:1])
 
 

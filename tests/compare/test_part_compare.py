@@ -189,9 +189,14 @@ def test_counts_are_those_of_espnets_own_scoring(data):
     assert rate > 20 and round(rate, 1) == error
 
 
-def test_the_references_that_part_score_recorded(data):
+@pytest.mark.parametrize("absolute", [True, False])
+def test_the_references_that_part_score_recorded(data, monkeypatch, absolute):
     directory = data / "part/decode/test"
-    (directory / "score.json").write_text(json.dumps({"ref_dir": str(data / "data/test")}))
+    recorded = str(data / "data/test") if absolute else "data/test"
+    (directory / "score.json").write_text(json.dumps({"ref_dir": recorded}))
+    other = [(f"{key}-other", *more) for key, *more in ROWS]
+    write_references(data / "elsewhere/data/test", other)
+    monkeypatch.chdir(data / "elsewhere")  # another recipe with a test set of this name
     content, _ = _run(data, f"A={directory}")
     assert content["references"] == str(data / "data/test")
 
@@ -218,6 +223,13 @@ def test_published_rows_are_marked_and_have_no_interval(data):
     assert "PART-2B (published" not in text, "its average is over other languages"
     assert content["published"][0]["label"] == "published, not rescored"
     assert "MinMo" not in content["systems"]
+
+
+def test_rows_of_two_benchmarks_are_told_apart(data):
+    both = ("--published", "commonvoice15", "--published", "fleurs")
+    _, text = _run(data, f"A={data}/part/decode", *_ref(data), *both)
+    assert "|MinMo, Common Voice 15, test (published, not rescored)|-|8.5|-|" in text
+    assert "|Qwen3-ASR-1.7B, FLEURS, test (published, not rescored)|3.9|4.8|-|" in text
 
 
 def test_settings_of_scoring(data):
