@@ -88,7 +88,8 @@ def _refusing(archive: Path) -> Iterator[None]:
         raise DataError(f"{archive}: damaged or cut short: {error}") from None
     except (tarfile.TarError, zipfile.BadZipFile) as error:
         raise DataError(f"{archive}: no tar or zip, damaged, or cut short: {error}") from None
-    except (RuntimeError, NotImplementedError) as error:  # encrypted; another compression
+    except (RuntimeError, NotImplementedError, ValueError) as error:
+        # encrypted; another compression; a name that no file can have
         raise DataError(f"{archive}: cannot be unpacked: {error}") from None
     except OSError as error:
         if error.errno is not None:
@@ -185,6 +186,11 @@ class _Writer:
             inside = (self.root / name).resolve(strict=True).is_relative_to(root)
         except (OSError, RuntimeError):  # to nothing; in a circle
             self._refuse(str(name), f"is a link to {target!r}, which is not there")
+        depth = len(name.parent.parts)
+        for part in PurePosixPath(target).parts:
+            depth += -1 if part == ".." else 1
+            # out and back in by the name that the directory has only while it is written
+            inside = inside and depth >= 0
         if not inside or PurePosixPath(target).is_absolute():
             self._refuse(str(name), f"is a link that leads out of the archive, to {target!r}")
 

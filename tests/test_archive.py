@@ -99,7 +99,7 @@ def test_names_that_lead_out_are_refused(tmp_path: Path, name: str) -> None:
     assert_refused(zipped(tmp_path / "a.zip", ("ok", b"1"), (name, b"2")), message)
 
 
-@pytest.mark.parametrize("target", ["/etc", "..", "a/../../x", "../out2"])
+@pytest.mark.parametrize("target", ["/etc", "..", "a/../../x", "../out2", "../.out.unpacking/a"])
 def test_symbolic_links_that_lead_out_are_refused(tmp_path: Path, target: str) -> None:
     (tmp_path / "x").mkdir()
     (tmp_path / "out2").mkdir()
@@ -108,6 +108,14 @@ def test_symbolic_links_that_lead_out_are_refused(tmp_path: Path, target: str) -
     info = zipfile.ZipInfo("link")
     info.external_attr = (stat.S_IFLNK | 0o777) << 16
     assert_refused(zipped(tmp_path / "a.zip", ("a/f", b""), (info, target.encode())), "link")
+
+
+def test_a_name_with_a_null_byte_is_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as file:
+        info = tarfile.TarInfo("x")
+        info.pax_headers = {"path": "a\0b"}
+        file.addfile(info)
+    assert_refused(tmp_path / "a.tar", "null byte")
 
 
 def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
