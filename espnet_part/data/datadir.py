@@ -144,28 +144,30 @@ class DataDir:
         # A cut piece needs a recording's name in wav.scp; a whole file keeps the utterance's.
         cut = sorted({e.audio for e in ordered if e.audio and e.segment})
         recordings = {audio: f"recording_{n:07d}" for n, audio in enumerate(cut, 1)}
-        tables: dict[str, list[tuple[str, str]]] = {
+        # generators: of millions of lines, those of one table at a time
+        tables: dict[str, Iterable[tuple[str, str]]] = {
             "wav.scp": sorted(
                 [(name, audio) for audio, name in recordings.items()]
                 + [(e.utt_id, e.audio) for e in ordered if e.audio and not e.segment]
             ),
-            "segments": [
+            "segments": (
                 (e.utt_id, f"{recordings[e.audio]} {e.segment[0]:.6f} {e.segment[1]:.6f}")
                 for e in ordered
                 if e.audio and e.segment
-            ],
-            "text": [(e.utt_id, e.text) for e in ordered if e.text],
-            "src_text": [(e.utt_id, e.src_text) for e in ordered if e.src_text],
-            "utt2task": [(e.utt_id, e.task) for e in ordered],
-            "utt2lang": [(e.utt_id, e.lang) for e in ordered],
-            "utt2tgt": [(e.utt_id, e.tgt) for e in ordered],
-            "utt2spk": [(e.utt_id, e.spk) for e in ordered if e.spk],
-            "utt2num_samples": [
+            ),
+            "text": ((e.utt_id, e.text) for e in ordered if e.text),
+            "src_text": ((e.utt_id, e.src_text) for e in ordered if e.src_text),
+            "utt2task": ((e.utt_id, e.task) for e in ordered),
+            "utt2lang": ((e.utt_id, e.lang) for e in ordered),
+            "utt2tgt": ((e.utt_id, e.tgt) for e in ordered),
+            "utt2spk": ((e.utt_id, e.spk) for e in ordered if e.spk),
+            "utt2num_samples": (
                 (e.utt_id, str(e.num_samples)) for e in ordered if e.num_samples is not None
-            ],
-            "feats.scp": [(e.utt_id, e.feats) for e in ordered if e.feats],
+            ),
+            "feats.scp": ((e.utt_id, e.feats) for e in ordered if e.feats),
         }
-        for name, rows in tables.items():
+        for name, lines in tables.items():
+            rows = list(lines)
             if rows or name in ("utt2task", "utt2lang", "utt2tgt"):
                 _write_table(path / name, rows)
             else:  # a table of an earlier run must not stay behind
@@ -222,6 +224,7 @@ class _Reader:
         self.faults: list[Fault] = []
         self.bad: set[str] = set()
         self.sound_kinds: set[tuple[str, str, str, bool, bool]] = set()
+        self.shared: dict[str, str] = {}  # ids and values of few kinds, once for all tables
 
     def read(self) -> tuple[list[Example], list[Fault]]:
         if not self.path.is_dir():
@@ -264,9 +267,6 @@ class _Reader:
                     self.fault("unmatched id", name, utt, f"in {name} but not in utt2task")
 
         spans = {utt: self.span(utt, row, wavs) for utt, row in segments.items() if utt in task}
-        # Examples share few strings for task, languages and speakers.
-        same: dict[str, str] = {}
-        share = same.setdefault
         examples = []
         for utt, kind in task.items():
             if utt in self.bad:
@@ -276,19 +276,18 @@ class _Reader:
             written = tgt.get(utt, heard if kind == "asr" else "")
             count = self.samples(utt, samples[utt]) if utt in samples else None
             if self.sound(utt, kind, heard, written, audio, source.get(utt)):
-                spk = speaker.get(utt)
                 examples.append(
                     Example(
                         utt,
-                        share(kind, kind),
-                        share(heard, heard),
-                        share(written, written),
+                        kind,
+                        heard,
+                        written,
                         text.get(utt, ""),
                         source.get(utt),
                         audio,
                         segment,
                         count,
-                        spk and share(spk, spk),
+                        speaker.get(utt),
                         feats.get(utt),
                     )
                 )
@@ -316,10 +315,14 @@ class _Reader:
         lines = self.lines(name, raw)
         plain = not (self.controls or self.replaced)
         spaces = None if free or columns is None else columns - 1
+        few = name in ("utt2task", "utt2lang", "utt2tgt", "utt2spk")
         table: dict[str, str] = {}
+        share = self.shared.setdefault
         for number, line in enumerate(lines, 1):
             utt, _, value = line.partition(" ")
-            value = value.strip()
+            utt, value = share(utt, utt), value.strip()
+            if few:
+                value = share(value, value)
             sound = plain and utt and value and (spaces is None or value.count(" ") == spaces)
             if sound and utt not in table:  # the way of nearly all lines of millions
                 table[utt] = value
