@@ -38,6 +38,8 @@ from espnet_part.pack.zipped import write_zip
 WEIGHTS = "model.safetensors"
 _PACKAGES = ("espnet", "espnet_part", "torch", "transformers", "peft")
 _MODEL_KEYS = tuple(ModelConfig.__dataclass_fields__)
+_TEXTS = (".md", ".yaml", ".json", ".txt", ".jinja")
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt")  # "/root" is a token
 _FIGURE = re.compile(r"\]\((figures/[\w.-]+\.png)\)")
 
 
@@ -262,10 +264,13 @@ def _existing(path: Path) -> Path:
 
 
 def _warn_of_leaks(members: dict[str, Path | bytes], recipe: Path) -> None:
-    """Say which texts name this machine's directories; those of this package do not."""
+    """Say which texts name this machine's directories; those of this package do not.
+
+    A base model's or a tokenizer's configuration may, as may RESULTS.md.
+    """
     private = {str(recipe.resolve()).encode(), str(Path.home()).encode()} - {b"/", b""}
     for name, source in members.items():
-        if Path(name).suffix not in (".md", ".yaml", ".json", ".txt") or "tokenizer" in name:
+        if Path(name).suffix not in _TEXTS or Path(name).name in _VOCABULARIES:
             continue
         content = source if isinstance(source, bytes) else source.read_bytes()
         for directory in private:

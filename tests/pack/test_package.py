@@ -121,6 +121,16 @@ def test_nothing_of_the_training_machine_is_in_the_archive(
     assert not caplog.records
 
 
+def test_a_tokenizer_that_names_a_directory_is_told(
+    recipe: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = recipe / "conf/llm/tokenizer_config.json"
+    values = {**json.loads(path.read_text()), "name_or_path": str(recipe.resolve() / "conf/llm")}
+    path.write_text(json.dumps(values))
+    pack(recipe, tmp_path / "tiny.zip", "--with_base_models", "true")
+    assert f"tokenizer/tokenizer_config.json names the directory {recipe.resolve()}" in caplog.text
+
+
 def test_the_members_of_an_archive(packed: Path) -> None:
     members = text_members(packed)
     assert next(iter(members)) == "meta.yaml"
