@@ -46,3 +46,8 @@ def str2bool(value: str) -> bool:
     if value.lower() in ("false", "no", "0"):
         return False
     raise argparse.ArgumentTypeError(f"must be true or false: {value!r}")
+
+
+def split_codes(value: str) -> list[str]:
+    """Read a list of languages or tasks, separated by commas or spaces."""
+    return value.replace(",", " ").split()

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_part.bin import command, str2bool
+from espnet_part.bin import command, split_codes, str2bool
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -157,7 +157,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
 
 
 def _codes(value: str | None) -> list[str] | None:
-    return [code for code in value.split(",") if code] if value else None
+    return split_codes(value) if value else None
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_part.bin import command
+from espnet_part.bin import command, split_codes
 
 if TYPE_CHECKING:
     from espnet_part.score.config import ScoreConfig
@@ -131,7 +131,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     if args.utt2num_samples or lengths.is_file():
         durations = read_durations(lengths, args.fs)
 
-    references = read_references(args.ref_dir, args.tasks.split(",") if args.tasks else None)
+    references = read_references(args.ref_dir, split_codes(args.tasks) if args.tasks else None)
     measured = measure(references, hypotheses, config, durations, args.nj)
     scores = summarize(measured, hypotheses, config, durations, args.ref_dir).as_dict()
     name = args.name or "/".join(origin.resolve().parts[-2:])
@@ -173,7 +173,7 @@ def _configuration(args: argparse.Namespace) -> ScoreConfig:
 
     values = load_yaml(args.config) if args.config else {}
     if args.cer_langs is not None:
-        values["cer_languages"] = [code for code in args.cer_langs.split(",") if code]
+        values["cer_languages"] = split_codes(args.cer_langs)
     return build(ScoreConfig, values, args.config or "part_score")
 
 

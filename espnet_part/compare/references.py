@@ -49,15 +49,18 @@ def from_directory(
         langs: languages heard or read.
 
     Raises:
-        DataError: a file is missing or faulty, or nothing is chosen.
+        DataError: a file is missing or faulty, or there is no utterance of a task or language.
     """
     chosen = read_references(ref_dir, tasks)
     groups = {
         key: utterances for key, utterances in chosen.groups.items() if not langs or key[1] in langs
     }
-    if not groups:
-        has = ", ".join(sorted({source for _, source, _ in chosen.groups}))
-        raise DataError(f"{ref_dir}: no utterance in {', '.join(langs or ())}; it has {has}")
+    known = {source for _, source, _ in chosen.groups}
+    absent = [code for code in langs or () if code not in known]
+    if absent:
+        raise DataError(
+            f"{ref_dir}: no utterance in {', '.join(absent)}; it has {', '.join(sorted(known))}"
+        )
     kept = {utterance for group in groups.values() for utterance in group}
     directory = ref_dir
     if langs:

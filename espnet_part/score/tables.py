@@ -33,7 +33,8 @@ def read_references(ref_dir: str | Path, only_tasks: Collection[str] | None = No
     """Read `text`, `utt2task`, `utt2lang` and `utt2tgt` (the last may leave out asr).
 
     Raises:
-        DataError: a file is missing, unreadable, has an id twice, or does not match `text`.
+        DataError: a file is missing, unreadable, has an id twice, or does not match `text`; or no
+            utterance has one of ``only_tasks``.
     """
     ref_dir = Path(ref_dir)
     texts = read_table(ref_dir / "text")
@@ -41,10 +42,12 @@ def read_references(ref_dir: str | Path, only_tasks: Collection[str] | None = No
         raise DataError(f"{ref_dir / 'text'}: empty, nothing to score")
     tasks = _read_labels(ref_dir / "utt2task", texts)
     if only_tasks is not None:
+        known = set(tasks.values())
+        absent = [task for task in only_tasks if task not in known]
+        if absent or not only_tasks:
+            has = ", ".join(sorted(known))
+            raise DataError(f"{ref_dir}: no utterance of {', '.join(absent)}; it has {has}")
         texts = {utt: text for utt, text in texts.items() if tasks[utt] in only_tasks}
-        if not texts:
-            has = ", ".join(sorted(set(tasks.values())))
-            raise DataError(f"{ref_dir}: no utterance of {', '.join(only_tasks)}; it has {has}")
     languages = _read_labels(ref_dir / "utt2lang", texts)
     spoken = {utt: languages[utt] for utt in texts if tasks[utt] == "asr"}
     targets = _read_labels(ref_dir / "utt2tgt", texts, defaults=spoken)

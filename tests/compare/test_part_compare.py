@@ -259,7 +259,8 @@ def test_settings_of_scoring(data):
         (["{data}/absent"], "no such file or directory"),
         (["{data}/plain.txt", "--published", "fleur"], "did you mean `fleurs`"),
         (["{data}/other.txt"], "--strip_suffix='-asr-de' would make"),
-        (["{data}/plain.txt", "--langs", "ja"], "no utterance in ja; it has de, fr"),
+        (["{data}/plain.txt", "--langs", "de, ja"], "no utterance in ja; it has de, fr"),
+        (["{data}/plain.txt", "--tasks", "asr st"], "no utterance of st; it has asr, s2tt"),
     ],
 )
 def test_errors_are_one_line(data, capsys, arguments, message):
