@@ -36,6 +36,32 @@ def _sentences(score: Mapping[str, Any], task: str) -> int:
     return sum(group["sentences"] for group in groups if not group.get("secondary"))
 
 
+def setting_warnings(systems: Sequence[System]) -> list[str]:
+    """A line a test set whose systems were not scored alike; their figures do not compare."""
+    lines = []
+    for name in dict.fromkeys(name for system in systems for name in system.sets):
+        scores = {system.name: system.sets[name] for system in systems if name in system.sets}
+        ways: dict[str, list[str]] = {}
+        for system, score in scores.items():
+            ways.setdefault(scoring_normalizer(score), []).append(system)
+        if len(ways) > 1:
+            told = "; ".join(f"{way} for {', '.join(names)}" for way, names in ways.items())
+            lines.append(
+                f"**The systems on {name} were scored with different normalisers: {told}.**"
+            )
+        units: dict[str, set[str]] = {}
+        for score in scores.values():
+            for group in score["errors"]:
+                if not group["secondary"]:
+                    units.setdefault(group["language"], set()).add(group["metric"])
+        mixed = [language for language, metrics in units.items() if len(metrics) > 1]
+        if mixed:
+            lines.append(
+                f"**On {name} some systems have WER and others CER for {', '.join(mixed)}.**"
+            )
+    return lines
+
+
 def system_table(systems: Sequence[System]) -> str:
     """A row a system and test set: what was done to text, which weights, what is lacking."""
     rows = []

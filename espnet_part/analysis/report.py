@@ -10,7 +10,12 @@ from typing import Any
 from espnet_part.analysis.environment import environment
 from espnet_part.analysis.history import Interval, read_history, read_stage_times
 from espnet_part.analysis.paired import as_records, compare_scored
-from espnet_part.analysis.provenance import decoding_lines, system_table, test_set_table
+from espnet_part.analysis.provenance import (
+    decoding_lines,
+    setting_warnings,
+    system_table,
+    test_set_table,
+)
 from espnet_part.analysis.systems import System, side_by_side
 from espnet_part.analysis.tables import (
     Measure,
@@ -65,6 +70,7 @@ def write_report(
     if systems:
         sets = test_set_table(systems)
         parts += [f"## Test sets\n\n{sets}"] * bool(sets)
+        parts += setting_warnings(systems)
         parts += comparison_sections(groups)
         parts += paired_section(tests, missing_tests)
     parts += [f"![{path.stem}](figures/{path.name})" for path in pictures]

@@ -154,7 +154,8 @@ def _fetch(name: str, revision: str | None) -> Path:
     from huggingface_hub import errors, snapshot_download
 
     name, _, at = name.partition("@")
-    patterns = [f"*{suffix}" for suffix in sorted(SUFFIXES) if suffix] + ["text_normalizer"]
+    suffixes = sorted(SUFFIXES - {"", ".lock", ".zip"})
+    patterns = [f"*{suffix}" for suffix in suffixes] + ["text_normalizer"]
     try:
         return Path(
             snapshot_download(name, revision=revision or at or None, allow_patterns=patterns)

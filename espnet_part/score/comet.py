@@ -24,6 +24,7 @@ import numpy as np
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.score.bootstrap import percentile_interval, resample_sums
 from espnet_part.score.config import BootstrapConfig
+from espnet_part.score.directory import group_name
 from espnet_part.score.measure import Measured
 from espnet_part.score.tables import GroupKey, some_names
 
@@ -89,7 +90,7 @@ def _summarize(
         count = len(group.utterances)
         own = values[start : start + count]
         start += count
-        means = resample_sums(own[:, None], config, " ".join(key))[:, 0] / count
+        means = resample_sums(own[:, None], config, group_name(key))[:, 0] / count
         samples.setdefault(task, []).append(means)
         groups.append(
             {

@@ -278,6 +278,14 @@ def test_paired_tests_need_the_same_settings(exp):
     paired, text = _paired(exp)
     assert paired == {}
     assert "- no paired test of B on test: scored with other settings than P" in text
+    told = "The systems on test were scored with different normalisers: whisper for P; none for B."
+    assert f"**{told}**" in text and "some systems have WER" not in text
+    for group in scores["errors"]:
+        group["metric"] = "wer"
+    path.write_text(json.dumps(scores))
+    _, text = _paired(exp)
+    assert "**On test some systems have WER and others CER for zh.**" in text
+    assert "different normalisers" not in text
 
 
 def test_paired_tests_notice_that_a_decoding_has_changed(exp):

@@ -266,7 +266,7 @@ def test_a_model_of_the_hub(
     def snapshot_download(name: str, **options: Any) -> str:
         asked.append((name, options["revision"]))
         assert "*.safetensors" in options["allow_patterns"]
-        assert not {"*.bin", "*.py", "*"} & set(options["allow_patterns"])
+        assert not {"*.bin", "*.py", "*.zip", "*"} & set(options["allow_patterns"])
         return str(tmp_path / "snapshot")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
