@@ -1,4 +1,4 @@
-"""utils/parse_options.sh and utils/show_progress.py."""
+"""utils/parse_options.sh, utils/recipe.sh and utils/show_progress.py."""
 
 from __future__ import annotations
 
@@ -52,6 +52,57 @@ def test_values(words, values):
 )
 def test_wrong_options(words, message):
     done = parse(*words)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+RECIPE = f"""
+set -euo pipefail
+langs=de; ngpu=8; num_nodes=1; nj=4; part_args=
+. '{UTILS}/recipe.sh'
+own_options "langs ngpu num_nodes part_args" "$@"
+gpu_options
+printf '%s|' "$langs" "$part_args" "$data_needed" "${{decoding[*]}}" ${{rest[@]+"${{rest[@]}}"}}
+"""
+
+
+def run_recipe_options(*words: str) -> subprocess.CompletedProcess[str]:
+    command = ["bash", "-c", RECIPE, "run.sh", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=20)
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        ([], "de|--batch_bins 80000 --accum_grad 2|true|--inference_nj 8 --gpu_inference true|"),
+        (
+            ["--langs", "fr it", "--nope", "a b", "--ngpu", "0"],
+            "fr it||true|--inference_nj 4|--nope|a b|",
+        ),
+        # the same step, or the nearest above
+        (
+            ["--ngpu", "3", "--stage", "7"],
+            "de|--batch_bins 30000 --accum_grad 6|false|--inference_nj 3 --gpu_inference true"
+            "|--stage|7|",
+        ),
+        (
+            ["--num_nodes", "4", "--ngpu", "8"],
+            "de|--batch_bins 320000 --accum_grad 1|true|--inference_nj 8 --gpu_inference true|",
+        ),
+        (["--part_args", "--lr 1", "--ngpu", "0"], "de|--lr 1|true|--inference_nj 4|"),
+    ],
+)
+def test_options_of_a_recipe(words, values):
+    done = run_recipe_options(*words)
+    assert (done.returncode, done.stdout, done.stderr) == (0, values, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["--langs"], "needs a value"), (["--ngpu", "all"], "--ngpu must be a number: all")],
+)
+def test_wrong_options_of_a_recipe(words, message):
+    done = run_recipe_options(*words)
     assert done.returncode == 2
     assert message in done.stderr
 

@@ -5,13 +5,10 @@ set -e
 set -u
 set -o pipefail
 
-# What the environment says wins over db.sh, and is relative to where the command is typed.
-for name in COMMONVOICE COVOST2; do
-    if [ -n "${!name:-}" ]; then
-        printf -v "${name}" '%s' "$(realpath -m -- "${!name}")"
-        export "${name?}"
-    fi
-done
+# shellcheck source=../../TEMPLATE/part/utils/recipe.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/utils/recipe.sh"
+# What the environment says wins over db.sh.
+corpus_directories COMMONVOICE COVOST2
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 
 langs="zh,en,ja,ko,yue,de,fr,ru,es,it" # Languages (zh is zh-CN) or locales (zh-TW), with commas.
@@ -32,36 +29,13 @@ as well, clips of its dev and test sets are left out of training. Own options, t
   --ngpu N             GPUs of a machine [${ngpu}]
   --data_opts STRING   more options for local/data.sh, e.g. '--unpack_dir /scratch/cv'"
 
-rest=()
-checked=false
-while [ $# -gt 0 ]; do
-    case "$1" in
-        --langs | --data_opts | --part_config | --ngpu | --model_config | --nj | --num_nodes | --part_args)
-            if [ $# -lt 2 ]; then
-                echo "run.sh: error: the option $1 needs a value" >&2
-                exit 2
-            fi
-            printf -v "${1#--}" '%s' "$2"
-            shift 2
-            ;;
-        -h | --help)
-            printf '%s\n\n' "${help_message}"
-            ./part.sh --help
-            exit 0
-            ;;
-        *)
-            # Stage 1 alone needs the whole corpus; with these it may be done already.
-            case "$1" in --stage | --skip_data_prep) checked=true ;; esac
-            rest+=("$1")
-            shift
-            ;;
-    esac
-done
+own_options "langs data_opts part_config ngpu model_config nj num_nodes part_args" "$@"
+gpu_options
 
 # A wrong directory is found before anything is set up.
-"${checked}" || utils/check_corpus.sh COMMONVOICE
+if "${data_needed}"; then utils/check_corpus.sh COMMONVOICE; fi
 . ./db.sh
-if ! "${checked}" && ! compgen -G "${COMMONVOICE}/*/clips" >/dev/null &&
+if "${data_needed}" && ! compgen -G "${COMMONVOICE}/*/clips" >/dev/null &&
     ! compgen -G "${COMMONVOICE}/cv-corpus-*/*/clips" >/dev/null &&
     ! compgen -G "${COMMONVOICE}/*.tar.gz" >/dev/null; then
     echo "run.sh: error: COMMONVOICE=${COMMONVOICE}: has no ${COMMONVOICE}/<locale>/clips and no" \
@@ -70,14 +44,6 @@ if ! "${checked}" && ! compgen -G "${COMMONVOICE}/*/clips" >/dev/null &&
 fi
 
 ../../../tools/setup.sh
-
-if [ -z "${part_args}" ] && [[ "${ngpu}" =~ ^[1-9][0-9]*$ && "${num_nodes}" =~ ^[1-9][0-9]*$ ]]; then
-    # A GPU holds 10000; accumulation makes the 160000 of conf/training.yaml of it, or the nearest above.
-    gpus=$((ngpu * num_nodes))
-    part_args="--batch_bins $((10000 * gpus)) --accum_grad $(((16 + gpus - 1) / gpus))"
-fi
-decoding=(--inference_nj "${ngpu}" --gpu_inference true)
-if [ "${ngpu}" = 0 ]; then decoding=(--inference_nj "${nj}"); fi
 
 # The directories are options, so that with another one the data are made anew.
 corpus_opts=(--corpus_dir "${COMMONVOICE}" --langs "${langs}")

@@ -5,13 +5,10 @@ set -e
 set -u
 set -o pipefail
 
-# What the environment says wins over db.sh, and is relative to where the command is typed.
-for name in COVOST2 COMMONVOICE4; do
-    if [ -n "${!name:-}" ]; then
-        printf -v "${name}" '%s' "$(realpath -m -- "${!name}")"
-        export "${name?}"
-    fi
-done
+# shellcheck source=../../TEMPLATE/part/utils/recipe.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/utils/recipe.sh"
+# What the environment says wins over db.sh.
+corpus_directories COVOST2 COMMONVOICE4
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 
 langs="zh,en,ja,ko,yue,de,fr,ru,es,it" # Languages; all directions among them are taken.
@@ -34,50 +31,19 @@ them in db.sh). Own options, then those of part.sh:
   --ngpu N             GPUs of a machine [${ngpu}]
   --data_opts STRING   more options for local/data.sh, e.g. '--unpack_dir /scratch/covost2'"
 
-rest=()
-checked=false
-while [ $# -gt 0 ]; do
-    case "$1" in
-        --langs | --directions | --data_opts | --part_config | --ngpu | --model_config | --nj | --num_nodes | --part_args)
-            if [ $# -lt 2 ]; then
-                echo "run.sh: error: the option $1 needs a value" >&2
-                exit 2
-            fi
-            printf -v "${1#--}" '%s' "$2"
-            shift 2
-            ;;
-        -h | --help)
-            printf '%s\n\n' "${help_message}"
-            ./part.sh --help
-            exit 0
-            ;;
-        *)
-            # Stage 1 alone needs the whole corpus; with these it may be done already.
-            case "$1" in --stage | --skip_data_prep) checked=true ;; esac
-            rest+=("$1")
-            shift
-            ;;
-    esac
-done
+own_options "langs directions data_opts part_config ngpu model_config nj num_nodes part_args" "$@"
+gpu_options
 
 # A wrong directory is found before anything is set up.
-"${checked}" || utils/check_corpus.sh COVOST2 COMMONVOICE4
+if "${data_needed}"; then utils/check_corpus.sh COVOST2 COMMONVOICE4; fi
 . ./db.sh
-if ! "${checked}" && ! compgen -G "${COVOST2}/covost_v2.*" >/dev/null &&
+if "${data_needed}" && ! compgen -G "${COVOST2}/covost_v2.*" >/dev/null &&
     ! compgen -G "${COVOST2}/*/covost_v2.*" >/dev/null; then
     echo "run.sh: error: COVOST2=${COVOST2}: has no covost_v2.<source>_<target>.tsv; see db.sh" >&2
     exit 1
 fi
 
 ../../../tools/setup.sh
-
-if [ -z "${part_args}" ] && [[ "${ngpu}" =~ ^[1-9][0-9]*$ && "${num_nodes}" =~ ^[1-9][0-9]*$ ]]; then
-    # A GPU holds 10000; accumulation makes the 160000 of conf/training.yaml of it, or the nearest above.
-    gpus=$((ngpu * num_nodes))
-    part_args="--batch_bins $((10000 * gpus)) --accum_grad $(((16 + gpus - 1) / gpus))"
-fi
-decoding=(--inference_nj "${ngpu}" --gpu_inference true)
-if [ "${ngpu}" = 0 ]; then decoding=(--inference_nj "${nj}"); fi
 
 # The directories are options, so that with another one the data are made anew.
 corpus_opts=(--covost2_dir "${COVOST2}" --commonvoice_dir "${COMMONVOICE4}")

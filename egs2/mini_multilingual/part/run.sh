@@ -6,6 +6,8 @@ set -u
 set -o pipefail
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+# shellcheck source=../../TEMPLATE/part/utils/recipe.sh
+. utils/recipe.sh
 
 langs="en de es"      # Languages: en and at least one of de es fr it zh.
 systems="part"        # Directories of conf/ to train, the first one at the top of RESULTS.md.
@@ -25,28 +27,7 @@ Own options, then those of part.sh:
   --data_opts STRING  more options for local/data.sh
   --base_opts STRING  more options for local/base_models.sh"
 
-rest=()
-while [ $# -gt 0 ]; do
-    case "$1" in
-        --langs | --systems | --seeds | --data_opts | --base_opts | --nj | --model_config)
-            if [ $# -lt 2 ]; then
-                echo "run.sh: error: the option $1 needs a value" >&2
-                exit 2
-            fi
-            printf -v "${1#--}" '%s' "$2"
-            shift 2
-            ;;
-        -h | --help)
-            printf '%s\n\n' "${help_message}"
-            ./part.sh --help
-            exit 0
-            ;;
-        *)
-            rest+=("$1")
-            shift
-            ;;
-    esac
-done
+own_options "langs systems seeds data_opts base_opts nj model_config" "$@"
 
 ../../../tools/setup.sh --extras mini
 

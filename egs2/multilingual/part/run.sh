@@ -5,14 +5,11 @@ set -e
 set -u
 set -o pipefail
 
-# What the environment says wins over db.sh, and is relative to where the command is typed.
+# shellcheck source=../../TEMPLATE/part/utils/recipe.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/utils/recipe.sh"
+# What the environment says wins over db.sh.
 variables=(COMMONVOICE COMMONVOICE4 FLEURS WENETSPEECH COVOST2)
-for variable in "${variables[@]}"; do
-    if [ -n "${!variable:-}" ]; then
-        printf -v "${variable}" '%s' "$(realpath -m -- "${!variable}")"
-        export "${variable?}"
-    fi
-done
+corpus_directories "${variables[@]}"
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 
 size=2b        # 2b and 8b: for GPUs of 80 GB; 24gb: for one of 24 GB.
@@ -38,28 +35,7 @@ those of part.sh:
   --part_args STRING  more options for training [batch sizes of the same step on any number of GPUs, in
                       place of those of the schedule; ' ' leaves them]"
 
-rest=()
-while [ $# -gt 0 ]; do
-    case "$1" in
-        --size | --langs | --data_opts | --ngpu | --num_nodes | --nj | --model_config | --part_config | --part_args)
-            if [ $# -lt 2 ]; then
-                echo "run.sh: error: the option $1 needs a value" >&2
-                exit 2
-            fi
-            printf -v "${1#--}" '%s' "$2"
-            shift 2
-            ;;
-        -h | --help)
-            printf '%s\n\n' "${help_message}"
-            ./part.sh --help
-            exit 0
-            ;;
-        *)
-            rest+=("$1")
-            shift
-            ;;
-    esac
-done
+own_options "size langs data_opts ngpu num_nodes nj model_config part_config part_args" "$@"
 
 case "${size}" in
     2b) sized=whisper_large_v3_qwen2.5_1.5b gpus=8 ;;
@@ -72,17 +48,7 @@ case "${size}" in
 esac
 : "${model_config:=conf/model/${sized}.yaml}"
 : "${ngpu:=${gpus}}"
-for name in ngpu num_nodes; do
-    if ! [[ "${!name}" =~ ^[0-9]+$ ]]; then
-        echo "run.sh: error: --${name} must be a number: ${!name}" >&2
-        exit 2
-    fi
-done
-if [ -z "${part_args}" ] && [ "${ngpu}" -gt 0 ]; then
-    # What fits a GPU of each size (part_plan); accumulation makes 160000 of it, or the nearest above.
-    gpus=$((ngpu * num_nodes))
-    part_args="--batch_bins $((10000 * gpus)) --accum_grad $(((16 + gpus - 1) / gpus))"
-fi
+gpu_options
 
 # A wrong directory is found before anything is set up.
 read -r -a corpora <<<"$(local/corpora.sh)"
@@ -111,8 +77,6 @@ places=
 for variable in "${variables[@]}"; do
     if [ -n "${!variable}" ]; then places+="$(printf '%q ' "${variable}=${!variable}")"; fi
 done
-decoding=(--inference_nj "${ngpu}" --gpu_inference true)
-if [ "${ngpu}" = 0 ]; then decoding=(--inference_nj "${nj}"); fi
 
 ./part.sh \
     --train_set train \

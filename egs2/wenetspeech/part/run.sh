@@ -5,11 +5,10 @@ set -e
 set -u
 set -o pipefail
 
-# What the environment says wins over db.sh, and is relative to where the command is typed.
-if [ -n "${WENETSPEECH:-}" ]; then
-    WENETSPEECH=$(realpath -m -- "${WENETSPEECH}")
-    export WENETSPEECH
-fi
+# shellcheck source=../../TEMPLATE/part/utils/recipe.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/utils/recipe.sh"
+# What the environment says wins over db.sh.
+corpus_directories WENETSPEECH
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 
 subset=M              # What is trained on: S (100 h), M (1000 h) or L (10005 h).
@@ -29,48 +28,20 @@ WENETSPEECH is the directory of the corpus (or set it in db.sh). Own options, th
   --ngpu N             GPUs of a machine [${ngpu}]
   --data_opts STRING   more options for local/data.sh"
 
-rest=()
-while [ $# -gt 0 ]; do
-    case "$1" in
-        --subset | --data_opts | --part_config | --ngpu | --model_config | --nj | --num_nodes | --part_args)
-            if [ $# -lt 2 ]; then
-                echo "run.sh: error: the option $1 needs a value" >&2
-                exit 2
-            fi
-            printf -v "${1#--}" '%s' "$2"
-            shift 2
-            ;;
-        -h | --help)
-            printf '%s\n\n' "${help_message}"
-            ./part.sh --help
-            exit 0
-            ;;
-        *)
-            rest+=("$1")
-            shift
-            ;;
-    esac
-done
+own_options "subset data_opts part_config ngpu model_config nj num_nodes part_args" "$@"
+gpu_options
 
 # A wrong directory is found before anything is set up.
-utils/check_corpus.sh WENETSPEECH
+if "${data_needed}"; then utils/check_corpus.sh WENETSPEECH; fi
 . ./db.sh
 for name in WenetSpeech.json audio/train audio/dev audio/test_net audio/test_meeting; do
-    if [ ! -e "${WENETSPEECH}/${name}" ]; then
+    if "${data_needed}" && [ ! -e "${WENETSPEECH}/${name}" ]; then
         echo "run.sh: error: WENETSPEECH=${WENETSPEECH}: has no ${name}; see db.sh" >&2
         exit 1
     fi
 done
 
 ../../../tools/setup.sh
-
-if [ -z "${part_args}" ] && [[ "${ngpu}" =~ ^[1-9][0-9]*$ && "${num_nodes}" =~ ^[1-9][0-9]*$ ]]; then
-    # A GPU holds 10000; accumulation makes the 160000 of conf/training.yaml of it, or the nearest above.
-    gpus=$((ngpu * num_nodes))
-    part_args="--batch_bins $((10000 * gpus)) --accum_grad $(((16 + gpus - 1) / gpus))"
-fi
-decoding=(--inference_nj "${ngpu}" --gpu_inference true)
-if [ "${ngpu}" = 0 ]; then decoding=(--inference_nj "${nj}"); fi
 
 ./part.sh \
     --train_set train \

@@ -1,0 +1,55 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# Sourced by a recipe's run.sh: what run.sh does before it calls part.sh.
+
+corpus_directories() { # VARIABLE ...: what the environment says, relative to where the command is typed
+    local name
+    for name in "$@"; do
+        if [ -n "${!name:-}" ]; then
+            printf -v "${name}" '%s' "$(realpath -m -- "${!name}")"
+            export "${name?}"
+        fi
+    done
+}
+
+own_options() { # "NAME ..." ARGUMENT ...: sets the variables NAME; what is part.sh's goes into `rest`
+    local own=" $1 "
+    shift
+    rest=()
+    data_needed=true # stage 1 alone needs the corpus; where it is skipped it may be done already
+    while [ $# -gt 0 ]; do
+        if [ "$1" = --help ] || [ "$1" = -h ]; then
+            printf '%s\n\n' "${help_message}"
+            ./part.sh --help
+            exit 0
+        elif [[ "$1" == --?* && "${own}" == *" ${1#--} "* ]]; then
+            if [ $# -lt 2 ]; then
+                echo "run.sh: error: the option $1 needs a value" >&2
+                exit 2
+            fi
+            printf -v "${1#--}" '%s' "$2"
+            shift 2
+        else
+            case "$1" in --stage | --skip_data_prep) data_needed=false ;; esac
+            rest+=("$1")
+            shift
+        fi
+    done
+}
+
+# From ngpu and num_nodes: part_args, where it is empty, and the array `decoding`. A GPU holds 10000
+# (part_plan); accumulation makes the 160000 of conf/training.yaml of it, or the nearest above.
+gpu_options() {
+    local name gpus
+    for name in ngpu num_nodes; do
+        if ! [[ "${!name}" =~ ^[0-9]+$ ]]; then
+            echo "run.sh: error: --${name} must be a number: ${!name}" >&2
+            exit 2
+        fi
+    done
+    gpus=$((ngpu * num_nodes))
+    if [ -z "${part_args}" ] && [ "${gpus}" -gt 0 ]; then
+        part_args="--batch_bins $((10000 * gpus)) --accum_grad $(((16 + gpus - 1) / gpus))"
+    fi
+    decoding=(--inference_nj "${ngpu}" --gpu_inference true)
+    if [ "${ngpu}" -eq 0 ]; then decoding=(--inference_nj "${nj}"); fi
+}
