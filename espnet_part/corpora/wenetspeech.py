@@ -263,7 +263,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--subset",
         choices=TRAIN_SUBSETS,
         default="M",
-        help="what is trained on: S is 100 h, M 1000 h, L 10005 h; each holds the ones before it",
+        help="what is trained on: S is 100 h, M 1000 h, L 10005 h",
     )
     return parser
 

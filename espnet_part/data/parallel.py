@@ -13,7 +13,9 @@ from espnet_part.errors import DataError
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-_CHUNK = 16  # jobs handed to a process at once
+# Jobs handed to a process at once: few, for the bar and for balance; more where there are millions,
+# since every hand-over is an object in memory from the beginning.
+_CHUNK, _LARGEST_CHUNK = 16, 512
 
 
 def run_jobs(
@@ -46,7 +48,8 @@ def _results(function: Callable[[Job], Result], jobs: Sequence[Job], nj: int) ->
         return
     pool = ProcessPoolExecutor(min(nj, len(jobs)))
     try:
-        yield from pool.map(function, jobs, chunksize=_CHUNK)
+        chunk = min(max(_CHUNK, len(jobs) // (100 * nj)), _LARGEST_CHUNK)
+        yield from pool.map(function, jobs, chunksize=chunk)
     except BrokenProcessPool:
         raise DataError(
             "a process was killed, probably for want of memory; use a smaller --nj"
