@@ -48,17 +48,10 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     logging.basicConfig(level="INFO", format="%(levelname)s: %(message)s")
-    from espnet_part.errors import ConfigError
-    from espnet_part.pack.stored import StoredModel, find_model
+    from espnet_part.pack.stored import choose_model
 
-    if (args.model is None) == (args.part_train_config is None):
-        raise ConfigError("give either --model or --part_train_config")
-    if args.part_train_config and args.part_model_file:
-        model = StoredModel(Path(args.part_train_config), Path(args.part_model_file))
-    else:
-        model = find_model(args.model or args.part_train_config)
-        if args.part_model_file:
-            model = StoredModel(model.config, Path(args.part_model_file))
+    # what is wrong is told before torch is loaded
+    model = choose_model(args.model, args.part_train_config, args.part_model_file)
 
     from espnet_part.pack.export import export
 

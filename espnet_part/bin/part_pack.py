@@ -75,24 +75,19 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     logging.basicConfig(level="INFO", format="%(levelname)s: %(message)s")
-    from espnet_part.errors import ConfigError, DataError
+    from espnet_part.errors import DataError
 
-    if (args.model is None) == (args.part_train_config is None):
-        raise ConfigError("give either --model or --part_train_config")
     optional = (args.results, args.score_config, args.decode_config)
     for path in (*filter(None, optional), *(args.corpus_info or [])):
         if not Path(path).is_file():
             raise DataError(f"{path}: no such file")
 
     from espnet_part.pack.package import Extras, pack
-    from espnet_part.pack.stored import StoredModel, find_model
+    from espnet_part.pack.stored import choose_model
 
-    if args.part_train_config and args.part_model_file:
-        model = StoredModel(Path(args.part_train_config), Path(args.part_model_file))
-    else:
-        model = find_model(Path(args.model or args.part_train_config).absolute())
-        if args.part_model_file:
-            model = StoredModel(model.config, Path(args.part_model_file))
+    # absolute, so that it is never a name of the hub
+    own = Path(args.model).absolute() if args.model else None
+    model = choose_model(own, args.part_train_config, args.part_model_file)
     archive = Path(args.outpath)
     names = pack(
         model.config,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 
 from espnet_part.config import load_yaml
 from espnet_part.data.audio import SAMPLE_RATE
-from espnet_part.errors import ConfigError
+from espnet_part.score.provenance import read_corpus_file
 
 #: What of a training's configuration says how the model came about. The rest is about the machine:
 #: paths, processes, logs.
@@ -100,7 +99,7 @@ def read_training_data(
         corpora: `corpus.json` files; by default those in the training directories.
 
     Raises:
-        ConfigError: a `corpus.json` that is given is missing or wrong.
+        DataError: a `corpus.json` that is given is missing or wrong.
     """
     given = values.get("train_data_dir") or []
     directories = [recipe / name for name in ([given] if isinstance(given, str) else given)]
@@ -117,13 +116,7 @@ def read_training_data(
     if corpora is None:
         corpora = [d / "corpus.json" for d in directories if (d / "corpus.json").is_file()]
     for path in corpora:
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{path}: cannot be read: {error}") from None
-        if not isinstance(content, list) or not all(isinstance(c, dict) for c in content):
-            raise ConfigError(f"{path}: must be a list of corpora")
-        data.corpora += content
+        data.corpora += read_corpus_file(path)
     return data
 
 

@@ -65,6 +65,26 @@ def find_model(
     raise DataError(f"{model}: neither a file nor a directory, nor owner/name of the hub")
 
 
+def choose_model(
+    model: str | Path | None, train_config: str | None, model_file: str | None
+) -> StoredModel:
+    """The model that a command's options name: either ``model``, or ``train_config``.
+
+    Args:
+        model: as `find_model` takes it. train_config: config.yaml of a training.
+        model_file: other weights than the model's own.
+
+    Raises:
+        ConfigError: both are given, or none. DataError: as `find_model`.
+    """
+    if (model is None) == (train_config is None):
+        raise ConfigError("give either --model or --part_train_config")
+    if train_config and model_file:
+        return StoredModel(Path(train_config), Path(model_file))
+    found = find_model(model or train_config or "")
+    return StoredModel(found.config, Path(model_file)) if model_file else found
+
+
 def cache_directory() -> Path:
     """Where archives are unpacked."""
     if os.environ.get("ESPNET_PART_CACHE"):

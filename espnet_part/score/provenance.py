@@ -35,8 +35,15 @@ def read_corpus(ref_dir: str | Path) -> list[dict[str, Any]]:
         DataError: the file is there and is no list of mappings.
     """
     path = Path(ref_dir) / "corpus.json"
-    if not path.is_file():
-        return []
+    return read_corpus_file(path) if path.is_file() else []
+
+
+def read_corpus_file(path: Path) -> list[dict[str, Any]]:
+    """The content of a corpus.json.
+
+    Raises:
+        DataError: it cannot be read, or is no list of mappings.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

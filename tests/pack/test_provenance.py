@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from espnet_part.data.datadir import DataDir, Example
-from espnet_part.errors import ConfigError
+from espnet_part.errors import DataError
 from espnet_part.pack.provenance import read_training_data, stages_of
 
 
@@ -41,7 +41,7 @@ def test_data_that_are_gone_are_said(tmp_path: Path, caplog: pytest.LogCaptureFi
 @pytest.mark.parametrize("content", ["{", "{}", "[1]"])
 def test_a_wrong_corpus_file_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "corpus.json").write_text(content)
-    with pytest.raises(ConfigError, match=r"corpus\.json"):
+    with pytest.raises(DataError, match=r"corpus\.json"):
         read_training_data({}, tmp_path, [tmp_path / "corpus.json"])
 
 
