@@ -101,22 +101,7 @@ fi
 # shellcheck source=cmd.sh
 . ./cmd.sh
 
-force=false
-if [ -n "${stage}" ]; then force=true; else stage=1; fi
-for name in stage stop_stage ngpu num_nodes num_threads nj inference_nj nbpe seed; do
-    [[ "${!name}" =~ ^[0-9]+$ ]] || die "--${name} must be a number: ${!name}"
-done
-for name in num_nodes num_threads nj inference_nj; do
-    [ "${!name}" -ge 1 ] || die "--${name} must be at least 1: ${!name}"
-done
-command -v "${python}" >/dev/null || die "--python ${python}: no such command"
-"${python}" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("espnet_part") is None)' ||
-    die "${python} has no espnet_part; run tools/setup.sh, or activate the environment that has it"
-# shellcheck disable=SC2154 # the three come from cmd.sh
-for name in "${train_cmd}" "${cuda_cmd}" "${decode_cmd}"; do
-    command -v "${name%% *}" >/dev/null ||
-        die "cmd.sh names ${name%% *}, which is not on PATH (cmd_backend=${cmd_backend:-})"
-done
+check_options nbpe seed
 
 # The sets of part.sh's last run
 if [ -f "${dumpdir}/.done/sets" ]; then
@@ -306,7 +291,7 @@ done
 
 # ---------------------------------------------------------------------------------------------------
 train_model() { # TASK [OPTION ...]
-    local task="$1" dir="${exp_of[$1]}" name=() launch=() shapes=() kind shape args="${1}_args"
+    local task="$1" dir="${exp_of[$1]}" shapes=() kind shape args="${1}_args"
     local file normalize=() folds=() stats="${dir}/stats"
     shift
     [ -f "${stats}/.done" ] || die "${stats} is missing; run stage 3 first"
@@ -353,27 +338,13 @@ sys.exit(zipfile.ZipFile(sys.argv[1]).testzip() is not None)' "${dir}/checkpoint
         normalize+=(--normalize_conf "stats_file=${stats}/train/feats_stats.npz")
     fi
     split_words "${!args}"
-    if [ "$(basename -- "${cuda_words[0]}")" != run.pl ]; then name=(--name "$(basename -- "${dir}")"); fi
-    if [ -n "${master_port}" ]; then launch+=(--master_port "${master_port}"); fi
-    if [ -n "${master_addr}" ]; then launch+=(--master_addr "${master_addr}"); fi
-    log "training started; log: ${dir}/train.log"
-    watch "${dir}/train.log"
-    "${python}" -m espnet2.bin.launch \
-        --cmd "$(printf '%q ' "${cuda_words[@]}" ${name[@]+"${name[@]}"})" \
-        --log "${dir}/train.log" \
-        --ngpu "${ngpu}" \
-        --num_nodes "${num_nodes}" \
-        --init_file_prefix "${dir}/.dist_init_" \
-        --multiprocessing_distributed true \
-        ${launch[@]+"${launch[@]}"} -- \
-        env OMP_NUM_THREADS="${num_threads}" "${python}" -m "espnet2.bin.${task}_train" \
+    launch_training "${dir}" "$(basename -- "${dir}")" "espnet2.bin.${task}_train" \
         "${options[@]}" "${shapes[@]}" \
         --normalize "${feats_normalize}" ${normalize[@]+"${normalize[@]}"} \
         "${folds[@]}" \
         --resume true \
         --output_dir "${dir}" \
-        "$@" ${words[@]+"${words[@]}"} >"${dir}/launch.log" 2>&1 || failed "${dir}/train.log" "${dir}/launch.log"
-    unwatch
+        "$@" ${words[@]+"${words[@]}"}
 }
 
 for task in "${asked[@]}"; do

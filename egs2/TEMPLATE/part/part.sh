@@ -113,23 +113,7 @@ fi
 # shellcheck source=cmd.sh
 . ./cmd.sh
 
-force=false
-if [ -n "${stage}" ]; then force=true; else stage=1; fi
-for name in stage stop_stage ngpu num_nodes num_threads nj inference_nj seed; do
-    [[ "${!name}" =~ ^[0-9]+$ ]] || die "--${name} must be a number: ${!name}"
-done
-for name in num_nodes num_threads nj inference_nj; do
-    [ "${!name}" -ge 1 ] || die "--${name} must be at least 1: ${!name}"
-done
-command -v "${python}" >/dev/null || die "--python ${python}: no such command"
-"${python}" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("espnet_part") is None)' ||
-    die "${python} has no espnet_part; run tools/setup.sh, or activate the environment that has it"
-# shellcheck disable=SC2154 # the three come from cmd.sh
-for name in "${train_cmd}" "${cuda_cmd}" "${decode_cmd}"; do
-    command -v "${name%% *}" >/dev/null ||
-        die "cmd.sh names ${name%% *}, which is not on PATH (cmd_backend=${cmd_backend:-}); with" \
-            "MAIN_ROOT naming an ESPnet checkout, its launchers are found"
-done
+check_options seed
 [ -d "${part_config}" ] || die "--part_config ${part_config}: no such directory"
 [ -n "${model_config}" ] || die "--model_config is needed: the model's YAML file"
 [ -f "${model_config}" ] || die "--model_config ${model_config}: no such file"
@@ -387,22 +371,7 @@ train_stage() { # N: PART stage N, which is recipe stage N + 6
         "${PWD}" "${run_args}" "$((n + 6))" "$((n + 6))" >"${dir}/run.sh"
     chmod +x "${dir}/run.sh"
 
-    local name=() launch=()
-    # run.pl has no job names
-    if [ "$(basename -- "${cuda_words[0]}")" != run.pl ]; then name=(--name "${part_tag}_stage${n}"); fi
-    if [ -n "${master_port}" ]; then launch+=(--master_port "${master_port}"); fi
-    if [ -n "${master_addr}" ]; then launch+=(--master_addr "${master_addr}"); fi
-    log "training started; log: ${dir}/train.log"
-    watch "${dir}/train.log"
-    "${python}" -m espnet2.bin.launch \
-        --cmd "$(printf '%q ' "${cuda_words[@]}" ${name[@]+"${name[@]}"})" \
-        --log "${dir}/train.log" \
-        --ngpu "${ngpu}" \
-        --num_nodes "${num_nodes}" \
-        --init_file_prefix "${dir}/.dist_init_" \
-        --multiprocessing_distributed true \
-        ${launch[@]+"${launch[@]}"} -- \
-        env OMP_NUM_THREADS="${num_threads}" "${python}" -m espnet_part.bin.part_train \
+    launch_training "${dir}" "${part_tag}_stage${n}" espnet_part.bin.part_train \
         --config "${config}" \
         --model_config "${model_config}" \
         --train_data_dir "${data_feats}/${train_set}" \
@@ -410,8 +379,7 @@ train_stage() { # N: PART stage N, which is recipe stage N + 6
         --seed "${seed}" \
         --resume true \
         --output_dir "${dir}" \
-        ${options[@]+"${options[@]}"} >"${dir}/launch.log" 2>&1 || failed "${dir}/train.log" "${dir}/launch.log"
-    unwatch
+        ${options[@]+"${options[@]}"}
     finish
 }
 

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # Sourced by part.sh and baseline.sh: stages that are not run again when they are done, and jobs with
-# log files. The script that sources it has the variables python, nj, stage, stop_stage, force (run
-# stages again), train_words (its launcher's words) and times_file, and a function marker_of STAGE.
+# log files. The script that sources it has the options of part.sh (python, nj, stage …), the
+# launchers' words (train_words, cuda_words), times_file, and a function marker_of STAGE.
 
 log() { # MESSAGE, with the time and the line of the script that is at work
     echo -e "$(date '+%Y-%m-%dT%H:%M:%S') (${0##*/}:${BASH_LINENO[-2]}:${FUNCNAME[1]}) $*"
@@ -16,6 +16,26 @@ split_words() { # STRING: its words into the array `words`, with a shell's quote
     mapfile -d '' -t words < <("${python}" -c '
 import shlex, sys
 sys.stdout.write("".join(word + "\0" for word in shlex.split(sys.argv[1])))' "$1")
+}
+
+check_options() { # NAME ...: more options that are numbers. Sets `force`; python and launchers must be there
+    local name
+    force=false
+    if [ -n "${stage}" ]; then force=true; else stage=1; fi
+    for name in stage stop_stage ngpu num_nodes num_threads nj inference_nj "$@"; do
+        [[ "${!name}" =~ ^[0-9]+$ ]] || die "--${name} must be a number: ${!name}"
+    done
+    for name in num_nodes num_threads nj inference_nj; do
+        [ "${!name}" -ge 1 ] || die "--${name} must be at least 1: ${!name}"
+    done
+    command -v "${python}" >/dev/null || die "--python ${python}: no such command"
+    "${python}" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("espnet_part") is None)' ||
+        die "${python} has no espnet_part; run tools/setup.sh, or activate the environment that has it"
+    for name in "${train_cmd}" "${cuda_cmd}" "${decode_cmd}"; do
+        command -v "${name%% *}" >/dev/null ||
+            die "cmd.sh names ${name%% *}, which is not on PATH (cmd_backend=${cmd_backend:-}); with" \
+                "MAIN_ROOT naming an ESPnet checkout, its launchers are found"
+    done
 }
 
 # What is done. A stage's marker holds a key, which is a hash of the options and files that the result
@@ -104,5 +124,27 @@ run_job() { # LOG COMMAND ...: one job through the launcher of data preparation
     mkdir -p "$(dirname -- "${logfile}")"
     watch "${logfile}"
     "${train_words[@]}" --num_threads "${nj}" "${logfile}" "$@" || failed "${logfile}"
+    unwatch
+}
+
+launch_training() { # DIRECTORY NAME MODULE OPTION ...: a training on all GPUs and machines
+    local dir="$1" title="$2" module="$3" job_name=() launch=()
+    shift 3
+    # run.pl has no job names
+    if [ "$(basename -- "${cuda_words[0]}")" != run.pl ]; then job_name=(--name "${title}"); fi
+    if [ -n "${master_port}" ]; then launch+=(--master_port "${master_port}"); fi
+    if [ -n "${master_addr}" ]; then launch+=(--master_addr "${master_addr}"); fi
+    log "training started; log: ${dir}/train.log"
+    watch "${dir}/train.log"
+    "${python}" -m espnet2.bin.launch \
+        --cmd "$(printf '%q ' "${cuda_words[@]}" ${job_name[@]+"${job_name[@]}"})" \
+        --log "${dir}/train.log" \
+        --ngpu "${ngpu}" \
+        --num_nodes "${num_nodes}" \
+        --init_file_prefix "${dir}/.dist_init_" \
+        --multiprocessing_distributed true \
+        ${launch[@]+"${launch[@]}"} -- \
+        env OMP_NUM_THREADS="${num_threads}" "${python}" -m "${module}" "$@" \
+        >"${dir}/launch.log" 2>&1 || failed "${dir}/train.log" "${dir}/launch.log"
     unwatch
 }
