@@ -157,20 +157,20 @@ def open_sound(path: Path) -> Iterator[Any]:
             mended = with_length(file)
         except CutMp3 as error:
             raise BadAudio(f"truncated: {error}") from None
-    try:
-        # bytes, for names that are no text
-        sound = soundfile.SoundFile(os.fsencode(path) if mended is None else io.BytesIO(mended))
-    except (soundfile.SoundFileError, RuntimeError, ValueError, OSError) as error:
-        raise UnknownFormat(f"not readable as audio: {_reason(error)}") from None
-    with sound:
-        if short := _SHORT_DATA.search(sound.extra_info):
-            promised, present = int(short[1]), int(short[2])
-            if present < promised < _STREAMED:
-                raise BadAudio(f"truncated: {present} of {promised} bytes")
         try:
-            yield sound
+            # bytes, for names that are no text
+            sound = soundfile.SoundFile(os.fsencode(path) if mended is None else mended)
         except (soundfile.SoundFileError, RuntimeError, ValueError, OSError) as error:
-            raise BadAudio(f"not readable as audio: {_reason(error)}") from None
+            raise UnknownFormat(f"not readable as audio: {_reason(error)}") from None
+        with sound:
+            if short := _SHORT_DATA.search(sound.extra_info):
+                promised, present = int(short[1]), int(short[2])
+                if present < promised < _STREAMED:
+                    raise BadAudio(f"truncated: {present} of {promised} bytes")
+            try:
+                yield sound
+            except (soundfile.SoundFileError, RuntimeError, ValueError, OSError) as error:
+                raise BadAudio(f"not readable as audio: {_reason(error)}") from None
 
 
 def _read_sound(sound, segment: tuple[float, float] | None, max_seconds: float) -> np.ndarray:

@@ -9,8 +9,9 @@ Here the frames are counted instead (ISO 11172-3 and 13818-3, layer III).
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _KBITS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
@@ -49,10 +50,46 @@ class _Header:
         return 9 if self.mono else 17
 
 
-def with_length(file: BinaryIO) -> bytes | None:
+class _Lengthened(io.RawIOBase):
+    """A file from ``start`` on, with other bytes before it; holds no more than is asked for."""
+
+    def __init__(self, head: bytes, file: BinaryIO, start: int):
+        self.head, self.file, self.start = head, file, start
+        self.size = len(head) + file.seek(0, io.SEEK_END) - start
+        self.at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.at = max(0, offset + (0, self.at, self.size)[whence])
+        return self.at
+
+    def tell(self) -> int:
+        return self.at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        found = self.head[self.at : self.at + len(view)]
+        # libsndfile takes less than it has asked for as the end
+        if len(found) < len(view):
+            self.file.seek(self.start + max(0, self.at - len(self.head)))
+            found += self.file.read(len(view) - len(found))
+        view[: len(found)] = found
+        self.at += len(found)
+        return len(found)
+
+
+def with_length(file: BinaryIO) -> io.RawIOBase | None:
     """The same MP3 with a frame at its start that says how many there are.
 
-    Only an MP3 that lacks it is read to the end.
+    Only an MP3 that lacks it is read to the end, frame by frame: hours of it take no memory.
+
+    Args:
+        file: must stay open while the result is used.
 
     Returns:
         None for anything but an MP3 of layer III, for one that says its length itself, and for one
@@ -68,9 +105,8 @@ def with_length(file: BinaryIO) -> bytes | None:
     first = _header(head, 0)
     if first is None or _says_length(head, first):
         return None
-    content = head + file.read()
-    count = _count_frames(content, first)
-    return None if count is None else _length_frame(content, first, count) + content
+    count = _count_frames(file, start, first)
+    return None if count is None else _Lengthened(_length_frame(head, first, count), file, start)
 
 
 def _after_id3(content: bytes) -> int:
@@ -103,26 +139,40 @@ def _says_length(content: bytes, first: _Header) -> bool:
     return content[36:40] == b"VBRI"
 
 
-def _count_frames(content: bytes, first: _Header) -> int | None:
+def _count_frames(file: BinaryIO, start: int, first: _Header) -> int | None:
     """The number of frames; None where something else lies between them."""
-    at = count = 0
-    while at < len(content):
-        header = _header(content, at)
+    size = file.seek(0, io.SEEK_END)
+    at, count = start, 0
+    while at < size:
+        file.seek(at)
+        head = file.read(4)
+        header = _header(head, 0)
         if header is None or header.rate != first.rate:
-            rest = content[at:]
-            if rest.startswith(_TAGS) or not rest.strip(b"\0"):
+            if _ends_here(file, at):
                 break
-            if count and len(rest) < 4 and rest.startswith(b"\xff"):
+            if count and len(head) < 4 and head.startswith(b"\xff"):
                 raise CutMp3("the file ends inside a frame's header")
             return None
-        if at + header.bytes > len(content):
+        if at + header.bytes > size:
             raise CutMp3("the file ends inside a frame")
         at += header.bytes
         count += 1
     return count
 
 
-def _length_frame(content: bytes, first: _Header, count: int) -> bytes:
+def _ends_here(file: BinaryIO, at: int) -> bool:
+    """Whether nothing but tags or zeros follows."""
+    file.seek(at)
+    if file.read(16).startswith(_TAGS):
+        return True
+    file.seek(at)
+    while block := file.read(1 << 16):
+        if block.strip(b"\0"):
+            return False
+    return True
+
+
+def _length_frame(head: bytes, first: _Header, count: int) -> bytes:
     """A Xing frame like the first frame, without audio."""
     needed = 4 + first.side + 12
     bits = first.bits
@@ -130,13 +180,13 @@ def _length_frame(content: bytes, first: _Header, count: int) -> bytes:
     while frame.bytes < needed:
         bits += 1
         frame = _Header(first.version, bits, first.rate, 0, first.mono)
-    head = bytes(
+    own = bytes(
         [
             0xFF,
-            content[1] | 1,  # without a checksum
-            bits << 4 | content[2] & 0x0C,
-            content[3],
+            head[1] | 1,  # without a checksum
+            bits << 4 | head[2] & 0x0C,
+            head[3],
         ]
     )
     said = b"Xing" + (1).to_bytes(4, "big") + count.to_bytes(4, "big")
-    return (head + bytes(first.side) + said).ljust(frame.bytes, b"\0")
+    return (own + bytes(first.side) + said).ljust(frame.bytes, b"\0")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from espnet_part.data.audio import BadAudio, read_audio
+from espnet_part.data.audio import BadAudio, open_sound, read_audio
 from espnet_part.data.mp3 import CutMp3, with_length
 
 DELAY = 529  # samples of the decoder's delay, which libsndfile leaves out and ffmpeg keeps
@@ -74,7 +75,7 @@ def test_what_ffmpeg_writes_to_a_pipe(tmp_path, options):
     expected = np.frombuffer(decoded, np.float32)[DELAY:]
     mended = with_length(io.BytesIO(written))
     assert mended is not None
-    found, _ = soundfile.read(io.BytesIO(mended), dtype="float32")
+    found, _ = soundfile.read(mended, dtype="float32")
     assert len(found) == len(expected)
     np.testing.assert_allclose(found, expected, atol=1e-4)
     # which libsndfile by itself does not do
@@ -109,7 +110,7 @@ def test_junk_is_no_mp3(junk, start):
         mended = with_length(io.BytesIO(start + junk))
     except CutMp3:
         return
-    assert mended is None or len(mended) > len(junk)
+    assert mended is None or len(mended.read()) > len(junk)
 
 
 def test_junk_between_frames_is_left_to_the_decoder(tmp_path):
@@ -118,3 +119,21 @@ def test_junk_between_frames_is_left_to_the_decoder(tmp_path):
     content = without_xing(path.read_bytes())
     half = len(content) // 2
     assert with_length(io.BytesIO(content[:half] + b"junk" * 30 + content[half:])) is None
+
+
+def test_hours_take_no_memory(tmp_path):
+    path: Path = tmp_path / "a.mp3"
+    soundfile.write(path, sweep(16000, 20.0), 16000)
+    piece = without_xing(path.read_bytes())
+    with path.open("wb") as file:
+        for _ in range(200):
+            file.write(piece)
+    size = path.stat().st_size
+    tracemalloc.start()
+    with open_sound(path) as sound:
+        frames = sound.frames
+        sound.read(16000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert frames / 16000 == pytest.approx(200 * 20, rel=0.01)
+    assert peak < size / 4
