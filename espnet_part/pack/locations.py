@@ -34,8 +34,7 @@ def load_run_config(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     values = load_yaml(path)
-    # whoever makes an archive must not decide by a key whether its configuration is trusted
-    if PACKED in values or (path.parent / META).is_file():
+    if PACKED in values or _in_packed_model(path):
         values = map_paths(values, lambda value, is_file: _beside(value, is_file, path))
         check_packed(values, path)
         return values
@@ -47,6 +46,18 @@ def load_run_config(path: str | Path) -> dict[str, Any]:
         return str(recipe / value) if (recipe / value).exists() else value
 
     return map_paths(values, from_recipe)
+
+
+def _in_packed_model(config: Path) -> bool:
+    """Whether the file is in a packed model, whatever it says of itself.
+
+    Whoever makes an archive must not decide whether its configuration is trusted.
+    """
+    metas = (directory / META for directory in config.absolute().parents)
+    return any(
+        meta.is_file() and b"part_train_config" in meta.read_bytes()  # others' are called so, too
+        for meta in metas
+    )
 
 
 def find_recipe(values: dict[str, Any], path: Path) -> Path:

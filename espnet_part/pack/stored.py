@@ -129,8 +129,6 @@ def _packed(directory: Path) -> StoredModel:
             "files.part_model_file"
         ) from None
     found = StoredModel(inside(config, directory, meta), inside(weights, directory, meta))
-    if found.config.parent != directory:  # beside the meta file it is known for a packed one
-        raise DataError(f"{meta}: names {config!r}, which is not beside it")
     for path in (found.config, found.weights):
         if not path.is_file():
             raise DataError(f"{meta}: names {path.name}, which is missing")
