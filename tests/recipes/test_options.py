@@ -1,7 +1,8 @@
-"""utils/parse_options.sh, utils/recipe.sh and utils/show_progress.py."""
+"""utils/parse_options.sh, utils/recipe.sh, utils/words.sh and utils/show_progress.py."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -54,6 +55,32 @@ def test_wrong_options(words, message):
     done = parse(*words)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_words_within_an_option(locale):
+    words = ["--dir", "/data/Öl und 'Essig'", "", 'a"b\\c', "$(x) `y`", "two\nlines"]
+    script = f"""
+. '{UTILS}/words.sh'
+split_words "$(quote_words "$(quote_words "$@")")"
+split_words "${{words[0]}} last"
+printf '%s|' "${{words[@]}}"
+"""
+    done = subprocess.run(
+        ["bash", "-euc", script, "x.sh", *words],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "LC_ALL": locale, "PYTHONUTF8": "1"},
+    )
+    assert done.stdout.split("|")[:-1] == [*words, "last"], done.stderr
+
+
+def test_a_quote_without_its_partner_is_an_error():
+    script = f". '{UTILS}/words.sh'; split_words \"--lr 'x\"; echo on"
+    done = subprocess.run(["bash", "-euc", script, "x.sh"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "x.sh: error: a quote without its partner in: --lr 'x\n"
 
 
 RECIPE = f"""

@@ -53,7 +53,7 @@ if [ -n "${COVOST2}" ]; then corpus_opts+=(--covost2_dir "${COVOST2}"); fi
     --train_set train \
     --valid_set dev \
     --test_sets test \
-    --local_data_opts "$(printf '%q ' "${corpus_opts[@]}")${data_opts}" \
+    --local_data_opts "$(quote_words "${corpus_opts[@]}")${data_opts}" \
     --audio_format copy \
     --ngpu "${ngpu}" \
     --num_nodes "${num_nodes}" \

@@ -53,7 +53,7 @@ corpus_opts+=(--langs "${langs}" --directions "${directions}")
     --train_set train \
     --valid_set dev \
     --test_sets test \
-    --local_data_opts "$(printf '%q ' "${corpus_opts[@]}")${data_opts}" \
+    --local_data_opts "$(quote_words "${corpus_opts[@]}")${data_opts}" \
     --audio_format copy \
     --ngpu "${ngpu}" \
     --num_nodes "${num_nodes}" \

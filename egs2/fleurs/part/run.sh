@@ -51,7 +51,7 @@ fi
     --train_set train \
     --valid_set dev \
     --test_sets test \
-    --local_data_opts "$(printf '%q ' --corpus_dir "${FLEURS}" \
+    --local_data_opts "$(quote_words --corpus_dir "${FLEURS}" \
         --langs "${langs}" --directions "${directions}" --text_column "${text_column}")${data_opts}" \
     --audio_format copy \
     --ngpu "${ngpu}" \

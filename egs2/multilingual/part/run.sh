@@ -75,14 +75,14 @@ fi
 . ./db.sh
 places=
 for variable in "${variables[@]}"; do
-    if [ -n "${!variable}" ]; then places+="$(printf '%q ' "${variable}=${!variable}")"; fi
+    if [ -n "${!variable}" ]; then places+="$(quote_words "${variable}=${!variable}")"; fi
 done
 
 ./part.sh \
     --train_set train \
     --valid_set dev \
     --test_sets "${test_sets[*]}" \
-    --local_data_opts "$(printf '%q ' --langs "${langs}" --corpora "${places}")${data_opts}" \
+    --local_data_opts "$(quote_words --langs "${langs}" --corpora "${places}")${data_opts}" \
     --audio_format copy \
     --ngpu "${ngpu}" \
     --num_nodes "${num_nodes}" \

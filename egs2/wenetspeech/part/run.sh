@@ -47,7 +47,7 @@ done
     --train_set train \
     --valid_set dev \
     --test_sets "test_net test_meeting" \
-    --local_data_opts "$(printf '%q ' --corpus_dir "${WENETSPEECH}" \
+    --local_data_opts "$(quote_words --corpus_dir "${WENETSPEECH}" \
         --subset "${subset}")${data_opts}" \
     --audio_format copy \
     --ngpu "${ngpu}" \

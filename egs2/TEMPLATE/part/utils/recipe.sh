@@ -1,6 +1,9 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # Sourced by a recipe's run.sh: what run.sh does before it calls part.sh.
 
+# shellcheck source=utils/words.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/words.sh"
+
 corpus_directories() { # VARIABLE ...: what the environment says, relative to where the command is typed
     local name
     for name in "$@"; do

@@ -12,11 +12,8 @@ die() { # MESSAGE: end with one clear line
     exit 1
 }
 
-split_words() { # STRING: its words into the array `words`, with a shell's quotes honoured
-    mapfile -d '' -t words < <("${python}" -c '
-import shlex, sys
-sys.stdout.write("".join(word + "\0" for word in shlex.split(sys.argv[1])))' "$1")
-}
+# shellcheck source=utils/words.sh
+. utils/words.sh
 
 check_options() { # NAME ...: more options that are numbers. Sets `force`; python and launchers must be there
     local name

@@ -27,11 +27,7 @@ log() { echo "local/data.sh: $*"; }
 
 . utils/parse_options.sh
 . ./path.sh
-split_words() { # STRING: its words into the array `words`, with a shell's quotes honoured
-    mapfile -d '' -t words < <(python3 -c '
-import shlex, sys
-sys.stdout.write("".join(word + "\0" for word in shlex.split(sys.argv[1])))' "$1")
-}
+. utils/words.sh
 split_words "${corpora}"
 for word in ${words[@]+"${words[@]}"}; do export "${word?}"; done
 . ./db.sh
