@@ -390,7 +390,6 @@ def test_new_recipe_directory(tmp_path):
         assert (recipe / name).is_file(), name
     assert (recipe / "conf/stage/stage1.yaml").is_file()
     assert (recipe / "conf/baseline_espnet/train_asr.yaml").is_file()
-    assert not (recipe / "cmd.sh").is_symlink()
 
     (recipe / "run.sh").write_text("mine")
     assert make("egs2/new/part").returncode == 0

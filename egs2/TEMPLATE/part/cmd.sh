@@ -11,7 +11,8 @@
 #   cuda_cmd     training, and whatever else uses GPUs
 #   decode_cmd   decoding on CPUs
 #
-# Choose the backend here, or in the environment: CMD_BACKEND=slurm ./run.sh
+# Choose the backend here, for all recipes that link to this file, or in the environment:
+#   CMD_BACKEND=slurm ./run.sh
 
 cmd_backend="${CMD_BACKEND:-local}"
 

@@ -6,8 +6,9 @@ if [ $# -ne 1 ] || [ "$1" = --help ] || [ "$1" = -h ]; then
     cat <<'EOF'
 Usage: egs2/TEMPLATE/part/setup.sh egs2/CORPUS/part
 
-Makes the directory with links to the shared scripts and copies of what a recipe changes. Then write
-local/data.sh (makes data/train, data/valid and the test sets) and run.sh (the corpus' options).
+Makes the directory with links to what all recipes share; put a file of your own in place of a
+link (of cmd.sh, say) where the recipe differs. Then write local/data.sh (makes data/train,
+data/valid and the test sets) and run.sh (the corpus' options).
 What is there already is kept.
 EOF
     if [ $# -eq 1 ]; then exit 0; else exit 2; fi
@@ -23,7 +24,7 @@ if [ "$(dirname -- "$(dirname -- "${recipe}")")" != "${egs2}" ]; then
     exit 2
 fi
 
-for name in part.sh baseline.sh path.sh db.sh utils; do
+for name in part.sh baseline.sh path.sh cmd.sh db.sh utils; do
     [ -e "${recipe}/${name}" ] || ln -s "../../TEMPLATE/part/${name}" "${recipe}/${name}"
 done
 # Configurations that all recipes share; a recipe's own lie beside the links.
@@ -31,7 +32,6 @@ for name in "${egs2}"/../conf/*; do
     name=$(basename -- "${name}")
     [ -e "${recipe}/conf/${name}" ] || ln -s "../../../../conf/${name}" "${recipe}/conf/${name}"
 done
-[ -e "${recipe}/cmd.sh" ] || cp "${template}/cmd.sh" "${recipe}/cmd.sh"
 
 if [ ! -e "${recipe}/local/data.sh" ]; then
     cat >"${recipe}/local/data.sh" <<'EOF'
