@@ -222,7 +222,11 @@ def test_two_archives_joined_into_one_are_refused(tmp_path: Path) -> None:
     assert_refused(archive, "more behind")
 
 
-@pytest.mark.parametrize("content", [b"", b"text", gzip.compress(b"text"), b"PK\x03\x04 no zip"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"text", gzip.compress(b"text", mtime=0), b"PK\x03\x04 no zip"],
+    ids=["empty", "text", "gzip", "zip"],
+)
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     archive = tmp_path / "a"
     archive.write_bytes(content)
