@@ -46,3 +46,10 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def apply_umask(path: Path) -> None:
+    """Give a file the rights of any new file: safetensors makes its files for their owner alone."""
+    umask = os.umask(0)  # it can only be read by setting it
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)

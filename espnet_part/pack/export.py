@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from espnet_part.errors import ConfigError, DataError
+from espnet_part.files import apply_umask
 from espnet_part.model.base import BaseModel, describe_base
 from espnet_part.model.build import build_model
 from espnet_part.model.config import ESPnetEncoderConf, ModelConfig
@@ -181,6 +182,8 @@ def _save_llm(model: Any, config: ModelConfig, directory: Path) -> None:
 
     model.config.dtype = next(model.parameters()).dtype
     model.save_pretrained(directory)
+    for weights in directory.glob("*.safetensors"):
+        apply_umask(weights)
     conf = config.llm_conf
     for name, source in tokenizer_files(conf).items():
         if Path(name).name != "config.json":
@@ -219,7 +222,9 @@ def _save_encoder(
     model.encoder.config.architectures = ["WhisperEncoder"]
     model.encoder.config.dtype = torch.float32
     model.encoder.config.save_pretrained(out / "encoder")
-    safetensors.torch.save_file(state, out / "encoder/model.safetensors", {"format": "pt"})
+    weights = out / "encoder/model.safetensors"
+    safetensors.torch.save_file(state, weights, {"format": "pt"})
+    apply_umask(weights)
     base = describe_base("encoder", str(out / "encoder"), None, None)
     values = {"name": "./encoder"}
     if conf.pad_to_30s:

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from espnet_part.errors import DataError
-from espnet_part.files import sync_directory
+from espnet_part.files import apply_umask, sync_directory
 from espnet_part.model.base import file_sha256
 
 FORMAT = "espnet_part/1"
@@ -80,6 +80,7 @@ def write_tensors(path: Path, state: dict[str, torch.Tensor], metadata: dict[str
     aside = path.with_name(f".{path.name}.tmp")  # one name: a killed writer's rest is overwritten
     try:
         safetensors.torch.save_file(state, aside, metadata=header)
+        apply_umask(aside)
         _sync(aside)
         aside.replace(path)
     except BaseException as error:
@@ -233,6 +234,7 @@ def write_checkpoint(directory: Path, checkpoint: Checkpoint, keep: int = 2) -> 
     try:
         aside.mkdir(parents=True)
         safetensors.torch.save_file(checkpoint.weights, aside / "weights.safetensors")
+        apply_umask(aside / "weights.safetensors")
         torch.save(checkpoint.optimizer, aside / "optimizer.pt")
         (aside / "state.json").write_text(json.dumps(checkpoint.state), encoding="utf-8")
         hashes = {file.name: file_sha256(file) for file in sorted(aside.iterdir())}

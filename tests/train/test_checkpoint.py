@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,17 @@ def test_the_newest_two_are_kept(tmp_path: Path) -> None:
     newest = read_newest_checkpoint(tmp_path)
     assert newest is not None
     assert newest.state == {"number": 15}
+
+
+def test_weights_can_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        save_trained(tmp_path / "a.safetensors", Model(), ["adapter.weight"], {})
+        write_checkpoint(tmp_path / "00000005", state(5))
+    finally:
+        os.umask(before)
+    for path in tmp_path.rglob("*.safetensors"):
+        assert path.stat().st_mode & 0o777 == 0o644, path
 
 
 @pytest.mark.parametrize("failing", ["torch.save", "safetensors.torch.save_file", "json.dumps"])

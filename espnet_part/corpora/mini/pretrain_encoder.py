@@ -24,6 +24,7 @@ import numpy as np
 from espnet_part.bin import command
 from espnet_part.corpora.mini.directory import finished_directory
 from espnet_part.errors import DataError
+from espnet_part.files import apply_umask
 
 BLANK = 0
 
@@ -213,6 +214,7 @@ def pretrain(options: Options, out: Path) -> bool:
         }
         weights = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
         save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+        apply_umask(directory / "model.safetensors")
         config.save_pretrained(directory)
         (directory / "pretraining.json").write_text(json.dumps(result, indent=1) + "\n")
         print(json.dumps(result))

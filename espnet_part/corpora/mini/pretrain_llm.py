@@ -25,6 +25,7 @@ from espnet_part.corpora.mini.directory import finished_directory
 from espnet_part.corpora.mini.grammar import check_languages, draw_frames, sentence
 from espnet_part.corpora.mini.prepare import code_digest
 from espnet_part.corpora.mini.text import ROLES, Instruction, draw_instructions, held_out
+from espnet_part.files import apply_umask
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
@@ -328,6 +329,7 @@ def pretrain(options: Options, out: Path) -> bool:
         result["seconds"] = round(time.time() - started, 1)
         result["cpu_seconds"] = round(time.process_time() - started_cpu, 1)
         model.save_pretrained(directory, safe_serialization=True)
+        apply_umask(directory / "model.safetensors")
         tokenizer.save_pretrained(directory)
         (directory / "pretraining.json").write_text(json.dumps(result, indent=1) + "\n")
         print(json.dumps(result))
