@@ -307,4 +307,4 @@ run_logged "${venv}/bin/python" -m pip check ||
 (cd / && run_logged "${venv}/bin/python" -c "import espnet_part") ||
     die "espnet_part cannot be imported after the installation; the messages above say why"
 write_stamp "${venv}" "${all_extras}" || die "${venv} cannot be written to"
-say "done: tools/venv is ready"
+say "done: tools/venv is ready (the recipes find it; for the commands part_*: . tools/venv/bin/activate)"

@@ -539,8 +539,8 @@ if ! "${skip_packing}"; then
         log "packed: ${archive}; Speech2Text.from_pretrained(\"${archive}\") loads it"
         finish
     fi
-else
-    log "Skip packing (stage 12)"
+elif [ "${stop_stage}" -ge 12 ]; then
+    log "Skip packing (stage 12; --skip_packing false makes one file that others can load)"
 fi
 
 if [ ${#done_stages[@]} -gt 0 ]; then
