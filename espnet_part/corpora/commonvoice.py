@@ -197,7 +197,8 @@ def _held_out(
     if not covost2_dir:
         ledger.note(
             "training may hold clips of CoVoST 2's dev and test sets: the overlap was not checked"
-            " (give CoVoST 2's tables with --covost2_dir before evaluating on it)"
+            " (before evaluating on it, give CoVoST 2's tables: COVOST2=DIR ./run.sh …, or"
+            " --covost2_dir DIR)"
         )
         return {}
     held_out = held_out_clips(covost2_dir, [locale.name for locale in locales], unpack_dir)

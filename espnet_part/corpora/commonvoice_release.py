@@ -104,7 +104,8 @@ def find_locales(
         there = sorted(_there(places))
         raise DataError(
             f"{root}: no {', '.join(missing)}; there: {', '.join(there) or 'no locale at all'}"
-            f" (choose with --langs; the layout is {root}/LOCALE/clips and LOCALE/*.tsv)"
+            f" (choose with --langs; the layout is RELEASE/LOCALE/clips and RELEASE/LOCALE/*.tsv,"
+            f" where {root} is RELEASE, such as cv-corpus-15.0-2023-09-08, or the directory above)"
         )
     return [found[name] for name in names]
 

@@ -23,7 +23,7 @@ from espnet_part.corpora.fleurs_layout import (
     Row,
     compare_lengths,
     find_audio,
-    find_language,
+    find_languages,
     read_language,
 )
 from espnet_part.corpora.languages import (
@@ -103,7 +103,7 @@ def prepare(options: Options, out: Path) -> Ledger:
     if "s2tt" in options.tasks:
         heard |= {source for source, _ in options.directions}
     every = dict.fromkeys((*options.langs, *(lang for pair in options.directions for lang in pair)))
-    places = {lang: find_language(options.corpus_dir, lang) for lang in every}
+    places = find_languages(options.corpus_dir, every)
     audio = {
         (lang, split): find_audio(places[lang], split, options.unpack_dir)
         for lang in every

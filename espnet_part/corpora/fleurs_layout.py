@@ -9,7 +9,7 @@ The id of a row is that of its *sentence*: several recordings share it, and so d
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -102,22 +102,30 @@ class Language:
     disputed: set[str] = field(default_factory=set)
 
 
-def find_language(corpus_dir: Path, lang: str) -> Path:
-    """The directory of a language.
+def find_languages(corpus_dir: Path, langs: Iterable[str]) -> dict[str, Path]:
+    """The directories of languages.
 
     Raises:
-        DataError: there is none; the message says what there is.
+        DataError: one or more are missing; the message names them all and says what there is.
     """
-    code = CODE_OF[lang]
-    for place in (corpus_dir / code, corpus_dir / "data" / code):
-        if place.is_dir():
-            return place
-    found = sorted(p.name for p in [*corpus_dir.glob("*/"), *corpus_dir.glob("data/*/")])
-    there = [name for name in found if name in CODES]
-    raise DataError(
-        f"{corpus_dir}: no directory {code} ({lang});"
-        f" languages there: {' '.join(there) or 'none, so this is not FLEURS'}"
-    )
+    parents = (corpus_dir, corpus_dir / "data")
+    places: dict[str, Path] = {}
+    missing = []
+    for lang in langs:
+        found = [parent / CODE_OF[lang] for parent in parents if (parent / CODE_OF[lang]).is_dir()]
+        if found:
+            places[lang] = found[0]
+        else:
+            missing.append(f"{CODE_OF[lang]} ({lang})")
+    if missing:
+        names = {path.name for parent in parents for path in parent.glob("*/")}
+        there = sorted(name for name in names if name in CODES)
+        raise DataError(
+            f"{corpus_dir}: no directory {', '.join(missing)};"
+            f" languages there: {' '.join(there) or 'none, so this is not FLEURS'}"
+            " (choose with --langs and --directions)"
+        )
+    return places
 
 
 def find_audio(place: Path, split: str, unpack_dir: Path | None) -> Path:

@@ -157,18 +157,9 @@ class Ledger:
                     "-" * (w + 1) + (":" if 3 <= i <= 5 else "-") for i, w in enumerate(widths)
                 ]
                 lines.append("|" + "|".join(rules) + "|")
-        notes = [*self._differences(split), *self.notes]
-        if notes:
-            lines += ["", *(f"- {note}" for note in notes)]
+        if self.notes:
+            lines += ["", *(f"- {note}" for note in self.notes)]
         return "\n".join(lines)
-
-    def _differences(self, split: str | None) -> list[str]:
-        """What was not read in the number that the corpus says it has."""
-        return [
-            f"{' '.join(key)}: {counts.read} read, but {self.official[key]} by the official count"
-            for key, counts in self.counts.items()
-            if split in (None, key[0]) and self.official.get(key, counts.read) != counts.read
-        ]
 
 
 def _reasons(counts: Counts) -> str:

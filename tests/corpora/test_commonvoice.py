@@ -97,6 +97,7 @@ def test_what_is_kept_and_what_is_dropped(german, tmp_path, capsys):
     assert counts["cleaned"] == {"spaces": 2, "quotes": 2}
     assert "| train | de       | asr  |   567993 |   16 |    8 | 8 (" in output
     assert "the overlap was not checked" in output
+    assert "COVOST2=DIR ./run.sh …, or --covost2_dir DIR" in output
     assert "overlap was not checked" in (train / "corpus.md").read_text()
 
     for split in ("train", "dev", "test"):
@@ -204,6 +205,7 @@ def test_archives_are_unpacked_once(german, tmp_path, capsys):
     ("langs", "said"),
     [
         ("de,fr,ko", "no fr, ko; there: de"),
+        ("fr", "the layout is RELEASE/LOCALE/clips and"),
         ("ge", "unknown language 'ge'; did you mean 'de'?"),
         ("cn", "did you mean 'zh'?"),
         ("tlh-KX", "no tlh-KX; there: de"),

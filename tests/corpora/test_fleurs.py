@@ -186,7 +186,11 @@ def test_languages_under_data(corpus, tmp_path):
     ("options", "message"),
     [
         (("--langs", "de,jp"), "did you mean 'ja'"),
-        (("--langs", "de,en,ko"), "no directory ko_kr (ko); languages there: de_de en_us fr_fr"),
+        (
+            ("--langs", "de,ja,en,ko"),
+            "no directory ja_jp (ja), ko_kr (ko); languages there: de_de en_us fr_fr"
+            " (choose with --langs and --directions)",
+        ),
         (("--langs", "de", "--tasks", "asr,st"), "'st'"),
         (("--langs", "de"), "no pair among --langs de"),
         (("--langs", "de,en", "--directions", "de"), "must be `en`, `all` or a pair"),
