@@ -11,8 +11,6 @@ import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from espnet2.tasks.abs_task import AbsTask, optim_classes
 from espnet2.train.distributed_utils import DistributedOption
-from espnet2.utils.nested_dict_action import NestedDictAction
-from espnet2.utils.types import str_or_none
 
 from espnet_part.config import did_you_mean, load_yaml
 from espnet_part.data.chat import ChatFormat
@@ -25,6 +23,7 @@ from espnet_part.model.build import build_model, load_tokenizer
 from espnet_part.model.config import ModelConfig, load_model_file
 from espnet_part.model.protected import PROTECTED
 from espnet_part.schedule.schedule import Schedule
+from espnet_part.train.arguments import add_data_arguments, add_model_arguments
 from espnet_part.train.checkpoint import load_trained
 from espnet_part.train.learning_rate import parameter_groups
 from espnet_part.train.options import refuse_foreign
@@ -40,8 +39,8 @@ class PARTTask(AbsTask):
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
-        _add_model_arguments(parser.add_argument_group("PART model"))
-        _add_data_arguments(parser.add_argument_group("PART schedule and data"))
+        add_model_arguments(parser)
+        add_data_arguments(parser)
         parser.set_defaults(
             required=["output_dir", "train_data_dir", "valid_data_dir", "phases"],
             iterator_type="task",
@@ -184,80 +183,6 @@ class _IterFactory(StageData, AbsIterFactory):
 
     def build_iter(self, epoch: int, shuffle: bool | None = None) -> Any:
         raise TypeError("data are given out by phase: see StageData.phase")
-
-
-def _add_model_arguments(group: Any) -> None:
-    group.add_argument(
-        "--model_config",
-        metavar="MODEL.yaml",
-        help="A file with the options of this group, such as "
-        "conf/model/whisper_large_v3_qwen2.5_1.5b.yaml",
-    )
-    group.add_argument(
-        "--encoder", default="whisper", help="The kind of speech encoder: whisper or espnet"
-    )
-    group.add_argument(
-        "--speech_adapter",
-        default="transformer_cnn",
-        help="The kind of adapter between encoder and LLM: transformer_cnn (the paper's) or linear",
-    )
-    for name, said in (
-        ("encoder_conf", "Its options, such as name=openai/whisper-large-v3"),
-        ("speech_adapter_conf", "Its options"),
-        ("llm_conf", "The LLM, such as name=Qwen/Qwen2.5-1.5B"),
-    ):
-        group.add_argument(f"--{name}", action=NestedDictAction, default={}, help=said)
-    group.add_argument(
-        "--lora_conf",
-        action=NestedDictAction,
-        default=None,
-        help="LoRA: rank, alpha, dropout, targets; trained only in phases that say `llm.lora`",
-    )
-    group.add_argument("--prompts", metavar="PROMPTS.yaml", help="The wordings of each task")
-    group.add_argument(
-        "--part_init",
-        type=str_or_none,
-        metavar="FILE.safetensors",
-        help="Start from what an earlier stage trained",
-    )
-
-
-def _add_data_arguments(group: Any) -> None:
-    import yaml
-
-    group.add_argument(
-        "--phases", type=yaml.safe_load, help="The schedule; usually in the stage file (--config)"
-    )
-    for split in ("train", "valid"):
-        group.add_argument(
-            f"--{split}_data_dir",
-            nargs="+",
-            metavar="DIR",
-            help="Kaldi-style data directories (see part_validate_data)",
-        )
-        group.add_argument(
-            f"--{split}_feats_dir",
-            nargs="+",
-            default=[],
-            metavar="DIR",
-            help="A frozen encoder's cached output (part_extract_features), read in place of "
-            "the audio as long as the encoder has not been trained",
-        )
-    group.add_argument(
-        "--encoder_cost",
-        type=float,
-        default=0.4,
-        help="What an encoder frame costs beside an LLM position in --batch_bins. A step holds "
-        "--batch_bins x --accum_grad over all processes (--batch_size examples in place of "
-        "bins with --batch_type unsorted)",
-    )
-    group.add_argument(
-        "--max_llm_length",
-        type=int,
-        default=None,
-        help="Leave out examples with more LLM positions (prompt, speech and answer); by default "
-        "those beyond the LLM's context",
-    )
 
 
 def _model_config(args: argparse.Namespace) -> ModelConfig:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,22 +15,37 @@ from espnet_part.bin import command
 
 def get_parser() -> Any:
     """The parser with all of ESPnet's training options and this task's own."""
-    from espnet_part.task import PARTTask
-
-    return PARTTask.get_parser()
+    return _task().get_parser()
 
 
 @command
 def main(cmd: Sequence[str] | None = None) -> None:
+    cmd = sys.argv[1:] if cmd is None else cmd
+    if "--help_all" in cmd:
+        print(get_parser().format_help())
+        return
+    if not {"-h", "--help"}.isdisjoint(cmd):
+        from espnet_part.train.arguments import short_help
+
+        print(short_help())
+        return
     # the loading processes each run the tokenizer in one thread
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     _check(cmd)
-    from espnet_part.task import PARTTask
-
-    PARTTask.main(cmd=cmd)
+    _task().main(cmd=cmd)
 
 
-def _check(cmd: Sequence[str] | None) -> None:
+def _task() -> Any:
+    """Import the task, without ESPnet's word about an optional package that is not used here."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        from espnet_part.task import PARTTask
+    for line in printed.getvalue().splitlines():
+        if not line.startswith("Failed to import Flash Attention"):
+            print(line)
+    return PARTTask
+
+
+def _check(cmd: Sequence[str]) -> None:
     """Refuse a wrong configuration before ESPnet is imported, which takes seconds."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config")

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from espnet2.utils.build_dataclass import build_dataclass
-from espnet2.utils.types import str_or_none
 
 from espnet_part.errors import ConfigError
 from espnet_part.schedule.schedule import Schedule
@@ -110,41 +109,3 @@ def refuse_foreign(args: argparse.Namespace) -> None:
         value = getattr(args, name, nothing)
         if value != nothing:
             raise ConfigError(f"{name}: {value!r} would have no effect for this task; {mend}")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the trainer's own options to ESPnet's."""
-    group = parser.add_argument_group("PART trainer")
-    group.add_argument(
-        "--scheduler_length",
-        type=str_or_none,
-        default=None,
-        help="The option of --scheduler that is set to each phase's number of steps, such as "
-        "max_steps of tristagelr",
-    )
-    group.add_argument(
-        "--save_interval",
-        type=int,
-        default=None,
-        help="Steps between checkpoints. One is also written at every validation "
-        "(each --num_iters_per_epoch steps) and at the end of each phase",
-    )
-    group.add_argument(
-        "--average_last",
-        type=int,
-        default=0,
-        help="Also average the models of the last so many validations of the last phase, into "
-        "last.ave_<K>.safetensors",
-    )
-    group.add_argument(
-        "--max_nonfinite_steps",
-        type=int,
-        default=10,
-        help="Stop after this many steps in a row whose loss or gradient is not finite",
-    )
-    group.add_argument(
-        "--max_bad_share",
-        type=float,
-        default=0.02,
-        help="Stop when more than this share of the utterances read so far was bad",
-    )

@@ -20,6 +20,7 @@ from espnet_part.model.protected import PROTECTED
 from espnet_part.schedule.activation import activate, set_modes
 from espnet_part.schedule.schedule import Phase
 from espnet_part.train import learning_rate
+from espnet_part.train.arguments import add_trainer_arguments
 from espnet_part.train.averaging import average_best, average_last, model_file, update_links
 from espnet_part.train.checkpoint import (
     Checkpoint,
@@ -32,7 +33,7 @@ from espnet_part.train.checkpoint import (
     trained_state,
     write_checkpoint,
 )
-from espnet_part.train.options import TrainerOptions, add_arguments
+from espnet_part.train.options import TrainerOptions
 from espnet_part.train.parallel import Parallel
 from espnet_part.train.position import Position, check_same_schedule
 from espnet_part.train.reporting import Report
@@ -44,7 +45,7 @@ class PARTTrainer:
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
-        add_arguments(parser)
+        add_trainer_arguments(parser)
 
     @classmethod
     def build_options(cls, args: argparse.Namespace) -> TrainerOptions:

@@ -1,0 +1,227 @@
+"""The options of ``part_train``: PART's own, and those of ESPnet's that most runs set.
+
+Imports neither torch nor any of ESPnet's tasks, so that help costs no time.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+#: ESPnet's options that most runs set: (name, metavar, default under this task, explanation).
+COMMON: tuple[tuple[str, str, Any, str], ...] = (
+    ("config", "STAGE.yaml", None, "The stage file: its phases, and values of any option"),
+    ("output_dir", "DIR", None, "The experiment: log, checkpoints, trained weights"),
+    ("ngpu", "N", 0, "GPUs; 0 trains on the CPU"),
+    ("seed", "N", 0, "Of the data's order and of dropout; runs of one seed are alike"),
+    ("resume", "true|false", False, "Continue from the newest checkpoint in --output_dir"),
+    ("use_amp", "true|false", False, "Train in mixed precision (bfloat16)"),
+    (
+        "batch_type",
+        "numel|unsorted",
+        "numel",
+        "Fill batches up to --batch_bins (numel), or with --batch_size examples (unsorted)",
+    ),
+    (
+        "batch_bins",
+        "N",
+        1000000,
+        "Size of a batch over all GPUs: LLM positions and encoder frames by --encoder_cost",
+    ),
+    ("batch_size", "N", 20, "Examples in a batch over all GPUs, with --batch_type unsorted"),
+    ("accum_grad", "N", 1, "Batches to a step of the optimizer"),
+    ("num_workers", "N", 1, "Processes that load data, to each GPU"),
+    ("num_iters_per_epoch", "N", None, "Steps between validations"),
+    ("optim", "NAME", "adamw", "The optimizer; --optim_conf lr=2e-4 sets its options"),
+    ("scheduler", "NAME", None, "The learning rate's; --scheduler_conf sets its options"),
+    ("grad_clip", "NORM", 5.0, "Clip gradients to this norm"),
+    (
+        "keep_nbest_models",
+        "N",
+        [3],
+        "Average the N best models (--best_model_criterion) at the end",
+    ),
+    ("use_wandb", "true|false", False, "Log to Weights & Biases, too"),
+)
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Says defaults, where there are any."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, [], {}, argparse.SUPPRESS) or action.help is None:
+            return action.help
+        default = action.default
+        if isinstance(default, list):
+            default = " ".join(map(str, default))
+        if isinstance(default, bool):
+            default = str(default).lower()
+        return f"{action.help} (default: {default})"
+
+
+def short_help(prog: str = "part_train") -> str:
+    """What ``part_train --help`` prints."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        usage=f"{prog} --config STAGE.yaml --model_config MODEL.yaml\n"
+        "         --train_data_dir DIR … --valid_data_dir DIR … --output_dir DIR [options]",
+        description="Trains one stage of a speech LLM by the schedule of its stage file. Every "
+        "option may\nstand in the model file or the stage file; the command line goes before the "
+        "stage\nfile, the stage file before the model file.",
+        epilog="example:\n"
+        f"  {prog} --config conf/stage/stage1.yaml \\\n"
+        "    --model_config conf/model/whisper_large_v3_qwen2.5_1.5b.yaml \\\n"
+        "    --train_data_dir data/train --valid_data_dir data/dev \\\n"
+        "    --output_dir exp/part/stage1 --ngpu 1 --resume true\n\n"
+        f"{prog} --help_all prints all of ESPnet's options, too.",
+        formatter_class=_Formatter,
+        add_help=False,
+    )
+    add_model_arguments(parser)
+    add_data_arguments(parser)
+    add_trainer_arguments(parser)
+    group = parser.add_argument_group("ESPnet's options that most runs set")
+    for name, metavar, default, said in COMMON:
+        group.add_argument(f"--{name}", metavar=metavar, default=default, help=said)
+    group = parser.add_argument_group("help")
+    group.add_argument("-h", "--help", action="help", help="This text")
+    group.add_argument("--help_all", action="help", help="All options")
+    return parser.format_help()
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the model file holds: encoder, adapter, LLM, LoRA, prompts."""
+    from espnet2.utils.nested_dict_action import NestedDictAction
+    from espnet2.utils.types import str_or_none
+
+    group = parser.add_argument_group("PART model")
+    group.add_argument(
+        "--model_config",
+        metavar="MODEL.yaml",
+        help="A file with the options of this group, such as "
+        "conf/model/whisper_large_v3_qwen2.5_1.5b.yaml",
+    )
+    group.add_argument(
+        "--encoder",
+        default="whisper",
+        metavar="KIND",
+        help="The kind of speech encoder: whisper or espnet",
+    )
+    group.add_argument(
+        "--speech_adapter",
+        metavar="KIND",
+        default="transformer_cnn",
+        help="The kind of adapter between encoder and LLM: transformer_cnn (the paper's) or linear",
+    )
+    for name, said in (
+        ("encoder_conf", "Its options, such as name=openai/whisper-large-v3"),
+        ("speech_adapter_conf", "Its options"),
+        ("llm_conf", "The LLM, such as name=Qwen/Qwen2.5-1.5B"),
+    ):
+        group.add_argument(
+            f"--{name}", action=NestedDictAction, default={}, metavar="KEY=VALUE", help=said
+        )
+    group.add_argument(
+        "--lora_conf",
+        action=NestedDictAction,
+        default=None,
+        metavar="KEY=VALUE",
+        help="LoRA: rank, alpha, dropout, targets; trained only in phases that say `llm.lora`",
+    )
+    group.add_argument("--prompts", metavar="PROMPTS.yaml", help="The wordings of each task")
+    group.add_argument(
+        "--part_init",
+        type=str_or_none,
+        metavar="FILE.safetensors",
+        help="Start from what an earlier stage trained",
+    )
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the schedule and the data that it is trained on."""
+    import yaml
+
+    group = parser.add_argument_group("PART schedule and data")
+    group.add_argument(
+        "--phases",
+        type=yaml.safe_load,
+        metavar="YAML",
+        help="The schedule; usually in the stage file (--config)",
+    )
+    for split in ("train", "valid"):
+        group.add_argument(
+            f"--{split}_data_dir",
+            nargs="+",
+            metavar="DIR",
+            help="Kaldi-style data directories (see part_validate_data)",
+        )
+        group.add_argument(
+            f"--{split}_feats_dir",
+            nargs="+",
+            default=[],
+            metavar="DIR",
+            help="A frozen encoder's cached output (part_extract_features), read in place of "
+            "the audio as long as the encoder has not been trained",
+        )
+    group.add_argument(
+        "--encoder_cost",
+        type=float,
+        metavar="X",
+        default=0.4,
+        help="What an encoder frame costs beside an LLM position in --batch_bins. A step holds "
+        "--batch_bins x --accum_grad over all processes (--batch_size examples in place of "
+        "bins with --batch_type unsorted)",
+    )
+    group.add_argument(
+        "--max_llm_length",
+        type=int,
+        metavar="N",
+        default=None,
+        help="Leave out examples with more LLM positions (prompt, speech and answer); by default "
+        "those beyond the LLM's context",
+    )
+
+
+def add_trainer_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the trainer's own options to ESPnet's."""
+    from espnet2.utils.types import str_or_none
+
+    group = parser.add_argument_group("PART trainer")
+    group.add_argument(
+        "--scheduler_length",
+        type=str_or_none,
+        metavar="NAME",
+        default=None,
+        help="The option of --scheduler that is set to each phase's number of steps, such as "
+        "max_steps of tristagelr",
+    )
+    group.add_argument(
+        "--save_interval",
+        type=int,
+        metavar="N",
+        default=None,
+        help="Steps between checkpoints. One is also written at every validation "
+        "(each --num_iters_per_epoch steps) and at the end of each phase",
+    )
+    group.add_argument(
+        "--average_last",
+        type=int,
+        metavar="N",
+        default=0,
+        help="Also average the models of the last so many validations of the last phase, into "
+        "last.ave_<K>.safetensors",
+    )
+    group.add_argument(
+        "--max_nonfinite_steps",
+        type=int,
+        metavar="N",
+        default=10,
+        help="Stop after this many steps in a row whose loss or gradient is not finite",
+    )
+    group.add_argument(
+        "--max_bad_share",
+        type=float,
+        metavar="SHARE",
+        default=0.02,
+        help="Stop when more than this share of the utterances read so far was bad",
+    )

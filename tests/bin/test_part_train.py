@@ -1,0 +1,47 @@
+"""Help of part_train: quick, short, and true."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from espnet_part.train.arguments import COMMON, short_help
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_is_short_and_loads_nothing_heavy(option):
+    code = (
+        "import sys; from espnet_part.bin.part_train import main; main(sys.argv[1:]); "
+        "print([m for m in ('torch', 'transformers', 'espnet2.tasks', 'numpy') if m in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, "--config", "no_such.yaml", option]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: part_train --config")
+    assert done.stdout.endswith("[]\n")
+    assert "part_train --help_all prints all" in done.stdout
+    assert done.stderr == ""
+
+
+def test_help_shows_options_and_defaults():
+    shown = " ".join(short_help().split())
+    assert "--model_config MODEL.yaml" in shown
+    assert "--average_last N" in shown and "(default: 0)" in shown
+    assert "--accum_grad N" in shown and "(default: false)" in shown
+
+
+def test_espnets_options_are_as_espnet_has_them(capsys):
+    """What the short help says of ESPnet's options, against ESPnet's parser and this task's defaults."""
+    from espnet_part.bin.part_train import get_parser, main
+
+    parser = get_parser()
+    capsys.readouterr()
+    actions = {option: action for action in parser._actions for option in action.option_strings}
+    for name, _, default, _ in COMMON:
+        assert parser.get_default(name) == default, name
+        assert f"--{name}" in actions
+    main(["--help_all"])
+    printed = capsys.readouterr().out
+    assert printed.startswith("usage:")
+    assert "--detect_anomaly" in printed and "--average_last" in printed
