@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -103,8 +104,8 @@ def run_recipe_options(*words: str) -> subprocess.CompletedProcess[str]:
     [
         ([], "de|--batch_bins 80000 --accum_grad 2|true|--inference_nj 8 --gpu_inference true|"),
         (
-            ["--langs", "fr it", "--nope", "a b", "--ngpu", "0"],
-            "fr it||true|--inference_nj 4|--nope|a b|",
+            ["--langs", "fr it", "--part_tag", "a b", "--ngpu=0", "--filter-args", "--x 1"],
+            "fr it||true|--inference_nj 4|--part_tag|a b|--filter_args|--x 1|",
         ),
         # the same step, or the nearest above
         (
@@ -126,12 +127,34 @@ def test_options_of_a_recipe(words, values):
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(["--langs"], "needs a value"), (["--ngpu", "all"], "--ngpu must be a number: all")],
+    [
+        (["--langs"], "the option --langs needs a value"),
+        (["--stage"], "the option --stage needs a value"),
+        (["--ngpu", "all"], "--ngpu must be a number: all"),
+        (["--seed", "1", "--nope", "1"], "unknown option --nope (see run.sh --help)"),
+        (["--start_seconds", "1"], "unknown option --start_seconds"),
+        (["--a[$(touch x)]", "1"], "unknown option"),
+        (["--seed", "1", "2"], "not an option: 2 (see run.sh --help)"),
+    ],
 )
 def test_wrong_options_of_a_recipe(words, message):
     done = run_recipe_options(*words)
-    assert done.returncode == 2
-    assert message in done.stderr
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("run.sh: error: ") and message in done.stderr
+
+
+def test_a_recipe_knows_all_options_of_part_sh():
+    script = f". '{UTILS}/recipe.sh'; part_options"
+    done = subprocess.run(["bash", "-euc", script, "run.sh"], capture_output=True, text=True)
+    shown = subprocess.run(
+        ["bash", str(UTILS.parent / "part.sh"), "--help"],
+        capture_output=True,
+        text=True,
+        cwd=UTILS.parent,
+    )
+    names = re.findall(r"^    --(\w+)", shown.stdout, re.MULTILINE)
+    assert len(names) > 40
+    assert done.stdout.split() == [*names, "config"]
 
 
 def test_help_and_config(tmp_path):

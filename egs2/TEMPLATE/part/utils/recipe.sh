@@ -3,6 +3,7 @@
 
 # shellcheck source=utils/words.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/words.sh"
+part_script=$(realpath -- "$(dirname -- "${BASH_SOURCE[0]}")/../part.sh") # wherever run.sh goes to
 
 corpus_directories() { # VARIABLE ...: what the environment says, relative to where the command is typed
     local name
@@ -14,8 +15,19 @@ corpus_directories() { # VARIABLE ...: what the environment says, relative to wh
     done
 }
 
-own_options() { # "NAME ..." ARGUMENT ...: sets the variables NAME; what is part.sh's goes into `rest`
-    local own=" $1 "
+part_options() { # the names of part.sh's options, " NAME NAME ... ": what it sets above its help
+    awk '
+        /^# (General|Data|System|Decoding|Packing)/ { on = 1 }
+        /^help_message/ { exit }
+        on && /^[a-z_]+=/ { printf " %s", substr($0, 1, index($0, "=") - 1) }
+        END { print " config " }' "${part_script}"
+}
+
+# Sets the variables NAME; what is part.sh's goes into `rest`. A wrong name is found here, before
+# anything is set up.
+own_options() { # "NAME ..." ARGUMENT ...
+    local own=" $1 " all name value
+    all="${own}$(part_options)"
     shift
     rest=()
     data_needed=true # stage 1 alone needs the corpus; where it is skipped it may be done already
@@ -24,17 +36,31 @@ own_options() { # "NAME ..." ARGUMENT ...: sets the variables NAME; what is part
             printf '%s\n\n' "${help_message}"
             ./part.sh --help
             exit 0
-        elif [[ "$1" == --?* && "${own}" == *" ${1#--} "* ]]; then
-            if [ $# -lt 2 ]; then
-                echo "run.sh: error: the option $1 needs a value" >&2
-                exit 2
-            fi
-            printf -v "${1#--}" '%s' "$2"
+        elif [[ "$1" != --?* ]]; then
+            echo "run.sh: error: not an option: $1 (see $0 --help)" >&2
+            exit 2
+        fi
+        name="${1#--}"
+        name="${name%%=*}"
+        name="${name//-/_}"
+        if ! [[ "${name}" =~ ^[a-z][a-z0-9_]*$ && "${all}" == *" ${name} "* ]]; then
+            echo "run.sh: error: unknown option --${name} (see $0 --help)" >&2
+            exit 2
+        elif [[ "$1" == *=* ]]; then
+            value="${1#*=}"
+            shift
+        elif [ $# -ge 2 ]; then
+            value="$2"
             shift 2
         else
-            case "$1" in --stage | --skip_data_prep) data_needed=false ;; esac
-            rest+=("$1")
-            shift
+            echo "run.sh: error: the option $1 needs a value" >&2
+            exit 2
+        fi
+        if [[ "${own}" == *" ${name} "* ]]; then
+            printf -v "${name}" '%s' "${value}"
+        else
+            case "${name}" in stage | skip_data_prep) data_needed=false ;; esac
+            rest+=("--${name}" "${value}")
         fi
     done
 }
