@@ -47,7 +47,8 @@ def get_parser() -> argparse.ArgumentParser:
         help="where the results go; by default beside the hypotheses",
     )
     parser.add_argument(
-        "--name", help="name of the result in tables; by default the hypotheses' directory"
+        "--name",
+        help="name of the system, the heading of its tables; by default the hypotheses' directory",
     )
     parser.add_argument(
         "--cer_langs",
@@ -152,7 +153,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
         )
     if failures:
         scores["notes"].append(f"{len(failures)} utterances could not be decoded; see failed.tsv")
-    text = score_sections([(name, scores)])
+    dataset = Path(args.ref_dir).resolve().name  # as RESULTS.md and ESPnet call it
+    text = f"## {name}\n\n{score_sections([(dataset, scores)])}"
     out_dir = Path(args.out_dir or origin)
     write_trn(out_dir, measured)
     write_suspects(out_dir / "hallucinations.tsv", measured)

@@ -139,7 +139,7 @@ class Card:
             return ""
         rows = ["## Results\n"]
         for name, text in self.results.items():
-            rows += [f"### {name}\n", _deeper(text).strip(), ""]
+            rows += [f"### {name}\n", _below(text, 3), ""]
         return "\n".join(rows)
 
     def _licences(self) -> str:
@@ -173,7 +173,18 @@ def _corpus(corpus: dict[str, Any]) -> str:
     return f"- {what}{split} ({', '.join(languages)}); licence: {licence}"
 
 
-def _deeper(markdown: str) -> str:
-    """Headings two levels down; comments go."""
+def _below(markdown: str, level: int) -> str:
+    """Markdown whose headings begin one below ``level``; its title, the system's, and comments go."""
     lines = [line for line in markdown.splitlines() if not line.startswith("<!--")]
-    return "\n".join(f"##{line}" if line.startswith("#") else line for line in lines)
+    headings = [(_depth(line), n) for n, line in enumerate(lines) if _depth(line)]
+    if len(headings) > 1 and headings[0][0] < min(depth for depth, _ in headings[1:]):
+        del lines[headings.pop(0)[1]]
+    top = min((depth for depth, _ in headings), default=0)
+    shift = level + 1 - top
+    shown = ["#" * (_depth(x) + shift) + x.lstrip("#") if _depth(x) else x for x in lines]
+    return "\n".join(shown).strip()
+
+
+def _depth(line: str) -> int:
+    """The level of a heading; 0 for another line."""
+    return len(line) - len(line.lstrip("#"))

@@ -15,6 +15,8 @@ import yaml
 
 from espnet_part.bin.part_pack import main as part_pack
 from espnet_part.decode.speech2text import Speech2Text
+from espnet_part.pack.card import Card
+from espnet_part.pack.provenance import TrainingData
 from espnet_part.pack.stored import find_model
 from espnet_part.train.checkpoint import read_header
 from tests.pack.conftest import WEIGHTS, decode
@@ -210,6 +212,21 @@ def test_documents_come_along(recipe: Path, tmp_path: Path) -> None:
         "Of these weights: cc-by-4.0",
     ):
         assert said in card, said
+
+
+@pytest.mark.parametrize(
+    ("result", "shown"),
+    [
+        # as part_score writes it: the card is the system's own, whose name is not repeated
+        ("## part\n\n### WER\n\n|a|\n\n### CER\n", "#### WER\n\n|a|\n\n#### CER"),
+        ("<!-- x -->\n### WER\n\n|a|\n", "#### WER\n\n|a|"),
+        ("# A\n\n# B\n\n## C\n", "#### A\n\n#### B\n\n##### C"),
+        ("|a|\n", "|a|"),
+    ],
+)
+def test_headings_of_results_go_step_by_step(result: str, shown: str) -> None:
+    card = Card("My model", "my.zip", [], TrainingData(), [], results={"test": result}).render()
+    assert f"## Results\n\n### test\n\n{shown}\n\n## Licence" in card
 
 
 def test_local_base_models_must_go_inside(

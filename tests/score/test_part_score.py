@@ -43,8 +43,12 @@ def test_command(data, tmp_path, capsys):
     assert (decode / "text").read_text(encoding="utf-8").startswith("de2 guten tag feld\n")
     out, err = capsys.readouterr()
     assert out == (decode / "result.md").read_text() and "NO HYPOTHESIS" in err
+    assert out.startswith("## decode/test\n\n### ") and "\n|test|de|" in out
     main(["--ref_dir", str(data), "--hyp_text", str(decode / "text"), "--out_dir", str(tmp_path)])
     assert json.loads((tmp_path / "score.json").read_text())["bleu"] == content["bleu"]
+    capsys.readouterr()
+    main(["--ref_dir", str(data), "--hyp_dir", str(decode), "--name", "my system"])
+    assert capsys.readouterr().out == out.replace("## decode/test\n", "## my system\n")
 
 
 def test_command_names_what_is_missing(data, tmp_path, capsys):
