@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import stat
-import sys
 import tarfile
 import zipfile
 import zlib
@@ -21,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NoReturn
 
 from espnet_part.errors import DataError
+from espnet_part.progress import open_bar
 
 #: Content may be so many times as large as the archive, and up to `FREE_SIZE` in any case. Audio and
 #: text come nowhere near it; what does is made to fill a disk.
@@ -201,21 +201,12 @@ class _Writer:
 @contextmanager
 def _members(archive: Path) -> Iterator[Iterator[_Member]]:
     """The members in their order, with a progress bar over the archive's bytes."""
-    from tqdm import tqdm
-
-    interval = 0.2 if sys.stderr.isatty() else 10.0
     with archive.open("rb") as raw:
         start = raw.read(8)
         raw.seek(0)
         total = archive.stat().st_size
-        with tqdm(
-            total=total,
-            desc=f"unpacking {archive.name}",
-            unit="B",
-            unit_scale=True,
-            mininterval=interval,
-            disable=total < 50e6,  # gone before it can be read
-        ) as bar:
+        # a bar for few bytes is gone before it can be read
+        with open_bar(f"unpacking {archive.name}", total, "B", True, total < 50e6) as bar:
             zipped = start[:4] in (b"PK\x03\x04", b"PK\x05\x06")
             found = _zip_members(raw) if zipped else _tar_members(raw, start)
             yield _counted(found, raw, bar)

@@ -98,8 +98,7 @@ def read_split(
         ledger.drop(split, lang, f"{locale.name}/{table.name}:{number}", reason, detail)
 
     rows = read_tsv(table, None, ("path", "sentence"), bad_line, optional=("client_id",))
-    total = (official_counts([locale]) or {}).get((split, lang, "asr"))
-    for path, sentence, client in progress(rows, f"{locale.name} {split}", total):
+    for path, sentence, client in progress(rows, f"{locale.name} {split}"):
         ledger.read(split, lang, "asr")
         path, reason = find_clip(path, clips)
         text, changes = clean_sentence(sentence)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from espnet_part.errors import DataError
+from espnet_part.progress import open_bar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -27,16 +27,12 @@ def run_jobs(
         function: must be importable, for it runs in other processes where ``nj`` > 1.
         jobs: its arguments.
         nj: number of processes.
-        label: stands before the progress bar on stderr.
+        label: stands before the progress on stderr.
 
     Raises:
         DataError: a process was killed (most often for want of memory).
     """
-    from tqdm import tqdm
-
-    # in a log file a line every ten seconds is enough
-    interval = 0.2 if sys.stderr.isatty() else 10.0
-    with tqdm(total=len(jobs), desc=label, mininterval=interval, disable=not jobs) as bar:
+    with open_bar(label, len(jobs), disable=not jobs) as bar:
         for result in _results(function, jobs, nj):
             bar.update()
             yield result

@@ -8,6 +8,8 @@ import time
 from types import TracebackType
 from typing import Any
 
+from espnet_part.progress import clock
+
 INTERVAL = 5.0
 """Seconds between log lines."""
 
@@ -86,10 +88,3 @@ class Progress:
     ) -> None:
         if self.bar is not None:
             self.bar.close()
-
-
-def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss or m:ss."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

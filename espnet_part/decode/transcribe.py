@@ -15,8 +15,9 @@ from espnet_part.data.audio import SAMPLE_RATE, BadAudio
 from espnet_part.data.datadir import Example
 from espnet_part.decode.audio_file import probe_duration, read_blocks
 from espnet_part.decode.longform import Window, Windowing, cut_windows
-from espnet_part.decode.progress import Progress, clock
+from espnet_part.decode.progress import Progress
 from espnet_part.errors import DataError
+from espnet_part.progress import clock
 
 if TYPE_CHECKING:
     from espnet_part.decode.speech2text import Speech2Text

@@ -63,11 +63,11 @@ def run(command_lines: dict[str, list[str]]) -> None:
     Raises:
         DataError: one failed; it has said why.
     """
-    shared = {"TQDM_MININTERVAL": "0.5" if sys.stderr.isatty() else "15"}
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for position, (name, line) in enumerate(command_lines.items()):
-            environment = {**os.environ, **shared, "TQDM_POSITION": str(position)}
+            # on a terminal each has a line for its bar; in a log file both print lines
+            environment = {**os.environ, "TQDM_POSITION": str(position)}
             processes[name] = subprocess.Popen(line, env=environment)
         waiting = dict(processes)
         while waiting:

@@ -25,6 +25,7 @@ from espnet_part.bin import command
 from espnet_part.corpora.mini.directory import finished_directory
 from espnet_part.errors import DataError
 from espnet_part.files import apply_umask
+from espnet_part.progress import open_bar
 
 BLANK = 0
 
@@ -108,7 +109,6 @@ def collate(clips: Sequence[Clip]) -> tuple[Any, Any]:
 def train(encoder: Any, head: Any, alphabet: str, clips: Sequence[Clip], options: Options) -> float:
     """Train both in place; return the mean loss of a clip over the last tenth of steps."""
     import torch
-    from tqdm import tqdm
 
     parameters = [*encoder.parameters(), *head.parameters()]
     trained = [p for p in parameters if p.requires_grad]
@@ -121,8 +121,8 @@ def train(encoder: Any, head: Any, alphabet: str, clips: Sequence[Clip], options
     index = {letter: number for number, letter in enumerate(alphabet, BLANK + 1)}
     encoder.train()
     losses: list[float] = []
-    bar = tqdm(batches(clips, options), total=options.steps, desc="Encoder", unit=" steps")
-    for batch in bar:
+    bar = open_bar("Pretraining the encoder", options.steps, "steps")
+    for batch in batches(clips, options):
         states, lengths = encoder(*collate(batch))
         scores = head(states).log_softmax(-1).transpose(0, 1)
         letters = [[index[letter] for letter in clip.letters] for clip in batch]
@@ -140,8 +140,10 @@ def train(encoder: Any, head: Any, alphabet: str, clips: Sequence[Clip], options
         optimizer.zero_grad(set_to_none=True)
         scheduler.step()
         losses.append(loss.item())
+        bar.update()
         if len(losses) % 20 == 0:
             bar.set_postfix(loss=f"{sum(losses[-20:]) / 20:.3f}")
+    bar.close()
     last = losses[-max(1, len(losses) // 10) :]
     return sum(last) / len(last)
 

@@ -26,6 +26,7 @@ from espnet_part.corpora.mini.grammar import check_languages, draw_frames, sente
 from espnet_part.corpora.mini.prepare import code_digest
 from espnet_part.corpora.mini.text import ROLES, Instruction, draw_instructions, held_out
 from espnet_part.files import apply_umask
+from espnet_part.progress import open_bar
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
@@ -189,7 +190,6 @@ def batches(options: Options, encode: Encoder) -> Iterator[list[tuple[list[int],
 def train(options: Options, model: Any, encode: Encoder) -> float:
     """Train the model in place; return the mean loss of a token over the last tenth of steps."""
     import torch
-    from tqdm import tqdm
 
     decayed = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() <= 1]
@@ -205,8 +205,8 @@ def train(options: Options, model: Any, encode: Encoder) -> float:
     )
     model.train()
     losses: list[float] = []
-    bar = tqdm(batches(options, encode), total=options.steps, desc="LLM", unit=" steps")
-    for rows in bar:
+    bar = open_bar("Pretraining the LLM", options.steps, "steps")
+    for rows in batches(options, encode):
         loss = answer_loss(model, rows, encode.chat.pad_token_id)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -214,8 +214,10 @@ def train(options: Options, model: Any, encode: Encoder) -> float:
         optimizer.zero_grad(set_to_none=True)
         scheduler.step()
         losses.append(loss.item())
+        bar.update()
         if len(losses) % 20 == 0:
             bar.set_postfix(loss=f"{sum(losses[-20:]) / 20:.3f}")
+    bar.close()
     last = losses[-max(1, len(losses) // 10) :]
     return sum(last) / len(last)
 
