@@ -193,7 +193,10 @@ fi
 
 if ! "${skip_data_prep}"; then
     # for baseline.sh, which takes the same sets
-    printf '%s\n' "${train_set}" "${valid_set}" "${test_sets}" >"${dumpdir}/.done/sets"
+    sets=$(printf '%s\n' "${train_set}" "${valid_set}" "${test_sets}")
+    if [ "$(cat "${dumpdir}/.done/sets" 2>/dev/null || true)" != "${sets}" ]; then
+        printf '%s\n' "${sets}" >"${dumpdir}/.done/sets"
+    fi
 
     key=$({
         printf '%s\n' "data" "${local_data_opts}" "${train_set}" "${valid_set}" "${test_sets}"
