@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ def get_parser() -> argparse.ArgumentParser:
         "the configuration alone: nothing is downloaded, no GPU is needed.",
         epilog="example: part_plan --config conf/stage/stage1.yaml conf/stage/stage2.yaml "
         "conf/stage/stage3.yaml --model_config conf/model/whisper_large_v3_qwen2.5_1.5b.yaml "
-        "--gpus 8 --gpu_memory 80 --hours_of_audio 5000 --peak_tflops 312",
+        "--gpus 8 --gpu_memory 80 --hours_of_audio 5000 --peak_tflops 312. "
+        "Exit status: 0 when every phase fits, 1 when one does not (or after an error, with a line "
+        "that says so), 2 when an option is wrong.",
     )
 
     def add(name: str, help: str, metavar: str = "N", **options: Any) -> None:
@@ -126,6 +129,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
         with atomic_write(Path(args.json)) as file:
             json.dump(as_json(plans, hardware, data), file, indent=1)
             file.write("\n")
+    if not all(plan.fits for plan in plans):
+        sys.exit(1)
 
 
 def _positive(text: str) -> float:

@@ -53,14 +53,20 @@ class Batching:
         assert self.bins is not None
         return math.ceil(max(1, int(self.bins * parts / cost)) / parts)
 
-    def divided(self, by: int) -> Batching:
+    def divided(self, by: float) -> Batching:
         """The same step in smaller micro-batches."""
         return dataclasses.replace(
             self,
             bins=None if self.bins is None else self.bins / by,
             rows=None if self.rows is None else self.rows / by,
-            accum=self.accum * by,
+            accum=round(self.accum * by),
         )
+
+    def most(self, longest: float) -> float:
+        """By how much micro-batches can be divided: each holds an example of cost ``longest``."""
+        room = self.rows if self.bins is None else self.bins / longest
+        assert room is not None
+        return max(1.0, math.floor(room * self.accum) / self.accum)
 
 
 @dataclass(frozen=True)
@@ -90,16 +96,29 @@ class Load:
             found.append((memory, f"{rows} x {name}"))
         return max(found, key=lambda pair: pair[0].peak)
 
-    def advice(self, model: Model, batching: Batching, limit: float) -> tuple[str, ...]:
-        """Changes to the options, the mildest first, each of which makes it fit into ``limit`` bytes."""
-        fitting = tuple(
-            change
-            for change, changed, cut in _changes(model, batching)
-            if self.dearest(changed, cut)[0].peak <= limit
-        )
-        return fitting[:_SHOWN] or (
-            "no batch is small enough: weights, gradients and optimizer leave no room",
-        )
+    def longest(self, model: Model, encoder_cost: float) -> float:
+        """The cost of the longest example, which a micro-batch must hold."""
+        return max(e.cost(model.downsample, encoder_cost) for e, _ in _lengths(self.tasks))
+
+    def changes(
+        self, model: Model, batching: Batching, limit: float
+    ) -> tuple[tuple[str, ...], float]:
+        """What to change in the options.
+
+        Returns:
+            Changes, the mildest first, each of which makes it fit into ``limit`` bytes and keeps
+            the step; none cuts micro-batches below the longest example. And the least memory that
+            any change leads to, in bytes.
+        """
+        fitting, least = [], self.dearest(model, batching)[0].peak
+        for change, changed, cut in _changes(
+            model, batching, self.longest(model, batching.encoder_cost)
+        ):
+            peak = self.dearest(changed, cut)[0].peak
+            least = min(least, peak)
+            if peak <= limit:
+                fitting.append(change)
+        return tuple(fitting[:_SHOWN]), least
 
 
 def _lengths(tasks: Mapping[str, Example]) -> Iterator[tuple[Example, str]]:
@@ -118,13 +137,25 @@ def _lengths(tasks: Mapping[str, Example]) -> Iterator[tuple[Example, str]]:
                 )
 
 
-def _changes(model: Model, batching: Batching) -> Iterator[tuple[str, Model, Batching]]:
-    """Changes that save memory, the mildest first; they keep the step as it is."""
+def _changes(
+    model: Model, batching: Batching, longest: float
+) -> Iterator[tuple[str, Model, Batching]]:
+    """Changes that save memory, the mildest first; they keep the step as it is.
+
+    Micro-batches are cut no further than to the cost of the ``longest`` example: that one remains
+    whole, so less would only waste the GPU.
+    """
+    most = batching.most(longest)
     for by in (2, 4, 8, 16, 32, 64, 128):
-        cut = batching.divided(by)
-        yield _smaller(cut), model, cut
-        if by in (2, 8):
+        if by < most:
+            cut = batching.divided(by)
+            yield _smaller(cut), model, cut
+        if by in (2, 8) and by // 2 < most:
             yield from _checkpointing(model, batching.divided(by // 2), is_cut=by > 2)
+    cut = batching.divided(most)
+    if most > 1:
+        yield _smaller(cut), model, cut
+    yield from _checkpointing(model, cut, is_cut=most > 1)
 
 
 def _checkpointing(

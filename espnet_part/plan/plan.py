@@ -47,7 +47,9 @@ class PhasePlan:
     Attributes:
         parameters: that train, by group.
         memory: of the dearest micro-batch. dearest: that micro-batch in words.
-        advice: what to change where it does not fit.
+        advice: changes to the options, each of which makes it fit; empty where it fits, and where
+            none does.
+        least: of the memory that the options can lead to with the same steps.
         examples, speech_tokens, text_tokens: of a step, on all GPUs; speech after the adapter.
         hours: of audio read in the phase. epochs: of the given hours.
         flops: of a step, on all GPUs.
@@ -61,6 +63,7 @@ class PhasePlan:
     fits: bool
     dearest: str
     advice: tuple[str, ...]
+    least: float
     examples: float
     speech_tokens: float
     text_tokens: float
@@ -121,6 +124,7 @@ def _plan_phase(
     load = Load(chosen.names, means, training, hardware.reserve * GIB)
     memory, shown = load.dearest(model, batching)
     fits = memory.peak <= limit
+    advice, least = ((), memory.peak) if fits else load.changes(model, batching, limit)
     down = model.downsample
     cost = sum(
         share * means[task].cost(down, batching.encoder_cost) for task, share in shares.items()
@@ -142,7 +146,8 @@ def _plan_phase(
         memory=memory,
         fits=fits,
         dearest=shown,
-        advice=() if fits else load.advice(model, batching, limit),
+        advice=advice,
+        least=least,
         examples=examples,
         speech_tokens=examples
         * sum(s * math.ceil(means[t].frames / down) for t, s in shares.items()),

@@ -93,12 +93,22 @@ def _memory(plans: Sequence[PhasePlan], hardware: Hardware) -> str:
 
 def _advice(plans: Sequence[PhasePlan], hardware: Hardware) -> str:
     lines = [
-        f"- {plan.stage}: {plan.phase} does not fit into {hardware.gpu_memory:g} GB; what would "
-        f"make it fit with the same steps: {'; or '.join(plan.advice)}"
+        f"- {plan.stage}: {plan.phase} does not fit into {hardware.gpu_memory:g} GB; {_help(plan)}"
         for plan in plans
         if not plan.fits
     ]
     return "\n".join(lines)
+
+
+def _help(plan: PhasePlan) -> str:
+    if plan.advice:
+        return f"what would make it fit with the same steps: {'; or '.join(plan.advice)}"
+    return (
+        "no batch is small enough: with no more than the longest utterance in a micro-batch and "
+        f"gradient checkpointing of encoder and LLM it takes {_gb(plan.least)} GB; it needs GPUs of "
+        "more memory, a smaller model (--model_config), or fewer trained parameters; more GPUs of "
+        "this kind do not help, as each holds the whole model"
+    )
 
 
 def _time(plans: Sequence[PhasePlan], data: Data) -> str:
@@ -111,7 +121,7 @@ def _time(plans: Sequence[PhasePlan], data: Data) -> str:
             "audio hours",
             f"epochs of {data.hours:,.0f} h",
             "PFLOP a step",
-            "again",
+            "recomputed",
             "seconds a step",
             "hours",
         ]
@@ -158,6 +168,8 @@ def _assumptions(hardware: Hardware, data: Data, padding: float) -> str:
         f"- time: {hardware.peak_tflops:g} TFLOP/s a GPU, of which {100 * hardware.mfu:.0f} % are "
         "reached, recomputation included; without validation, start-up, communication and waiting "
         "for data",
+        "- recomputed: the share of the PFLOP that computes forward passes a second time, for the "
+        "gradients of parts with gradient checkpointing and of the LLM's scores",
         f"- memory: 1 GB is 2^30 bytes; {hardware.reserve:g} GB a GPU are set aside for its "
         "context, communication and the allocator's gaps; every micro-batch may be full of "
         "examples of one length, of 1 s to 30 s; the optimizer's own peak is counted where it is "
