@@ -197,11 +197,25 @@ def check_share(
     bad = len({fault.utt_id for fault in faults if fault.utt_id})
     total = bad + len(examples)
     if not examples or bad > max_bad_share * total:
-        found = report_faults(faults, 1).replace("\n    ", ", e.g. ").replace("\n", "; ")
+        limit = f", more than --max_bad_share {max_bad_share:g} allows" if examples else ""
         raise DataError(
-            f"{where}: {bad} of {total} utterances are unusable"
-            f" (at most {max_bad_share:.1%} may be): {found or 'the directory is empty'}"
+            f"{where}: {bad} of {total} utterances are unusable{limit}: "
+            f"{_summary(faults) or 'the directory is empty'}"
         )
+
+
+def _summary(faults: Sequence[Fault]) -> str:
+    """Count faults by kind, each with its first case, in one line."""
+    first: dict[str, Fault] = {}
+    for fault in faults:
+        first.setdefault(fault.kind, fault)
+    parts = []
+    for kind, count in Counter(fault.kind for fault in faults).most_common():
+        case = first[kind]
+        such = ", e.g." if count > 1 else ":"
+        said = [case.where, case.utt_id, case.detail]
+        parts.append(f"{count} x {kind}{such} {': '.join(word for word in said if word)}")
+    return "; ".join(parts)
 
 
 @functools.lru_cache(maxsize=512)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet_part.data.datadir import DataDir, Example, check_share, report_faults
+from espnet_part.data.datadir import DataDir, Example, Fault, check_share, report_faults
 from espnet_part.errors import DataError
 
 
@@ -199,5 +199,12 @@ def test_too_large_a_bad_share_stops(data_dir):
     check_share(faults, loaded, 0.1, "train")
     with pytest.raises(DataError, match=r"train: 1 of 15 .* unmatched id"):
         check_share(faults, loaded, 0.01, "train")
+    twice = [Fault("bad audio", f"{n}.wav", f"u{n}", "empty file") for n in (1, 2)]
+    with pytest.raises(DataError) as caught:
+        check_share(twice, loaded, 0.05, "train")
+    assert str(caught.value) == (
+        f"train: 2 of {len(loaded) + 2} utterances are unusable, more than --max_bad_share 0.05 "
+        "allows: 2 x bad audio, e.g. 1.wav: u1: empty file"
+    )
     with pytest.raises(DataError, match="0 of 0"):
         check_share([], [], 1.0, "train")
