@@ -191,7 +191,6 @@ def main(cmd: Sequence[str] | None = None) -> None:
 def load(stored: Any, args: argparse.Namespace, search: dict[str, Any]) -> Any:
     """The model on its device."""
     import torch
-    import transformers
 
     from espnet_part.decode.speech2text import Speech2Text
     from espnet_part.errors import DataError
@@ -201,7 +200,6 @@ def load(stored: Any, args: argparse.Namespace, search: dict[str, Any]) -> Any:
     if args.ngpu and not torch.cuda.is_available():
         raise DataError("--ngpu 1, but torch finds no GPU")
     gpu = torch.cuda.is_available() if args.ngpu is None else bool(args.ngpu)
-    transformers.utils.logging.disable_progress_bar()  # a bar for each base model's tensors
     return Speech2Text(
         stored.config,
         stored.weights,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from transformers import (
     StoppingCriteria,
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import logging as transformers_logging
 
 from espnet_part.errors import ConfigError
 from espnet_part.model.base import BaseModel, describe_base, find_config, find_weights
@@ -81,14 +83,15 @@ class LLM(nn.Module):
         try:
             if conf.name is not None and load_weights:
                 find_weights(conf.name, conf.revision)
-                model = AutoModelForCausalLM.from_pretrained(
-                    conf.name,
-                    revision=conf.revision or "main",
-                    dtype=dtype,
-                    attn_implementation=conf.attention,
-                    use_safetensors=True,
-                    trust_remote_code=False,
-                )
+                with _no_bar():
+                    model = AutoModelForCausalLM.from_pretrained(
+                        conf.name,
+                        revision=conf.revision or "main",
+                        dtype=dtype,
+                        attn_implementation=conf.attention,
+                        use_safetensors=True,
+                        trust_remote_code=False,
+                    )
             else:
                 model = AutoModelForCausalLM.from_config(
                     _llm_config(conf),
@@ -236,6 +239,18 @@ class _RowLimit(StoppingCriteria):
         copies = input_ids.shape[0] // len(self.limits)
         limits = self.limits.to(input_ids.device).repeat_interleave(copies)
         return input_ids.shape[1] >= limits
+
+
+@contextlib.contextmanager
+def _no_bar() -> Iterator[None]:
+    """Without transformers' bar over a model's tensors; downloads, which come before, have theirs."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 def _llm_config(conf: LLMConf) -> Any:

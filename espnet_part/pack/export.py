@@ -65,8 +65,7 @@ def export(
     if model_config.prompts is None:
         raise ConfigError(f"{config}: the key `prompts` is missing")
     model = build_model(model_config)
-    report = load_trained(model, weights)
-    logging.info("%s", report)
+    load_trained(model, weights)
     aside = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
     try:

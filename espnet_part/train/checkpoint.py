@@ -44,7 +44,7 @@ class LoadReport:
 
         return (
             f"{self.path}: loaded {listed(self.loaded)} tensors; "
-            f"left at their start: {listed(self.untouched)}"
+            f"never trained, so as in the base models: {listed(self.untouched)}"
         )
 
 

@@ -175,6 +175,25 @@ def test_loads_a_directory_in_its_dtype_and_forgets_chat_sampling(tmp_path: Path
     assert changed.base is not None and changed.base.fingerprint != llm.base.fingerprint
 
 
+@pytest.mark.parametrize("shown", [True, False])
+def test_loading_draws_no_bar_and_leaves_the_setting(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], shown: bool
+) -> None:
+    from transformers.utils import logging
+
+    AutoModelForCausalLM.from_config(AutoConfig.for_model(**QWEN2)).save_pretrained(tmp_path)
+    before = logging.is_progress_bar_enabled()
+    switch = {True: logging.enable_progress_bar, False: logging.disable_progress_bar}
+    try:
+        switch[shown]()
+        capfd.readouterr()
+        LLM.from_conf(LLMConf(name=str(tmp_path)))
+        assert "Loading weights" not in capfd.readouterr().err
+        assert logging.is_progress_bar_enabled() == shown
+    finally:
+        switch[before]()
+
+
 def test_pickled_weights_are_refused(tmp_path: Path) -> None:
     source = AutoModelForCausalLM.from_config(AutoConfig.for_model(**QWEN2))
     source.config.save_pretrained(tmp_path)

@@ -127,6 +127,13 @@ def test_running_statistics_travel_with_the_norm_that_trained(tmp_path: Path) ->
         assert torch.equal(other.state_dict()[key], tensor), key
 
 
+def test_the_report_says_that_the_rest_is_as_in_the_base_models(tmp_path: Path) -> None:
+    model = Model()
+    save_trained(tmp_path / "m.safetensors", model, ["adapter.weight", "adapter.bias"], {})
+    report = str(load_trained(model, tmp_path / "m.safetensors"))
+    assert "loaded adapter 2 tensors; never trained, so as in the base models: encoder" in report
+
+
 def test_a_missing_adapter_is_never_silent(tmp_path: Path) -> None:
     model = Model()
     save_trained(tmp_path / "m.safetensors", model, ["adapter.weight"], {})
