@@ -156,7 +156,7 @@ class Speech2Text:
         self,
         speech: np.ndarray | torch.Tensor | None = None,
         task: str = "asr",
-        lang: str = "en",
+        lang: str | None = None,
         tgt: str | None = None,
         text: str | None = None,
     ) -> list[Hypothesis]:
@@ -165,7 +165,7 @@ class Speech2Text:
         Args:
             speech: (samples,) 16 kHz, in [-1, 1]; None for a text task.
             task: asr, s2tt or t2tt.
-            lang: language heard or read.
+            lang: language heard or read, "de"; it is never guessed.
             tgt: language to be written; by default the same.
             text: the source of a text task.
 
@@ -173,16 +173,24 @@ class Speech2Text:
             The best hypotheses, the best one first (at present there is one).
 
         Raises:
-            ValueError: unknown task, no target language for a translation, or samples that are no
-                waveform in [-1, 1].
+            TypeError: speech is no waveform, but the path of a file, say.
+            ValueError: unknown task, no language, no target language for a translation, or samples
+                that are no waveform in [-1, 1].
         """
         if task not in TASKS:
             raise ValueError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
+        if lang is None:
+            raise ValueError(f"the task {task} needs `lang`, the language heard or read: lang='de'")
         if task != "asr" and tgt is None:
             raise ValueError(f"the task {task} needs `tgt`, the language to be written")
         if TASKS.get(task) == "speech":
             if speech is None:
                 raise ValueError(f"the task {task} needs speech")
+            if isinstance(speech, (str, bytes, Path)):
+                raise TypeError(
+                    f"speech must be a waveform, not a path: read {speech!r} with soundfile.read, or"
+                    " give the file to part_transcribe"
+                )
             waveform = torch.as_tensor(speech).detach().cpu()
             if not waveform.is_floating_point():
                 raise ValueError(f"speech must be floats in [-1, 1], not {waveform.dtype}")

@@ -1,6 +1,7 @@
 """Decoding with a tiny random model: equality over batch sizes, limits, the Python interface."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,7 +128,12 @@ def test_wrong_calls(model):
         model((speech * 32767).astype(np.int16), lang="de")
     for speech in (np.zeros((2, 100)), np.zeros(0), np.array([np.nan] * 100)):
         with pytest.raises(ValueError, match="finite samples of one channel"):
-            model(speech)
+            model(speech, lang="de")
+    with pytest.raises(ValueError, match="the task asr needs `lang`"):
+        model(make_speech(0.5, 1))
+    for path in ("speech.wav", Path("speech.wav")):
+        with pytest.raises(TypeError, match=r"not a path: .*speech.wav.* soundfile.read"):
+            model(path, lang="de")
     with pytest.raises(BadAudio, match="missing file"):
         model.decode_batch([Example("u", "asr", "de", "de", "", audio="/nowhere.wav")])
 
