@@ -68,7 +68,7 @@ def make_recipe(recipe: Path) -> Path:
 def test_a_recipe_packs_what_it_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = make_recipe(tmp_path / "my recipe")
     output = part_sh(recipe)
-    assert "Skip packing (stage 12)" in output  # as in ESPnet's recipes
+    assert "Skip packing (stage 12" in output  # as in ESPnet's recipes
 
     output = part_sh(recipe, "--skip_packing", "false", fails=True)
     assert "conf/encoder is a directory of this machine" in output

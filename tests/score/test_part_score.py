@@ -88,10 +88,10 @@ def test_the_table_says_what_it_rests_on(data, tmp_path, capsys):
     main([*command, "--config", str(tmp_path / "score.yaml"), "--cer_langs", "zh"])
     text = capsys.readouterr().out
     for line in (
-        "- **decode/test: 1 of 9 utterances have NO HYPOTHESIS and count as empty: de1**",
-        "- decode/test: FLEURS (2022) test, 9 utterances, 1 of them missing",
-        "- decode/test: decoded with `exp/x.safetensors` (fingerprint 0123456789ab)",
-        "- decode/test: decoding options: beam_size 4, length_penalty 1.0",
+        "- **test: 1 of 9 utterances have NO HYPOTHESIS and count as empty: de1**",
+        "- test: FLEURS (2022) test, 9 utterances, 1 of them missing",
+        "- test: decoded with `exp/x.safetensors` (fingerprint 0123456789ab)",
+        "- test: decoding options: beam_size 4, length_penalty 1.0",
         "- 95 % intervals: percentile bootstrap over the utterances of each language, 100 samples,",
         "- CER for zh, WER for the others",
         "- BLEU `nrefs:1|case:mixed|eff:no|tok:13a|",
@@ -120,5 +120,6 @@ def test_another_programs_decoding_is_told_by_options(data, tmp_path, capsys):
     command += ["--checkpoint", "exp/asr_x/valid.acc.ave.pth"]
     main([*command, "--decode_config", str(tmp_path / "decode.yaml")])
     text = capsys.readouterr().out
-    assert "- asr_x: decoded with `exp/asr_x/valid.acc.ave.pth`\n" in text
-    assert "- asr_x: decoding options: beam_size 10, ctc_weight 0.3\n" in text
+    assert text.startswith("## asr_x\n")
+    assert "- test: decoded with `exp/asr_x/valid.acc.ave.pth`\n" in text
+    assert "- test: decoding options: beam_size 10, ctc_weight 0.3\n" in text
