@@ -90,7 +90,7 @@ def _refusing(archive: Path) -> Iterator[None]:
         raise DataError(f"{archive}: no tar or zip, damaged, or cut short: {error}") from None
     except (RuntimeError, NotImplementedError, ValueError) as error:
         # encrypted; another compression; a name that no file can have
-        raise DataError(f"{archive}: cannot be unpacked: {error}") from None
+        raise DataError(f"{archive}: cannot be unpacked: {error}") from error
     except OSError as error:
         if error.errno is not None:
             raise  # the system's own: no space, no permission

@@ -24,6 +24,7 @@ from espnet_part.corpora.writer import DirectoryWriter
 from espnet_part.data.datadir import Example
 from espnet_part.data.text import clean_spaces
 from espnet_part.errors import ConfigError, DataError
+from espnet_part.progress import open_bar
 
 METADATA = "WenetSpeech.json"
 TRAIN_SUBSETS = ("S", "M", "L")
@@ -51,23 +52,13 @@ def read_recordings(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         DataError: the file is missing, damaged or cut short, or has no recordings.
     """
-    import sys
-
     import ijson
-    from tqdm import tqdm
 
     found = False
-    interval = 0.2 if sys.stderr.isatty() else 10.0
     try:
         with (
             path.open("rb") as file,
-            tqdm(
-                total=path.stat().st_size,
-                desc=path.name,
-                unit="B",
-                unit_scale=True,
-                mininterval=interval,
-            ) as bar,
+            open_bar(path.name, path.stat().st_size, "B", scale=True) as bar,
         ):
             for recording in ijson.items(file, "audios.item", use_float=True):
                 bar.update(file.tell() - bar.n)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from espnet_part.files import atomic_write
+from espnet_part.progress import open_bar
 
 _DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can tell
 _PERMISSIONS = 0o644 << 16
@@ -24,21 +24,13 @@ def write_zip(path: Path, contents: Mapping[str, Path | bytes]) -> None:
     Args:
         contents: a member's name -> its bytes, or the file that holds them.
     """
-    from tqdm import tqdm
-
     sizes = {name: _size(source) for name, source in contents.items()}
     total = sum(sizes.values())
     with (
         atomic_write(path, "wb") as raw,
         zipfile.ZipFile(raw, "w") as file,
-        tqdm(
-            total=total,
-            desc=f"packing {path.name}",
-            unit="B",
-            unit_scale=True,
-            mininterval=0.2 if sys.stderr.isatty() else 10.0,
-            disable=total < 50e6,  # gone before it can be read
-        ) as bar,
+        # a short one would be gone before it can be read
+        open_bar(f"packing {path.name}", total, "B", scale=True, disable=total < 50e6) as bar,
     ):
         for name, source in contents.items():
             info = zipfile.ZipInfo(name, _DATE)
