@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from espnet_part.bin import command
+from espnet_part.command import command
 from espnet_part.data.datadir import DataDir, Example, check_share, report_faults
 from espnet_part.data.formatting import format_directory
 from espnet_part.errors import DataError

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from espnet_part.baseline.directories import language_token
-from espnet_part.bin import command, str2bool
+from espnet_part.command import command, str2bool
 from espnet_part.config import load_yaml
 from espnet_part.files import atomic_write
 from espnet_part.score.hypotheses import collect_hypotheses, read_table

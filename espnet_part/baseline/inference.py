@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espnet_part.baseline.directories import TASKS, language_token
-from espnet_part.bin import command
+from espnet_part.command import command
 from espnet_part.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from espnet_part.baseline.inference import ANY
-from espnet_part.bin import command
+from espnet_part.command import command
 from espnet_part.files import atomic_write
 from espnet_part.score.tables import read_table
 

@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from espnet_part.bin import command
+from espnet_part.command import command
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.files import atomic_write
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_part.bin import command
+from espnet_part.command import command
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_part.bin import command, split_codes, str2bool
+from espnet_part.command import command, split_codes, str2bool
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from espnet_part.bin import command
+from espnet_part.command import command
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from espnet_part.bin import command
+from espnet_part.command import command
 from espnet_part.data.text import TEXT_NORMALIZERS
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from espnet_part.bin import command
+from espnet_part.command import command
 
 
 def get_parser() -> argparse.ArgumentParser:

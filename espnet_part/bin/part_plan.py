@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from espnet_part.bin import command
+from espnet_part.command import command
 
 
 def get_parser() -> argparse.ArgumentParser:

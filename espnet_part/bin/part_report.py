@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_part.bin import command, str2bool
+from espnet_part.command import command, str2bool
 from espnet_part.errors import ConfigError
 
 
@@ -65,8 +65,8 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     logging.basicConfig(level=logging.WARNING, format="part_report: %(levelname)s: %(message)s")
-    from espnet_part.analysis.report import write_report
-    from espnet_part.analysis.systems import find_systems, find_trainings, read_system
+    from espnet_part.report.report import write_report
+    from espnet_part.report.systems import find_systems, find_trainings, read_system
 
     expdir = Path(args.expdir)
     if args.system:

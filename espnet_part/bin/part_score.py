@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_part.bin import command, split_codes
+from espnet_part.command import command, split_codes
 
 if TYPE_CHECKING:
     from espnet_part.score.config import ScoreConfig

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from espnet_part.bin import command
+from espnet_part.command import command
 
 
 def get_parser() -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from espnet_part.bin import command, str2bool
+from espnet_part.command import command, str2bool
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 from collections.abc import Sequence
 
-from espnet_part.bin import command, str2bool
+from espnet_part.command import command, str2bool
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_part.analysis.bars import plot_panels
-from espnet_part.analysis.report import score_panel
-from espnet_part.analysis.tables import find_measures
 from espnet_part.compare.comparison import Comparison
 from espnet_part.compare.published import Benchmark, rows_of
+from espnet_part.report.bars import plot_panels
+from espnet_part.report.report import score_panel
+from espnet_part.report.tables import find_measures
 
 
 def draw_comparison(comparison: Comparison, published: Sequence[Benchmark], path: Path) -> None:

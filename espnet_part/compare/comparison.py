@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from espnet_part.analysis.paired import other_settings
 from espnet_part.compare.alignment import Alignment, IdRules, align
 from espnet_part.compare.readers import SystemOutput
 from espnet_part.compare.references import ReferenceSet
 from espnet_part.errors import ConfigError
+from espnet_part.report.paired import other_settings
 from espnet_part.score.config import ScoreConfig
 from espnet_part.score.directory import summarize
 from espnet_part.score.measure import Measured, measure

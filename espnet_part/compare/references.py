@@ -7,10 +7,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from espnet_part.analysis.systems import locate
 from espnet_part.compare.readers import SystemOutput
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.files import atomic_write
+from espnet_part.report.systems import locate
 from espnet_part.score.tables import GroupKey, read_references, read_table
 
 _TABLES = ("text", "utt2task", "utt2lang", "utt2tgt", "utt2spk", "utt2num_samples")

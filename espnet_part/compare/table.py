@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from espnet_part.analysis.paired import as_records
-from espnet_part.analysis.tables import (
+from espnet_part.compare.comparison import Comparison, group_label
+from espnet_part.compare.published import LABEL, Benchmark, rows_of
+from espnet_part.report.paired import as_records
+from espnet_part.report.tables import (
     comparison_table,
     find_measures,
     paired_explanation,
     paired_tables,
     seeds_table,
 )
-from espnet_part.compare.comparison import Comparison, group_label
-from espnet_part.compare.published import LABEL, Benchmark, rows_of
 from espnet_part.score.provenance import describe_corpus
 from espnet_part.score.table import markdown, score_sections
 

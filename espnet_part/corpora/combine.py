@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from espnet_part.bin import command
+from espnet_part.command import command
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write, sync_directory
 

@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from espnet_part.bin import command, str2bool
+from espnet_part.command import command, str2bool
 from espnet_part.corpora.clips import NameSet, clip_stem, list_directory
 from espnet_part.corpora.commonvoice_release import Locale, find_locales, parse_locales
 from espnet_part.corpora.covost2_tables import held_out_clips

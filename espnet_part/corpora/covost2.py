@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from espnet_part.bin import command
+from espnet_part.command import command
 from espnet_part.corpora.clips import NameSet, clip_stem, list_directory
 from espnet_part.corpora.commonvoice import LICENSE, clean_sentence, find_clip, speaker
 from espnet_part.corpora.commonvoice_release import UNKNOWN_RELEASE, Locale, find_locales

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_part.bin import command
+from espnet_part.command import command
 from espnet_part.corpora.fleurs_layout import (
     CODE_OF,
     OFFICIAL,

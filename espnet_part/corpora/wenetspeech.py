@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from espnet_part.bin import command
+from espnet_part.command import command
 from espnet_part.corpora.ledger import Ledger
 from espnet_part.corpora.lengths import header_seconds
 from espnet_part.corpora.writer import DirectoryWriter

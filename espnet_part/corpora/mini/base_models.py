@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from espnet_part.bin import command
+from espnet_part.command import command
 from espnet_part.config import ConfigError, did_you_mean, load_yaml
 from espnet_part.corpora.mini import pretrain_encoder, pretrain_llm
 from espnet_part.corpora.mini.grammar import check_languages

@@ -23,7 +23,7 @@ from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
-from espnet_part.bin import command
+from espnet_part.command import command
 from espnet_part.corpora.ledger import Ledger
 from espnet_part.corpora.mini import espeak, grammar, lexicon, speech
 from espnet_part.corpora.mini.grammar import check_languages, draw_frames, sentence

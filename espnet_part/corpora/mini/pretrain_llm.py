@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from espnet_part.bin import command
+from espnet_part.command import command
 from espnet_part.corpora.mini.directory import finished_directory
 from espnet_part.corpora.mini.grammar import check_languages, draw_frames, sentence
 from espnet_part.corpora.mini.prepare import code_digest

@@ -7,17 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from espnet_part.analysis.environment import environment
-from espnet_part.analysis.history import Interval, read_history, read_stage_times
-from espnet_part.analysis.paired import as_records, compare_scored
-from espnet_part.analysis.provenance import (
+from espnet_part.files import atomic_write
+from espnet_part.report.environment import environment
+from espnet_part.report.history import Interval, read_history, read_stage_times
+from espnet_part.report.paired import as_records, compare_scored
+from espnet_part.report.provenance import (
     decoding_lines,
     setting_warnings,
     system_table,
     test_set_table,
 )
-from espnet_part.analysis.systems import System, side_by_side
-from espnet_part.analysis.tables import (
+from espnet_part.report.systems import System, side_by_side
+from espnet_part.report.tables import (
     Measure,
     Rows,
     average,
@@ -32,8 +33,7 @@ from espnet_part.analysis.tables import (
     seeds_table,
     shown,
 )
-from espnet_part.analysis.training_tables import stage_table, training_table
-from espnet_part.files import atomic_write
+from espnet_part.report.training_tables import stage_table, training_table
 from espnet_part.score.paired import PairedResult
 from espnet_part.score.table import markdown, score_sections
 
@@ -178,8 +178,8 @@ def paired_section(tests: Mapping[str, Sequence[PairedResult]], notes: Sequence[
 def _draw(
     directory: Path, groups: Sequence[tuple[str, Rows]], histories: Mapping[str, list[Interval]]
 ) -> list[Path]:
-    from espnet_part.analysis.bars import plot_panels
-    from espnet_part.analysis.plots import plot_learning_curves
+    from espnet_part.report.bars import plot_panels
+    from espnet_part.report.plots import plot_learning_curves
 
     paths = []
     for name, rows in groups:
@@ -200,7 +200,7 @@ def _draw(
 
 def score_panel(rows: Rows, measure: Measure, name: str = "", published: Any = ()) -> Any:
     """What `bars` draws of one measure."""
-    from espnet_part.analysis.bars import AVERAGE, Panel
+    from espnet_part.report.bars import AVERAGE, Panel
 
     heads = labels(rows, measure)
     characters = any(head.endswith(" CER") for head in heads.values())

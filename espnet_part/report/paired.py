@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from espnet_part.analysis.systems import System, locate
 from espnet_part.errors import DataError, UserError
+from espnet_part.report.systems import System, locate
 from espnet_part.score.config import BootstrapConfig, ScoreConfig
 from espnet_part.score.hypotheses import collect_hypotheses
 from espnet_part.score.measure import units_of

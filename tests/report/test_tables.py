@@ -2,7 +2,8 @@
 
 import pytest
 
-from espnet_part.analysis.tables import (
+from espnet_part.compare.published import PublishedRow
+from espnet_part.report.tables import (
     Measure,
     comparison_table,
     find_measures,
@@ -11,7 +12,6 @@ from espnet_part.analysis.tables import (
     seeds_table,
     shown,
 )
-from espnet_part.compare.published import PublishedRow
 from espnet_part.score.paired import SACREBLEU, PairedResult
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from espnet_part.analysis import bars
-from espnet_part.analysis.bars import AVERAGE, Panel, plot_panels
+from espnet_part.report import bars
+from espnet_part.report.bars import AVERAGE, Panel, plot_panels
 
 LANGUAGES = ["zh", "en", "ja", "ko", "yue", "de", "fr", "ru", "es", "it"]
 

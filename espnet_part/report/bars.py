@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from espnet_part.analysis.figure import COLOURS, HATCHES, new_figure, save
+from espnet_part.report.figure import COLOURS, HATCHES, new_figure, save
 
 Values = Mapping[str, Mapping[str, float | None]]
 """{system: {language or direction: figure}}."""

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from espnet_part.analysis.history import read_history, read_stage_times
-from espnet_part.analysis.plots import plot_learning_curves
-from espnet_part.analysis.systems import find_trainings
 from espnet_part.bin.part_report import main
 from espnet_part.errors import DataError
+from espnet_part.report.history import read_history, read_stage_times
+from espnet_part.report.plots import plot_learning_curves
+from espnet_part.report.systems import find_trainings
 from espnet_part.score.directory import score_directory
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from espnet_part.analysis.tables import Rows, figures, find_measures
 from espnet_part.errors import DataError
+from espnet_part.report.tables import Rows, figures, find_measures
 
 _MEASURES = ("wer", "cer", "bleu", "chrf", "chrf++")
 

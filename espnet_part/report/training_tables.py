@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from espnet_part.analysis.history import Interval
+from espnet_part.report.history import Interval
 from espnet_part.score.table import markdown
 
 

@@ -8,8 +8,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from espnet_part.analysis.figure import COLOURS, new_figure, save
-from espnet_part.analysis.history import Interval
+from espnet_part.report.figure import COLOURS, new_figure, save
+from espnet_part.report.history import Interval
 
 _PHASE_SHADES = ("#FFFFFF", "#F2F2F2")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from espnet_part.analysis.systems import System, training_normalizer
+from espnet_part.report.systems import System, training_normalizer
 from espnet_part.score.provenance import describe_corpus
 from espnet_part.score.table import markdown
 
