@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from espnet_part.display import plain
 from espnet_part.errors import UserError
 
 Main = Callable[..., None]
@@ -23,14 +24,14 @@ def command(main: Main) -> Main:
         try:
             main(cmd)
         except UserError as error:
-            print(f"{name}: error: {error}", file=sys.stderr)
+            print(f"{name}: error: {plain(error)}", file=sys.stderr)
             sys.exit(1)
         except BrokenPipeError:  # `part_describe … | head`
             sys.stderr.close()
         except OSError as error:  # no permission, no space, no such directory
             # some libraries raise it with a message alone
             said = f"{error.strerror}: {error.filename}" if error.filename else str(error)
-            print(f"{name}: error: {said}", file=sys.stderr)
+            print(f"{name}: error: {plain(said)}", file=sys.stderr)
             sys.exit(1)
         except KeyboardInterrupt:
             print(f"{name}: interrupted", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Reading configuration: safe YAML with inheritance, and strict typed dataclasses."""
+"""Configuration: YAML with inheritance, and strict typed dataclasses."""
 
 from __future__ import annotations
 
@@ -7,28 +7,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pydantic
-import yaml
 
+from espnet_part.display import plain, value
 from espnet_part.errors import ConfigError
+from espnet_part.parsing import read_yaml
 
 __all__ = ["ConfigError", "build", "load_yaml", "merge"]
 
 T = TypeVar("T")
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice, which plain YAML would lose silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is given twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+_MOST_FAULTS = 5
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
@@ -47,15 +34,7 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
 def _load(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in parents:
         raise ConfigError(f"{path}: `base` goes round in a circle")
-    try:
-        # PyYAML's C reader knows no duplicate-key hook; these files are short.
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    content = read_yaml(path)
     if content is None:
         content = {}
     if not isinstance(content, dict):
@@ -63,11 +42,17 @@ def _load(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
     base = content.pop("base", None)
     if base is None:
         return content
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: base: must be the name of a file, not {value(base)}")
     return merge(_load(path.parent / base, (*parents, path.resolve())), content, str(path))
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any], where: str) -> dict[str, Any]:
-    """Lay ``changes`` over ``base`` (see `load_yaml`); neither is modified."""
+    """Lay ``changes`` over ``base`` (see `load_yaml`); neither is modified.
+
+    Raises:
+        ConfigError: ``phases`` are no list of named phases, or a change names none of them.
+    """
     result = dict(base)
     for key, change in changes.items():
         old = base.get(key)
@@ -83,11 +68,20 @@ def merge(base: dict[str, Any], changes: dict[str, Any], where: str) -> dict[str
 
 
 def _merge_phases(base: list[Any], changes: dict[str, Any], where: str) -> list[Any]:
-    phases = {phase["name"]: phase for phase in base}
+    phases: dict[str, dict[str, Any]] = {}
+    for number, phase in enumerate(base, 1):
+        name = phase.get("name") if isinstance(phase, dict) else None
+        if not isinstance(name, str):
+            raise ConfigError(f"{where}: phases: phase {number} of its `base` has no name")
+        phases[name] = phase
     for name, change in changes.items():
         if change is None:
             if phases.pop(name, None) is None:
                 raise ConfigError(f"{where}: phases: {did_you_mean(name, phases)}")
+        elif not isinstance(change, dict):
+            raise ConfigError(
+                f"{where}: phases: {plain(name, 60)}: must be a mapping of keys, not {value(change)}"
+            )
         elif name in phases:
             # a phase's task mixture and trainable set are replaced as a whole, not key by key
             phases[name] = {**phases[name], **change}
@@ -100,33 +94,38 @@ def build(cls: type[T], values: Any, where: str) -> T:
     """Build the pydantic dataclass ``cls`` from a mapping, strictly.
 
     Raises:
-        ConfigError: names ``where`` (a file, or a file and a phase), every wrong key and its mend.
+        ConfigError: names ``where`` (a file, or a file and a phase), the wrong keys and their mends.
     """
     if not isinstance(values, dict):
-        raise ConfigError(f"{where}: must be a mapping of keys, not {values!r}")
+        raise ConfigError(f"{where}: must be a mapping of keys, not {value(values)}")
     try:
         return pydantic.TypeAdapter(cls).validate_python(values)
     except pydantic.ValidationError as error:
         known = list(getattr(cls, "__dataclass_fields__", {}))
-        raise ConfigError("; ".join(_say(e, where, known) for e in error.errors())) from None
+        faults = error.errors()
+        said = [_say(fault, where, known) for fault in faults[:_MOST_FAULTS]]
+        if len(faults) > _MOST_FAULTS:
+            said.append(f"and {len(faults) - _MOST_FAULTS} more")
+        raise ConfigError("; ".join(said)) from None
 
 
 def _say(error: Any, where: str, known: list[str]) -> str:
-    key = ".".join(str(part) for part in error["loc"])
+    key = plain(".".join(str(part) for part in error["loc"]), 100)
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         candidates = known if len(error["loc"]) == 1 else []
         return f"{where}: {did_you_mean(str(error['loc'][-1]), candidates, key)}"
     if error["type"] in ("missing", "missing_argument"):
         return f"{where}: the key `{key}` is missing"
-    message = error["msg"].removeprefix("Value error, ")
-    shown = "" if error["type"] == "value_error" else f" (got {error['input']!r})"
+    message = plain(error["msg"].removeprefix("Value error, "), 300)
+    shown = "" if error["type"] == "value_error" else f" (got {value(error['input'])})"
     return f"{where}: {key + ': ' if key else ''}{message}{shown}"
 
 
 def did_you_mean(wrong: str, known: Any, key: str | None = None) -> str:
     """Say that ``wrong`` is unknown, and the nearest of ``known`` or all of them."""
-    close = difflib.get_close_matches(wrong, [str(k) for k in known], n=1)
+    # what is so much longer than any name is none of them, and comparing would take seconds
+    close = difflib.get_close_matches(wrong[:200], [str(k) for k in known], n=1)
     mend = f"; did you mean `{close[0]}`?" if close else ""
     if not close and known:
         mend = f"; known: {', '.join(str(k) for k in known)}"
-    return f"unknown key `{key or wrong}`{mend}"
+    return f"unknown key `{plain(key or wrong, 100)}`{mend}"
