@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,20 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Make what was written to a file survive a power cut."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether ``error`` says that there is no space left, or no more is allowed to this user."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # torch and safetensors wrap the system's error in their own types
+    return "No space left on device" in str(error) or "os error 28" in str(error)
 
 
 def apply_umask(path: Path) -> None:

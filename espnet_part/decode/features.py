@@ -110,18 +110,15 @@ class _EncoderAlone(nn.Module):
 
 def _load_trained_encoder(encoder: Any, path: Path) -> bool:
     """Copy the tensors ``encoder.*`` of a file of trained weights; false when it has none."""
-    import safetensors
+    from espnet_part.train.checkpoint import Checkpoint, restore_weights
+    from espnet_part.weights import read_weights
 
-    from espnet_part.train.checkpoint import Checkpoint, read_header, restore_weights
-
-    metadata, names = read_header(path)
+    metadata, tensors = read_weights(path)
     bases = [base for base in metadata.get("base_models", []) if base["part"] == "encoder"]
-    chosen = [name for name in names if name.startswith("encoder.")]
-    with safetensors.safe_open(path, framework="pt") as file:
-        weights = {name: file.get_tensor(name) for name in chosen}
+    weights = {name: tensor for name, tensor in tensors.items() if name.startswith("encoder.")}
     saved = Checkpoint(weights, {}, {"base_models": bases})
     restore_weights(_EncoderAlone(encoder), saved, str(path))
-    return bool(chosen)
+    return bool(weights)
 
 
 def extract_features(

@@ -7,11 +7,9 @@ have here, while a packed model has its own names and paths, and the same conten
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import platform
 import re
-import shutil
 import tempfile
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -117,7 +115,8 @@ def collect(
     room: Path,
 ) -> Archive:
     """Gather the members of an archive; files that are made for it go into ``room``."""
-    from espnet_part.train.checkpoint import check_bases, read_header
+    from espnet_part.train.checkpoint import check_bases
+    from espnet_part.weights import copy_weights, read_header
 
     values = load_run_config(config)
     model = ModelConfig.from_mapping(values, str(config))
@@ -202,22 +201,6 @@ def portable_attention(llm_conf: dict[str, Any]) -> dict[str, Any]:
     """Without an attention that is not in every installation of transformers."""
     portable = llm_conf.get("attention") in ("eager", "sdpa")
     return llm_conf if portable else {k: v for k, v in llm_conf.items() if k != "attention"}
-
-
-def copy_weights(source: Path, target: Path, metadata: dict[str, Any]) -> None:
-    """Copy trained weights under another header (see `espnet_part.train.checkpoint`).
-
-    The bytes depend on the content alone: the safetensors library writes metadata in any order.
-    """
-    with source.open("rb") as old, target.open("wb") as new:
-        header = json.loads(old.read(int.from_bytes(old.read(8), "little")))
-        # ours comes first, the tensors in the order of their bytes
-        own = {**header.pop("__metadata__"), "part": json.dumps(metadata, sort_keys=True)}
-        text = json.dumps({"__metadata__": dict(sorted(own.items())), **header})
-        encoded = text.encode()
-        encoded += b" " * (-len(encoded) % 8)  # the tensors stay aligned
-        new.write(len(encoded).to_bytes(8, "little") + encoded)
-        shutil.copyfileobj(old, new, 1 << 20)
 
 
 def _pack_bases(

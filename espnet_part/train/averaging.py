@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 
-from espnet_part.train.checkpoint import read_header, write_tensors
+from espnet_part.weights import read_weights, write_weights
 
 _MODEL = re.compile(r"(\d+)epoch\.safetensors\Z")
 
@@ -118,24 +117,24 @@ def average(files: Sequence[Path], target: Path) -> None:
         DataError: a damaged file.
         ValueError: files with different tensors.
     """
-    metadata, names = read_header(files[0])
-    state = safetensors.torch.load_file(files[0])
+    metadata, state = read_weights(files[0])
     dtypes = {name: tensor.dtype for name, tensor in state.items()}
     sums = {
         name: tensor.to(torch.float64) if tensor.is_floating_point() else tensor
         for name, tensor in state.items()
     }
     for file in files[1:]:
-        if set(read_header(file)[1]) != set(names):
+        _, other = read_weights(file)
+        if set(other) != set(state):
             raise ValueError(f"{file}: holds other tensors than {files[0]}")
-        for name, tensor in safetensors.torch.load_file(file).items():
+        for name, tensor in other.items():
             if tensor.is_floating_point():
                 sums[name] += tensor
     mean = {
         name: (total / len(files)).to(dtypes[name]) if total.is_floating_point() else total
         for name, total in sums.items()
     }
-    write_tensors(target, mean, {**metadata, "averaged": [file.name for file in files]})
+    write_weights(target, mean, {**metadata, "averaged": [file.name for file in files]})
 
 
 def _link(link: Path, target: Path) -> None:

@@ -7,25 +7,22 @@ A directory of a checkpoint appears whole or not at all, and carries the hashes 
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
 import logging
-import os
 import shutil
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import nn
 
 from espnet_part.errors import DataError
-from espnet_part.files import apply_umask, sync_directory
+from espnet_part.files import apply_umask, is_disk_full, sync_directory, sync_file
 from espnet_part.model.base import file_sha256
+from espnet_part.weights import read_weights, write_weights
 
-FORMAT = "espnet_part/1"
 MANIFEST = "manifest.json"
 
 
@@ -71,47 +68,7 @@ def save_trained(
     Args:
         metadata: JSON values kept in the file's header; ``base_models`` is added to it.
     """
-    write_tensors(path, trained_state(model, names), {**metadata, **bases_of(model)})
-
-
-def write_tensors(path: Path, state: dict[str, torch.Tensor], metadata: dict[str, Any]) -> None:
-    """Write tensors and JSON metadata as safetensors, whole or not at all."""
-    header = {"format": FORMAT, "part": json.dumps(metadata, sort_keys=True)}
-    aside = path.with_name(f".{path.name}.tmp")  # one name: a killed writer's rest is overwritten
-    try:
-        safetensors.torch.save_file(state, aside, metadata=header)
-        apply_umask(aside)
-        _sync(aside)
-        aside.replace(path)
-    except BaseException as error:
-        aside.unlink(missing_ok=True)
-        if _is_disk_full(error):
-            raise DataError(f"{path}: no space left on the disk; free some and resume") from None
-        raise
-    sync_directory(path.parent)
-
-
-def read_header(path: str | Path) -> tuple[dict[str, Any], list[str]]:
-    """The metadata and the tensor names of a file of trained weights.
-
-    Raises:
-        DataError: missing, damaged, or not one of ours.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise DataError(f"{path}: no such file")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header, names = file.metadata() or {}, list(file.keys())
-    except Exception as error:
-        # the library raises its own type, an OSError or a JSON error according to what is damaged
-        raise DataError(f"{path}: damaged or not a safetensors file: {error}") from None
-    if header.get("format") != FORMAT:
-        raise DataError(
-            f"{path}: not a file of trained weights of this package "
-            f"(format {header.get('format')!r}, expected {FORMAT!r})"
-        )
-    return json.loads(header["part"]), names
+    write_weights(path, trained_state(model, names), {**metadata, **bases_of(model)})
 
 
 def load_trained(model: nn.Module, path: str | Path) -> LoadReport:
@@ -121,9 +78,8 @@ def load_trained(model: nn.Module, path: str | Path) -> LoadReport:
         DataError: damaged file; other base models than those it was trained on; tensors that the
             model lacks or that have another shape; an adapter (which has no base) that is not in it.
     """
-    metadata, names = read_header(path)
+    metadata, tensors = read_weights(path)
     check_bases(bases_of(model).get("base_models", []), metadata.get("base_models", []), path)
-    tensors = safetensors.torch.load_file(path)
     _copy(model, tensors, str(path))
     own = [name for name, _ in model.named_parameters()]
     lacking = [name for name in own if name.startswith("adapter.") and name not in tensors]
@@ -134,7 +90,7 @@ def load_trained(model: nn.Module, path: str | Path) -> LoadReport:
         )
     report = LoadReport(
         str(path),
-        frozenset(names),
+        frozenset(tensors),
         _count(n for n in own if n in tensors),
         _count(n for n in own if n not in tensors),
     )
@@ -156,6 +112,10 @@ def _copy(model: nn.Module, tensors: dict[str, torch.Tensor], where: str) -> Non
             raise DataError(
                 f"{where}: {name} has the shape {tuple(tensor.shape)}, the model's has "
                 f"{tuple(targets[name].shape)}"
+            )
+        if tensor.is_floating_point() != targets[name].is_floating_point():
+            raise DataError(
+                f"{where}: {name} holds {tensor.dtype}, where the model has {targets[name].dtype}"
             )
     with torch.no_grad():
         for name, tensor in tensors.items():
@@ -240,13 +200,13 @@ def write_checkpoint(directory: Path, checkpoint: Checkpoint, keep: int = 2) -> 
         hashes = {file.name: file_sha256(file) for file in sorted(aside.iterdir())}
         (aside / MANIFEST).write_text(json.dumps(hashes, indent=1), encoding="utf-8")
         for file in aside.iterdir():
-            _sync(file)
+            sync_file(file)
         sync_directory(aside)
         shutil.rmtree(directory, ignore_errors=True)
         aside.rename(directory)
     except BaseException as error:
         shutil.rmtree(aside, ignore_errors=True)
-        if _is_disk_full(error):
+        if is_disk_full(error):
             raise DataError(
                 f"{directory}: no space left on the disk for a checkpoint; the ones before it are "
                 "whole: free some space and resume"
@@ -315,16 +275,3 @@ def restore_weights(model: nn.Module, checkpoint: Checkpoint, where: str) -> Non
     own = bases_of(model).get("base_models", [])
     check_bases(own, checkpoint.state.get("base_models", []), where)
     _copy(model, checkpoint.weights, where)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _is_disk_full(error: BaseException) -> bool:
-    full = (errno.ENOSPC, errno.EDQUOT)
-    if isinstance(error, OSError):
-        return error.errno in full
-    # torch and safetensors wrap the system's error in their own types
-    return "No space left on device" in str(error) or "os error 28" in str(error)

@@ -26,7 +26,6 @@ from espnet_part.train.checkpoint import (
     Checkpoint,
     bases_of,
     find_checkpoints,
-    read_header,
     read_newest_checkpoint,
     restore_weights,
     save_trained,
@@ -38,6 +37,7 @@ from espnet_part.train.parallel import Parallel
 from espnet_part.train.position import Position, check_same_schedule
 from espnet_part.train.reporting import Report
 from espnet_part.train.step import Batch, seed_step, train_step, validate
+from espnet_part.weights import read_header
 
 
 class PARTTrainer:

@@ -166,31 +166,31 @@ def test_bad_audio_is_named(encoder, examples, data, tmp_path):
 
 
 def test_trained_encoder_is_another_encoder(config, encoder, tmp_path):
-    from espnet_part.train.checkpoint import write_tensors
+    from espnet_part.weights import write_weights
 
     parsed = ModelConfig.from_mapping(config, "x")
     base = {"base_models": [dataclasses.asdict(encoder.encoder.base)]}
     changed = {f"encoder.{n}": t + 1 for n, t in encoder.encoder.state_dict().items()}
-    write_tensors(tmp_path / "enc.safetensors", changed, base)
+    write_weights(tmp_path / "enc.safetensors", changed, base)
     trained = Encoder.load(parsed, tmp_path / "enc.safetensors")
     assert trained.identity["fingerprint"] != encoder.identity["fingerprint"]
     assert trained.identity["base_fingerprint"] == encoder.identity["fingerprint"]
     name = "layer_norm.weight"
     assert torch.equal(trained.encoder.state_dict()[name], changed[f"encoder.{name}"])
 
-    write_tensors(tmp_path / "adapter.safetensors", {"adapter.x": torch.zeros(1)}, base)
+    write_weights(tmp_path / "adapter.safetensors", {"adapter.x": torch.zeros(1)}, base)
     same = Encoder.load(parsed, tmp_path / "adapter.safetensors")
     assert same.identity["fingerprint"] == encoder.identity["fingerprint"]
 
-    write_tensors(tmp_path / "wrong.safetensors", {"encoder.x": torch.zeros(1)}, base)
+    write_weights(tmp_path / "wrong.safetensors", {"encoder.x": torch.zeros(1)}, base)
     with pytest.raises(DataError, match=r"the model lacks, such as encoder\.x"):
         Encoder.load(parsed, tmp_path / "wrong.safetensors")
     name = f"encoder.{name}"
-    write_tensors(tmp_path / "shape.safetensors", {name: torch.zeros(3)}, base)
+    write_weights(tmp_path / "shape.safetensors", {name: torch.zeros(3)}, base)
     with pytest.raises(DataError, match="has the shape"):
         Encoder.load(parsed, tmp_path / "shape.safetensors")
     base["base_models"][0]["fingerprint"] = "other"
-    write_tensors(tmp_path / "other.safetensors", changed, base)
+    write_weights(tmp_path / "other.safetensors", changed, base)
     with pytest.raises(DataError, match="another encoder"):
         Encoder.load(parsed, tmp_path / "other.safetensors")
 

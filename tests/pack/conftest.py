@@ -13,7 +13,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from espnet_part.train.checkpoint import read_header, write_tensors
+from espnet_part.weights import read_header, write_weights
 from tests.train.launch import CONTEXT
 from tests.train.tiny import ADAPTER, JOINT, make_data, model_config, stage
 
@@ -70,7 +70,7 @@ def strengthen(weights: Path, seed: int = 0) -> None:
         name: torch.randn(tensor.shape, generator=generator) * 0.3 if ".lora_B" in name else tensor
         for name, tensor in load_file(weights).items()
     }
-    write_tensors(weights.resolve(), state, header)
+    write_weights(weights.resolve(), state, header)
 
 
 def train_recipe(recipe: Path) -> Path:

@@ -18,7 +18,7 @@ from espnet_part.decode.speech2text import Speech2Text
 from espnet_part.pack.card import Card
 from espnet_part.pack.provenance import TrainingData
 from espnet_part.pack.stored import find_model
-from espnet_part.train.checkpoint import read_header
+from espnet_part.weights import read_header
 from tests.pack.conftest import WEIGHTS, decode
 
 ELSEWHERE = """
@@ -283,7 +283,7 @@ def test_random_base_models_that_were_not_all_trained_are_refused(
     from safetensors.torch import load_file
 
     from espnet_part.model.base import describe_base
-    from espnet_part.train.checkpoint import write_tensors
+    from espnet_part.weights import write_weights
 
     config = recipe / "exp/part/stage2/config.yaml"
     values = yaml.safe_load(config.read_text())
@@ -293,7 +293,7 @@ def test_random_base_models_that_were_not_all_trained_are_refused(
     weights = recipe / "exp/part/stage2" / WEIGHTS
     header, _ = read_header(weights)
     header["base_models"][1] = dataclasses.asdict(describe_base("llm", None, None, sizes))
-    write_tensors(weights.resolve(), load_file(weights), header)
+    write_weights(weights.resolve(), load_file(weights), header)
     line = refused(capsys, recipe, tmp_path / "tiny.zip", "--with_base_models", "true")
     assert "the llm has random weights" in line
 

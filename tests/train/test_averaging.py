@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from espnet_part.train.averaging import average_best, model_file, ranked, update_links
-from espnet_part.train.checkpoint import write_tensors
+from espnet_part.weights import write_weights
 
 ACC = ("valid", "acc", "max")
 LOSS = ("valid", "loss", "min")
@@ -25,7 +25,7 @@ HISTORY = [entry(1, 0.9, 1.0), entry(2, 0.5, 0.5), entry(3, 0.7, 2.0), entry(4, 
 def write_models(directory: Path, epochs: range) -> None:
     for epoch in epochs:
         state = {"w": torch.tensor([float(epoch), 1.0]), "count": torch.tensor(epoch)}
-        write_tensors(model_file(directory, epoch), state, {})
+        write_weights(model_file(directory, epoch), state, {})
 
 
 def test_each_criterion_has_its_own_average(tmp_path: Path) -> None:

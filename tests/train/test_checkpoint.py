@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from espnet_part.errors import DataError
-from espnet_part.train import checkpoint as module
+from espnet_part.files import is_disk_full
 from espnet_part.train.checkpoint import (
     Checkpoint,
     find_checkpoints,
@@ -82,7 +82,7 @@ def test_a_real_full_disk_is_recognised(tmp_path: Path) -> None:
         pytest.skip("no /dev/full here")
     with pytest.raises(Exception) as caught, full.open("wb") as file:
         torch.save({"a": torch.zeros(1 << 20)}, file)
-    assert module._is_disk_full(caught.value)
+    assert is_disk_full(caught.value)
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.pt", "state.json"])

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from espnet_part.data.datadir import DataDir
-from espnet_part.train.checkpoint import read_header
+from espnet_part.weights import read_header
 from tests.train.launch import part_train
 from tests.train.tiny import ADAPTER, LORA_ONLY, TOP, Workspace, model_config, stage
 
