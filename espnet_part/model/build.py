@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from espnet_part.model.adapters.linear import LinearAdapter
-from espnet_part.model.adapters.transformer_cnn import TransformerCNNAdapter
+from espnet_part.model.adapters.linear.module import LinearAdapter
+from espnet_part.model.adapters.transformer_cnn.module import TransformerCNNAdapter
 from espnet_part.model.config import (
     AdapterConf,
     EncoderConf,
@@ -15,7 +15,7 @@ from espnet_part.model.config import (
     ModelConfig,
     WhisperEncoderConf,
 )
-from espnet_part.model.encoders.whisper import WhisperEncoder
+from espnet_part.model.encoders.whisper.module import WhisperEncoder
 from espnet_part.model.llm import LLM
 from espnet_part.model.speech_llm import SpeechLLM
 from espnet_part.model.tokenizer import load_tokenizer
@@ -48,7 +48,7 @@ def build_encoder(conf: EncoderConf, load_weights: bool = True) -> Any:
     if isinstance(conf, WhisperEncoderConf):
         return WhisperEncoder.from_conf(conf, load_weights)
     # imports every encoder that ESPnet has, which takes ten seconds
-    from espnet_part.model.encoders.espnet import ESPnetEncoder
+    from espnet_part.model.encoders.espnet.module import ESPnetEncoder
 
     return ESPnetEncoder.from_conf(conf, load_weights)
 

@@ -140,7 +140,7 @@ def pack_espnet_encoder(
     """
     import safetensors.torch
 
-    from espnet_part.model.encoders.espnet import encoder_config, read_weights
+    from espnet_part.model.encoders.espnet.module import encoder_config, read_weights
 
     if not with_base_models:
         raise ConfigError(

@@ -140,7 +140,7 @@ def test_the_model_loads_the_encoder(encoder):
     from transformers import WhisperModel
 
     from espnet_part.model.config import WhisperEncoderConf
-    from espnet_part.model.encoders.whisper import WhisperEncoder
+    from espnet_part.model.encoders.whisper.module import WhisperEncoder
 
     ours = WhisperEncoder.from_conf(WhisperEncoderConf(name=str(encoder))).eval()
     assert (ours.dim, ours.num_layers, ours.frame_rate) == (16, 1, 50)

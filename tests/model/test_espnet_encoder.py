@@ -14,7 +14,7 @@ from espnet2.tasks.asr import ASRTask
 
 from espnet_part.errors import ConfigError
 from espnet_part.model.config import ESPnetEncoderConf
-from espnet_part.model.encoders.espnet import ESPnetEncoder
+from espnet_part.model.encoders.espnet.module import ESPnetEncoder
 from tests.model.tiny import make_batch, make_model
 
 SIZES = {"output_size": 16, "attention_heads": 2, "linear_units": 24, "num_blocks": 2}

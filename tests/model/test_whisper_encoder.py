@@ -18,7 +18,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder as Refer
 
 from espnet_part.errors import ConfigError
 from espnet_part.model.config import WhisperEncoderConf
-from espnet_part.model.encoders.whisper import LogMel, WhisperEncoder
+from espnet_part.model.encoders.whisper.module import LogMel, WhisperEncoder
 
 SIZES = {
     "d_model": 32,

@@ -188,7 +188,7 @@ def pretrain(options: Options, out: Path) -> bool:
         from safetensors.torch import save_file
         from transformers import WhisperConfig
 
-        from espnet_part.model.encoders.whisper import WhisperEncoder
+        from espnet_part.model.encoders.whisper.module import WhisperEncoder
 
         started, started_cpu = time.time(), time.process_time()
         clips, held_out = load_clips(data / "encoder_train"), load_clips(data / "encoder_dev")

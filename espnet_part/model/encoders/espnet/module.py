@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from espnet_part.errors import ConfigError
 from espnet_part.model.base import BaseModel, file_sha256, fingerprint
 from espnet_part.model.config import ESPnetEncoderConf
-from espnet_part.model.encoders.whisper import SAMPLE_RATE, check_weights
+from espnet_part.model.encoders.whisper.module import SAMPLE_RATE, check_weights
 from espnet_part.model.masking import zero_padding
 
 #: Where ESPnet's encoders keep their blocks.

@@ -1,0 +1,1 @@
+"""Stacked frames and a perceptron."""

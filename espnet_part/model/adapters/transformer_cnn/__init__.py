@@ -1,0 +1,1 @@
+"""The paper's adapter: a convolution that downsamples, then Transformer layers."""

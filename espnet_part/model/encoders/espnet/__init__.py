@@ -1,0 +1,1 @@
+"""Any encoder of an ESPnet ASR recipe."""
