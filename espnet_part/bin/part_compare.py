@@ -115,13 +115,13 @@ def main(cmd: Sequence[str] | None = None) -> None:
 
     from espnet_part.compare.alignment import IdRules
     from espnet_part.compare.comparison import compare
+    from espnet_part.compare.document import comparison_dict, comparison_markdown, warnings
     from espnet_part.compare.jsonl import Keys
     from espnet_part.compare.published import read_published
     from espnet_part.compare.readers import SPECIAL_TOKENS, read_output
-    from espnet_part.compare.references import from_directory, from_systems, recorded_ref_dir
-    from espnet_part.compare.table import comparison_dict, comparison_markdown, warnings
+    from espnet_part.compare.reference_set import from_directory, from_systems, recorded_ref_dir
     from espnet_part.files import atomic_write
-    from espnet_part.score.config import ScoreConfig, load_score_config
+    from espnet_part.score.score_config import ScoreConfig, load_score_config
 
     config = load_score_config(args.score_config) if args.score_config else ScoreConfig()
     rules = IdRules(args.strip_prefix, args.strip_suffix)

@@ -65,7 +65,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     logging.basicConfig(level=logging.WARNING, format="part_report: %(levelname)s: %(message)s")
-    from espnet_part.report.report import write_report
+    from espnet_part.report.recipe_results import write_report
     from espnet_part.report.systems import find_systems, find_trainings, read_system
 
     expdir = Path(args.expdir)

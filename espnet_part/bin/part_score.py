@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from espnet_part.command import command, split_codes
 
 if TYPE_CHECKING:
-    from espnet_part.score.config import ScoreConfig
+    from espnet_part.score.score_config import ScoreConfig
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -105,13 +105,13 @@ def main(cmd: Sequence[str] | None = None) -> None:
 
     from espnet_part.config import load_yaml
     from espnet_part.files import atomic_write
-    from espnet_part.score.directory import summarize
-    from espnet_part.score.hypotheses import collect_failures, collect_hypotheses
-    from espnet_part.score.measure import measure
-    from espnet_part.score.provenance import read_decoding
-    from espnet_part.score.table import score_sections
-    from espnet_part.score.tables import read_durations, read_references, read_table
-    from espnet_part.score.transcripts import write_suspects, write_trn
+    from espnet_part.score.counting import measure
+    from espnet_part.score.decoded import collect_failures, collect_hypotheses
+    from espnet_part.score.listings import write_suspects, write_trn
+    from espnet_part.score.origin import read_decoding
+    from espnet_part.score.references import read_durations, read_references, read_table
+    from espnet_part.score.score_tables import score_sections
+    from espnet_part.score.scoring import summarize
 
     failures: dict[str, str] = {}
     if args.hyp_dir:
@@ -171,7 +171,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
 def _configuration(args: argparse.Namespace) -> ScoreConfig:
     """The settings of --config, those of the command line over them."""
     from espnet_part.config import build, load_yaml
-    from espnet_part.score.config import ScoreConfig
+    from espnet_part.score.score_config import ScoreConfig
 
     values = load_yaml(args.config) if args.config else {}
     if args.cer_langs is not None:

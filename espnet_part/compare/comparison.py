@@ -8,14 +8,14 @@ from typing import Any
 
 from espnet_part.compare.alignment import Alignment, IdRules, align
 from espnet_part.compare.readers import SystemOutput
-from espnet_part.compare.references import ReferenceSet
+from espnet_part.compare.reference_set import ReferenceSet
 from espnet_part.errors import ConfigError
-from espnet_part.report.paired import other_settings
-from espnet_part.score.config import ScoreConfig
-from espnet_part.score.directory import summarize
-from espnet_part.score.measure import Measured, measure
-from espnet_part.score.paired import PairedResult, compare_measured
-from espnet_part.score.tables import GroupKey, read_durations, read_references
+from espnet_part.report.paired_tests import other_settings
+from espnet_part.score.counting import Measured, measure
+from espnet_part.score.references import GroupKey, read_durations, read_references
+from espnet_part.score.score_config import ScoreConfig
+from espnet_part.score.scoring import summarize
+from espnet_part.score.significance import PairedResult, compare_measured
 
 RATE = 16000
 """Of `utt2num_samples` in our data directories."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from espnet_part.config import load_yaml
 from espnet_part.data.audio import SAMPLE_RATE
-from espnet_part.score.provenance import read_corpus_file
+from espnet_part.score.origin import read_corpus_file
 
 #: What of a training's configuration says how the model came about. The rest is about the machine:
 #: paths, processes, logs.

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from espnet_part.errors import DataError
-from espnet_part.report.tables import Rows, figures, find_measures
+from espnet_part.report.comparison_tables import Rows, figures, find_measures
 
 _MEASURES = ("wer", "cer", "bleu", "chrf", "chrf++")
 

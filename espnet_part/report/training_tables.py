@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from espnet_part.report.history import Interval
-from espnet_part.score.table import markdown
+from espnet_part.score.score_tables import markdown
 
 
 def training_table(

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from espnet_part.score.config import BootstrapConfig
+from espnet_part.score.score_config import BootstrapConfig
 
 _BLOCK = 4_000_000
 """Draws held in memory at once."""

@@ -23,10 +23,10 @@ import numpy as np
 
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.score.bootstrap import percentile_interval, resample_sums
-from espnet_part.score.config import BootstrapConfig
-from espnet_part.score.directory import group_name
-from espnet_part.score.measure import Measured
-from espnet_part.score.tables import GroupKey, some_names
+from espnet_part.score.counting import Measured
+from espnet_part.score.references import GroupKey, some_names
+from espnet_part.score.score_config import BootstrapConfig
+from espnet_part.score.scoring import group_name
 
 _PROGRAM = Path(__file__).with_name("comet_program.py")
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from espnet_part.score.config import HallucinationConfig
 from espnet_part.score.error_rate import Unit
+from espnet_part.score.score_config import HallucinationConfig
 
 REPEATED = "repeated"
 LONGER_THAN_SPEECH = "longer_than_speech"

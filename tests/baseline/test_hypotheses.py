@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from espnet_part.baseline.hypotheses import main, strip_languages
-from espnet_part.score.provenance import read_decoding
+from espnet_part.score.origin import read_decoding
 
 
 def test_language_tokens_go_and_wrong_ones_are_named() -> None:

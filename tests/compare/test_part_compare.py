@@ -8,8 +8,8 @@ from random import Random
 import pytest
 
 from espnet_part.bin.part_compare import main
-from espnet_part.score.config import ScoreConfig
-from espnet_part.score.directory import score_directory
+from espnet_part.score.score_config import ScoreConfig
+from espnet_part.score.scoring import score_directory
 from tests.compare.layouts import write_asr1, write_references, write_st1, write_table
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from espnet_part.score import bootstrap
 from espnet_part.score.bootstrap import percentile_interval, resample_sums, two_sided_p_value
-from espnet_part.score.config import BootstrapConfig
 from espnet_part.score.error_rate import error_rates
+from espnet_part.score.score_config import BootstrapConfig
 
 CONFIG = BootstrapConfig(samples=50)
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from espnet_part.score.config import HallucinationConfig
 from espnet_part.score.hallucination import find_signs, most_repeats
+from espnet_part.score.score_config import HallucinationConfig
 
 CONFIG = HallucinationConfig()
 

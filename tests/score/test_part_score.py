@@ -8,7 +8,7 @@ import pytest
 
 from espnet_part.bin.part_score import main
 from espnet_part.errors import DataError
-from espnet_part.score.hypotheses import collect_hypotheses
+from espnet_part.score.decoded import collect_hypotheses
 from tests.score.conftest import EXAMPLES, HYPOTHESES
 
 
@@ -60,7 +60,7 @@ def test_command_names_what_is_missing(data, tmp_path, capsys):
 
 def test_scoring_imports_no_torch():
     code = (
-        "import sys, espnet_part.score.table, espnet_part.score.hypotheses;"
+        "import sys, espnet_part.score.score_tables, espnet_part.score.decoded;"
         "import espnet_part.bin.part_score;"
         "heavy = {'torch', 'transformers', 'sacrebleu', 'jiwer', 'espnet2'} & set(sys.modules);"
         "assert not heavy, heavy"

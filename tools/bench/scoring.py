@@ -147,8 +147,8 @@ def measure_trust(simulations: int, sizes: tuple[int, ...] = (100, 300, 1000)) -
         resample_sums,
         two_sided_p_value,
     )
-    from espnet_part.score.config import BootstrapConfig
     from espnet_part.score.error_rate import error_rates
+    from espnet_part.score.score_config import BootstrapConfig
 
     config = BootstrapConfig()
     for size in sizes:
@@ -186,7 +186,7 @@ def measure_trust_of_bleu(simulations: int, size: int = 300, population: int = 2
         resample_sums,
         two_sided_p_value,
     )
-    from espnet_part.score.config import BootstrapConfig
+    from espnet_part.score.score_config import BootstrapConfig
 
     config = BootstrapConfig()
     writer = Writer("en", 0)

@@ -32,11 +32,11 @@ from espnet_part.score.bootstrap import (
     resample_sums,
     two_sided_p_value,
 )
-from espnet_part.score.config import ScoreConfig
-from espnet_part.score.directory import group_name, sum_arrays
+from espnet_part.score.counting import Measured, measure
 from espnet_part.score.error_rate import error_rates
-from espnet_part.score.measure import Measured, measure
-from espnet_part.score.tables import GroupKey, read_references
+from espnet_part.score.references import GroupKey, read_references
+from espnet_part.score.score_config import ScoreConfig
+from espnet_part.score.scoring import group_name, sum_arrays
 
 BOOTSTRAP = "paired bootstrap, two-sided"
 SACREBLEU = "sacreBLEU paired bootstrap"

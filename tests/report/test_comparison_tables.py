@@ -3,7 +3,7 @@
 import pytest
 
 from espnet_part.compare.published import PublishedRow
-from espnet_part.report.tables import (
+from espnet_part.report.comparison_tables import (
     Measure,
     comparison_table,
     find_measures,
@@ -12,7 +12,7 @@ from espnet_part.report.tables import (
     seeds_table,
     shown,
 )
-from espnet_part.score.paired import SACREBLEU, PairedResult
+from espnet_part.score.significance import SACREBLEU, PairedResult
 
 
 def _score(wer=None, bleu=None):

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from espnet_part.report.systems import System, training_normalizer
-from espnet_part.score.provenance import describe_corpus
-from espnet_part.score.table import markdown
+from espnet_part.score.origin import describe_corpus
+from espnet_part.score.score_tables import markdown
 
 _HASH_SHOWN = 12
 

@@ -7,11 +7,11 @@ import pytest
 
 from espnet_part.data import parallel
 from espnet_part.errors import DataError
-from espnet_part.score import measure
-from espnet_part.score.config import BootstrapConfig, ScoreConfig
-from espnet_part.score.directory import score_directory
-from espnet_part.score.table import error_table, score_sections, translation_table
-from espnet_part.score.tables import read_durations, read_table
+from espnet_part.score import counting
+from espnet_part.score.references import read_durations, read_table
+from espnet_part.score.score_config import BootstrapConfig, ScoreConfig
+from espnet_part.score.score_tables import error_table, score_sections, translation_table
+from espnet_part.score.scoring import score_directory
 from tests.score.conftest import EXAMPLES, HYPOTHESES
 
 
@@ -150,8 +150,8 @@ def test_figures_depend_on_neither_order_nor_processes(data, monkeypatch):
         (data / name).write_text("".join(reversed(lines)), encoding="utf-8")
     turned = dict(reversed(HYPOTHESES.items()))
     assert score_directory(data, turned).as_dict() == before
-    monkeypatch.setattr(measure, "_JOB_SIZE", 1)
-    monkeypatch.setattr(measure, "_WORTH_PROCESSES", 0)
+    monkeypatch.setattr(counting, "_JOB_SIZE", 1)
+    monkeypatch.setattr(counting, "_WORTH_PROCESSES", 0)
     monkeypatch.setattr(parallel, "_CHUNK", 1)
     assert score_directory(data, turned, nj=2).as_dict() == before
 

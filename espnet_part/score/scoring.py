@@ -14,24 +14,24 @@ import numpy as np
 
 from espnet_part.score.bleu import figures_of, score_statistics
 from espnet_part.score.bootstrap import resample_sums
-from espnet_part.score.config import ScoreConfig
+from espnet_part.score.counting import Measured, measure
 from espnet_part.score.error_rate import COLUMNS, ErrorCounts, Unit, error_rates
 from espnet_part.score.hallucination import LONGER_THAN_SPEECH, SIGNS
-from espnet_part.score.measure import Measured, measure
-from espnet_part.score.provenance import read_corpus, scorer_versions
-from espnet_part.score.scores import (
+from espnet_part.score.origin import read_corpus, scorer_versions
+from espnet_part.score.references import (
+    GroupKey,
+    read_references,
+    read_table,
+    some_names,
+)
+from espnet_part.score.results import (
     POOLED,
     ErrorGroup,
     Scores,
     SignCounts,
     TranslationGroup,
 )
-from espnet_part.score.tables import (
-    GroupKey,
-    read_references,
-    read_table,
-    some_names,
-)
+from espnet_part.score.score_config import ScoreConfig
 
 
 def score_directory(

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any, Protocol
 
-from espnet_part.score.paired import BOOTSTRAP, SACREBLEU, PairedResult
-from espnet_part.score.table import markdown
+from espnet_part.score.score_tables import markdown
+from espnet_part.score.significance import BOOTSTRAP, SACREBLEU, PairedResult
 
 Score = Mapping[str, Any]
 Rows = Sequence[tuple[str, Score]]

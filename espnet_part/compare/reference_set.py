@@ -11,7 +11,7 @@ from espnet_part.compare.readers import SystemOutput
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.files import atomic_write
 from espnet_part.report.systems import locate
-from espnet_part.score.tables import GroupKey, read_references, read_table
+from espnet_part.score.references import GroupKey, read_references, read_table
 
 _TABLES = ("text", "utt2task", "utt2lang", "utt2tgt", "utt2spk", "utt2num_samples")
 

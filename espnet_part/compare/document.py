@@ -8,16 +8,16 @@ from typing import Any
 
 from espnet_part.compare.comparison import Comparison, group_label
 from espnet_part.compare.published import LABEL, Benchmark, rows_of
-from espnet_part.report.paired import as_records
-from espnet_part.report.tables import (
+from espnet_part.report.comparison_tables import (
     comparison_table,
     find_measures,
     paired_explanation,
     paired_tables,
     seeds_table,
 )
-from espnet_part.score.provenance import describe_corpus
-from espnet_part.score.table import markdown, score_sections
+from espnet_part.report.paired_tests import as_records
+from espnet_part.score.origin import describe_corpus
+from espnet_part.score.score_tables import markdown, score_sections
 
 
 def comparison_markdown(

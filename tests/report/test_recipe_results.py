@@ -9,7 +9,7 @@ from espnet_part.errors import DataError
 from espnet_part.report.history import read_history, read_stage_times
 from espnet_part.report.plots import plot_learning_curves
 from espnet_part.report.systems import find_trainings
-from espnet_part.score.directory import score_directory
+from espnet_part.score.scoring import score_directory
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

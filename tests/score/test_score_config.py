@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from espnet_part.errors import ConfigError
-from espnet_part.score.config import BootstrapConfig, ScoreConfig, load_score_config
+from espnet_part.score.score_config import BootstrapConfig, ScoreConfig, load_score_config
 
 SHIPPED = Path(__file__).parents[2] / "conf" / "score.yaml"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from espnet_part.score.provenance import describe_corpus, describe_losses
+from espnet_part.score.origin import describe_corpus, describe_losses
 
 FEW = 30
 """With fewer utterances the bootstrap's intervals are too narrow."""

@@ -8,17 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_part.files import atomic_write
-from espnet_part.report.environment import environment
-from espnet_part.report.history import Interval, read_history, read_stage_times
-from espnet_part.report.paired import as_records, compare_scored
-from espnet_part.report.provenance import (
-    decoding_lines,
-    setting_warnings,
-    system_table,
-    test_set_table,
-)
-from espnet_part.report.systems import System, side_by_side
-from espnet_part.report.tables import (
+from espnet_part.report.comparison_tables import (
     Measure,
     Rows,
     average,
@@ -33,9 +23,19 @@ from espnet_part.report.tables import (
     seeds_table,
     shown,
 )
+from espnet_part.report.history import Interval, read_history, read_stage_times
+from espnet_part.report.paired_tests import as_records, compare_scored
+from espnet_part.report.system_tables import (
+    decoding_lines,
+    setting_warnings,
+    system_table,
+    test_set_table,
+)
+from espnet_part.report.systems import System, side_by_side
 from espnet_part.report.training_tables import stage_table, training_table
-from espnet_part.score.paired import PairedResult
-from espnet_part.score.table import markdown, score_sections
+from espnet_part.report.versions import environment
+from espnet_part.score.score_tables import markdown, score_sections
+from espnet_part.score.significance import PairedResult
 
 
 def write_report(

@@ -8,12 +8,12 @@ from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.significance import PairedTest
 
 from espnet_part.errors import ConfigError
-from espnet_part.score import paired
+from espnet_part.score import significance
 from espnet_part.score.bootstrap import resample_sums, two_sided_p_value
-from espnet_part.score.config import BootstrapConfig, ScoreConfig
-from espnet_part.score.directory import score_directory
 from espnet_part.score.error_rate import error_rates, error_statistics
-from espnet_part.score.paired import compare_systems
+from espnet_part.score.score_config import BootstrapConfig, ScoreConfig
+from espnet_part.score.scoring import score_directory
+from espnet_part.score.significance import compare_systems
 
 TEXT = "the cat dog house we saw in garden small big green runs to a tree and then home"
 WORDS = TEXT.split()
@@ -128,7 +128,7 @@ def test_error_rates_equal_a_plain_paired_bootstrap(data, systems):
 
 @pytest.mark.parametrize("system", ["alike", "bad"])
 def test_equals_sacrebleus_paired_test(data, systems, system, monkeypatch):
-    monkeypatch.setattr(paired, "_DRAWS", 100)  # a few samples at once
+    monkeypatch.setattr(significance, "_DRAWS", 100)  # a few samples at once
     results = _by_key(compare_systems(data, systems, "good", CONFIG, ["s2tt"]), system)
     texts = dict(line.split(" ", 1) for line in (data / "text").read_text().splitlines())
     for direction in ("de-en", "fr-en"):
@@ -144,7 +144,7 @@ def test_equals_sacrebleus_paired_test(data, systems, system, monkeypatch):
             one, two = scores[name]
             result = results["s2tt", direction, metric]
             assert result.p_value == two.p_value
-            assert result.test == paired.SACREBLEU
+            assert result.test == significance.SACREBLEU
             assert result.difference == pytest.approx(two.score - one.score)
 
 

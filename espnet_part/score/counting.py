@@ -9,7 +9,6 @@ import numpy as np
 
 from espnet_part.data.parallel import run_jobs
 from espnet_part.score.bleu import tokenizer_for, translation_statistics
-from espnet_part.score.config import ScoreConfig
 from espnet_part.score.error_rate import Unit, error_statistics
 from espnet_part.score.hallucination import SIGNS, find_signs
 from espnet_part.score.normalizers import (
@@ -19,7 +18,8 @@ from espnet_part.score.normalizers import (
     drop_spaces,
     normalizer_for,
 )
-from espnet_part.score.tables import GroupKey, References
+from espnet_part.score.references import GroupKey, References
+from espnet_part.score.score_config import ScoreConfig
 
 _JOB_SIZE = 500
 """Utterances a job; small enough to keep processes busy to the end."""

@@ -6,7 +6,12 @@ import sys
 
 import pytest
 
-from espnet_part.compare.espnet import find_test_set, match_trn_keys, read_decoding, read_trn
+from espnet_part.compare.espnet_directories import (
+    find_test_set,
+    match_trn_keys,
+    read_decoding,
+    read_trn,
+)
 from espnet_part.errors import DataError
 from tests.compare.layouts import write_asr1, write_shards, write_st1, write_table, write_trn
 

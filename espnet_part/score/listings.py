@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from espnet_part.files import atomic_write
+from espnet_part.score.counting import Measured
 from espnet_part.score.hallucination import SIGNS
-from espnet_part.score.measure import Measured
 from espnet_part.score.normalizers import drop_spaces
-from espnet_part.score.tables import GroupKey
+from espnet_part.score.references import GroupKey
 
 _DIRECTORIES = {"word": "score_wer", "character": "score_cer"}
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from espnet_part.score.facts import describe_scores
+from espnet_part.score.footnotes import describe_scores
 
 Labelled = Sequence[tuple[str, dict[str, Any]]]
 

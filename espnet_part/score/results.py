@@ -11,8 +11,8 @@ import numpy as np
 
 from espnet_part.score.bleu import MEASURES, TranslationScore
 from espnet_part.score.bootstrap import Interval, percentile_interval
-from espnet_part.score.config import ScoreConfig
 from espnet_part.score.error_rate import ErrorCounts, Unit
+from espnet_part.score.score_config import ScoreConfig
 
 POOLED = "pooled"
 

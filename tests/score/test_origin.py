@@ -5,7 +5,7 @@ import json
 import pytest
 
 from espnet_part.errors import DataError
-from espnet_part.score.provenance import (
+from espnet_part.score.origin import (
     describe_corpus,
     describe_losses,
     read_corpus,
