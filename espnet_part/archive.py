@@ -79,6 +79,11 @@ def unpack(archive: str | Path, directory: str | Path) -> None:
         raise
 
 
+def _allowed(size: int) -> int:
+    """The bytes that an archive of ``size`` bytes may unpack to."""
+    return max(FREE_SIZE, LARGEST_RATIO * size)
+
+
 @contextmanager
 def _refusing(archive: Path) -> Iterator[None]:
     """Turn what the libraries raise for bad archives into one error."""
@@ -109,7 +114,7 @@ class _Writer:
         self.made = {PurePosixPath()}
         self.links: list[tuple[PurePosixPath, str]] = []
         self.size = 0
-        self.allowed = max(FREE_SIZE, LARGEST_RATIO * archive.stat().st_size)
+        self.allowed = _allowed(archive.stat().st_size)
         self.free = shutil.disk_usage(root).free
 
     def write(self, members: Iterator[_Member]) -> None:
@@ -208,7 +213,7 @@ def _members(archive: Path) -> Iterator[Iterator[_Member]]:
         # a bar for few bytes is gone before it can be read
         with open_bar(f"unpacking {archive.name}", total, "B", True, total < 50e6) as bar:
             zipped = start[:4] in (b"PK\x03\x04", b"PK\x05\x06")
-            found = _zip_members(raw) if zipped else _tar_members(raw, start)
+            found = _zip_members(raw) if zipped else _tar_members(raw, start, 2 * _allowed(total))
             yield _counted(found, raw, bar)
 
 
@@ -231,8 +236,24 @@ def _zip_members(raw: IO[bytes]) -> Iterator[_Member]:
             yield _Member(info.filename, "file", info.file_size, open=partial(file.open, info))
 
 
+#: Of a long name, or of what a pax header says of a member.
+_LARGEST_HEADER = 1 << 20
+_HEADERS = (
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+)
+
+
 class _StrictInfo(tarfile.TarInfo):
     """A header; one that is damaged or missing is an error, where tarfile would end silently."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> Any:
+        info = super().frombuf(buf, encoding, errors)
+        # tarfile reads such a header whole into memory, whatever size it claims
+        if info.type in _HEADERS and info.size > _LARGEST_HEADER:
+            raise tarfile.ReadError(f"the header of a member claims {info.size} bytes")
+        return info
 
     @classmethod
     def fromtarfile(cls, tarfile_: Any) -> Any:
@@ -244,9 +265,9 @@ class _StrictInfo(tarfile.TarInfo):
             raise tarfile.ReadError(str(error)) from None
 
 
-def _tar_members(raw: IO[bytes], start: bytes) -> Iterator[_Member]:
+def _tar_members(raw: IO[bytes], start: bytes, largest: int) -> Iterator[_Member]:
     opener = next((o for magic, o in _OPENERS.items() if start.startswith(magic)), None)
-    stream = raw if opener is None else opener(raw)
+    stream = _Bounded(raw if opener is None else opener(raw), largest)
     with tarfile.open(fileobj=stream, mode="r|", tarinfo=_StrictInfo) as file:
         while (info := file.next()) is not None:
             yield _Member(
@@ -262,6 +283,23 @@ def _tar_members(raw: IO[bytes], start: bytes) -> Iterator[_Member]:
         while block := file.fileobj.read(_BLOCK):
             if block.strip(b"\0"):
                 raise tarfile.ReadError("there is more behind the mark of its end")
+
+
+class _Bounded:
+    """A stream that ends in an error behind ``largest`` bytes: headers too can be a bomb."""
+
+    def __init__(self, stream: Any, largest: int):
+        self.stream = stream
+        self.left = largest
+
+    def read(self, size: int) -> bytes:
+        block: bytes = self.stream.read(size)
+        self.left -= len(block)
+        if self.left < 0:
+            raise tarfile.ReadError(
+                f"what it unpacks to is more than {LARGEST_RATIO} times the archive"
+            )
+        return block
 
 
 def _tar_kind(info: tarfile.TarInfo) -> str:

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -177,6 +178,29 @@ def test_bombs_are_refused_before_they_are_written(
 ) -> None:
     monkeypatch.setattr(archive_module, "FREE_SIZE", 1000)
     assert_refused(make(tmp_path / "a", ("zeros", bytes(1 << 20))), "200 times the archive")
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_header_larger_than_any_name_is_not_read(tmp_path: Path, kind: bytes) -> None:
+    info = special("long", kind)
+    info.size = 700 << 20
+    raw = info.tobuf(tarfile.GNU_FORMAT) + bytes(info.size)
+    archive = tmp_path / "a.tgz"
+    archive.write_bytes(gzip.compress(raw, 1))
+    del raw
+    tracemalloc.start()
+    assert_refused(archive, f"claims {info.size} bytes")
+    assert tracemalloc.get_traced_memory()[1] < 50 << 20
+    tracemalloc.stop()
+
+
+def test_a_bomb_of_headers_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_module, "FREE_SIZE", 1000)
+    info = special("long", tarfile.GNUTYPE_LONGNAME)
+    info.size = 1 << 20
+    archive = tmp_path / "a.tgz"
+    archive.write_bytes(gzip.compress((info.tobuf(tarfile.GNU_FORMAT) + bytes(info.size)) * 50))
+    assert_refused(archive, "200 times the archive")
 
 
 def test_what_does_not_fit_on_the_disk_is_refused(

@@ -20,6 +20,7 @@ from espnet_part.model.config import ESPnetEncoderConf, ModelConfig
 from espnet_part.model.speech_llm import SpeechLLM
 from espnet_part.pack.bases import dump_yaml, pack_espnet_encoder, tokenizer_files
 from espnet_part.pack.locations import META, PACKED, load_run_config
+from espnet_part.pack.manifest import KEY, manifest_of
 from espnet_part.pack.package import installed_versions, portable_attention, prompts_file
 from espnet_part.train.checkpoint import load_trained, save_trained
 
@@ -143,12 +144,6 @@ def _write(model: SpeechLLM, config: ModelConfig, out: Path, merge_lora: bool, d
         values["lora_conf"] = dataclasses.asdict(config.lora_conf)
     (out / "config.yaml").write_text(dump_yaml(values), encoding="utf-8")
     (out / "prompts.yaml").write_bytes(prompts_file(Path(config.prompts or "")))
-    meta = {
-        "yaml_files": {"part_train_config": "config.yaml"},
-        "files": {"part_model_file": ADAPTER},
-        **version,
-    }
-    (out / META).write_text(dump_yaml(meta), encoding="utf-8")
     kind = "transformers' WhisperEncoder" if config.encoder == "whisper" else "ESPnet's"
     has_lora = config.lora_conf is not None
     (out / "README.md").write_text(
@@ -159,6 +154,13 @@ def _write(model: SpeechLLM, config: ModelConfig, out: Path, merge_lora: bool, d
         ),
         encoding="utf-8",
     )
+    meta = {
+        "yaml_files": {"part_train_config": "config.yaml"},
+        "files": {"part_model_file": ADAPTER},
+        **version,
+        KEY: manifest_of({str(p.relative_to(out)): p for p in out.rglob("*") if p.is_file()}),
+    }
+    (out / META).write_text(dump_yaml(meta), encoding="utf-8")
 
 
 def _without_lora(model: SpeechLLM, config: ModelConfig, dtype: torch.dtype) -> nn.Module:

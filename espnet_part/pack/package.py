@@ -30,6 +30,7 @@ from espnet_part.pack.bases import (
 )
 from espnet_part.pack.card import Card, results_of
 from espnet_part.pack.locations import PACKED, find_recipe, load_run_config
+from espnet_part.pack.manifest import KEY, manifest_of
 from espnet_part.pack.provenance import read_training_data, stages_of, training_keys
 from espnet_part.pack.zipped import write_zip
 
@@ -152,7 +153,7 @@ def collect(
         results=results_of(extras.result_dir) if extras.result_dir else {},
         versions=versions,
     )
-    meta = {
+    meta: dict[str, Any] = {
         "yaml_files": {"part_train_config": "config.yaml"},
         "files": {"part_model_file": WEIGHTS},
         # of the training, not of the packing: the same model gives the same archive
@@ -161,7 +162,7 @@ def collect(
         **versions,
     }
     members: dict[str, Path | bytes] = {
-        "meta.yaml": dump_yaml(meta).encode(),  # first: ESPnet looks for it there
+        "meta.yaml": b"",  # first: ESPnet looks for it there
         "README.md": card.render().encode(),
         "config.yaml": dump_yaml(packed).encode(),
         "prompts.yaml": prompts_file(Path(model.prompts)),
@@ -175,6 +176,8 @@ def collect(
     if data.normalizer:
         members["text_normalizer"] = f"{data.normalizer}\n".encode()
     members |= _documents(extras)
+    meta[KEY] = manifest_of(members)
+    members["meta.yaml"] = dump_yaml(meta).encode()
     return Archive(bases, packed, meta, members)
 
 

@@ -11,7 +11,9 @@ from espnet_part.archive import unpack
 from espnet_part.config import load_yaml
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.model.base import file_sha256
+from espnet_part.pack import manifest
 from espnet_part.pack.locations import META, inside
+from espnet_part.pack.manifest import check_files
 
 CONFIG = "config.yaml"
 WEIGHTS = "valid.acc.ave.safetensors"
@@ -59,7 +61,8 @@ def find_model(
     if path.is_file():
         if path.suffix in (".yaml", ".yml"):
             return StoredModel(path, _beside(path))
-        return _packed(_unpacked(path, Path(cache) if cache else cache_directory()))
+        room = Path(cache) if cache else cache_directory()
+        return _packed(_unpacked(path, room), room)
     if _HUB_ID.match(str(model)):
         return _packed(_fetch(str(model), revision))
     raise DataError(f"{model}: neither a file nor a directory, nor owner/name of the hub")
@@ -108,7 +111,7 @@ def _in_directory(directory: Path) -> StoredModel:
     )
 
 
-def _packed(directory: Path) -> StoredModel:
+def _packed(directory: Path, cache: Path | None = None) -> StoredModel:
     """A model that somebody else may have made: only what `part_pack` and `part_export` write."""
     if not (directory / META).is_file():
         raise DataError(f"{directory}: no packed model: {META} is missing")
@@ -132,6 +135,7 @@ def _packed(directory: Path) -> StoredModel:
     for path in (found.config, found.weights):
         if not path.is_file():
             raise DataError(f"{meta}: names {path.name}, which is missing")
+    check_files(directory, values.get(manifest.KEY), cache or cache_directory())
     return found
 
 

@@ -21,9 +21,12 @@ from tests.pack.conftest import WEIGHTS, decode
 
 
 def changed(packed: Path, target: Path, change: Callable[[dict[Any, bytes]], object]) -> Path:
-    """The packed model with members changed: name -> bytes, or ZipInfo -> bytes."""
+    """The packed model with members changed (name -> bytes, or ZipInfo -> bytes), and no manifest."""
     with zipfile.ZipFile(packed) as file:
         members: dict[Any, bytes] = {name: file.read(name) for name in file.namelist()}
+    meta = yaml.safe_load(members["meta.yaml"])
+    assert meta.pop("sha256")
+    members["meta.yaml"] = yaml.safe_dump(meta).encode()
     change(members)
     with zipfile.ZipFile(target, "w") as file:
         for name, content in members.items():
