@@ -248,7 +248,7 @@ class _StrictInfo(tarfile.TarInfo):
     """A header; one that is damaged or missing is an error, where tarfile would end silently."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> Any:
+    def frombuf(cls, buf: bytes | bytearray, encoding: Any, errors: str) -> Any:
         info = super().frombuf(buf, encoding, errors)
         # tarfile reads such a header whole into memory, whatever size it claims
         if info.type in _HEADERS and info.size > _LARGEST_HEADER:
@@ -267,7 +267,7 @@ class _StrictInfo(tarfile.TarInfo):
 
 def _tar_members(raw: IO[bytes], start: bytes, largest: int) -> Iterator[_Member]:
     opener = next((o for magic, o in _OPENERS.items() if start.startswith(magic)), None)
-    stream = _Bounded(raw if opener is None else opener(raw), largest)
+    stream: Any = _Bounded(raw if opener is None else opener(raw), largest)
     with tarfile.open(fileobj=stream, mode="r|", tarinfo=_StrictInfo) as file:
         while (info := file.next()) is not None:
             yield _Member(

@@ -51,6 +51,14 @@ def read_json(path: str | Path, largest: int = LARGEST_BYTES) -> Any:
     return parse_json(_read_text(path, largest), str(path))
 
 
+def read_json_object(path: str | Path, largest: int = LARGEST_BYTES) -> dict[str, Any]:
+    """The content of a JSON file that must hold an object (see `read_json`)."""
+    content = read_json(path, largest)
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: must be an object of keys, not {type(content).__name__}")
+    return content
+
+
 def parse_yaml(text: str, where: str) -> Any:
     """Read YAML (see `read_yaml`); ``where`` it stands is for messages."""
     try:

@@ -20,6 +20,7 @@ from pathlib import Path
 from espnet_part.command import command
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write, sync_directory
+from espnet_part.score.origin import read_corpus_file
 
 #: By utterance, ``utt2task`` first: an id that two directories hold is found there.
 TABLES = (
@@ -223,11 +224,7 @@ def _join_accounts(
                 "task, language and target language"
             )
         if (path / "corpus.json").exists():
-            try:
-                own = json.loads((path / "corpus.json").read_text(encoding="utf-8"))
-            except ValueError:
-                raise DataError(f"{path}/corpus.json: is not JSON") from None
-            for entry in own:
+            for entry in read_corpus_file(path / "corpus.json"):
                 notes = [*entry.get("notes", []), *([drawn] if drawn else [])]
                 entries.append({**entry, "notes": notes})
         if (path / "corpus.md").exists():

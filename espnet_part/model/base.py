@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from espnet_part.display import value
 from espnet_part.errors import ConfigError
+from espnet_part.parsing import read_json_object
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
@@ -105,12 +107,23 @@ def find_weights(name: str, revision: str | None) -> list[Path]:
         raise ConfigError(
             f"{name}: has no {_SINGLE} (weights in another format are not read; convert them)"
         )
-    shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    shards = _shards(index)
     files = [find_file(name, revision, shard) for shard in shards]
     for shard, file in zip(shards, files, strict=True):
         if file is None:
             raise ConfigError(f"{name}: {shard} is missing although {_INDEX} names it")
     return [file for file in files if file is not None]
+
+
+def _shards(index: Path) -> list[str]:
+    weight_map = read_json_object(index, largest=1 << 26).get("weight_map")
+    names = list(weight_map.values()) if isinstance(weight_map, dict) else []
+    if not names or not all(isinstance(n, str) and n.endswith(".safetensors") for n in names):
+        raise ConfigError(f"{index}: weight_map: must name the safetensors file of each tensor")
+    for name in names:
+        if Path(name).name != name:
+            raise ConfigError(f"{index}: weight_map: {value(name)} is no file beside it")
+    return sorted(set(names))
 
 
 def fingerprint(files: list[Path]) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from espnet_part.errors import ConfigError
+from espnet_part.model.base import find_config
 from espnet_part.model.config import (
     AdapterConf,
     LinearConf,
@@ -17,6 +15,7 @@ from espnet_part.model.config import (
     ModelConfig,
     WhisperEncoderConf,
 )
+from espnet_part.parsing import read_json_object, read_yaml
 
 Shape = tuple[int, ...]
 Named = Iterator[tuple[str, Shape]]
@@ -96,11 +95,8 @@ def _sizes(name: str | None, config: dict[str, Any] | None) -> dict[str, Any] | 
     if name is None:
         return config
     if Path(name).is_dir():
-        try:
-            return json.loads((Path(name) / "config.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ConfigError(f"{name}: has no config.json") from None
-    known = yaml.safe_load(_ARCHITECTURES.read_text(encoding="utf-8"))
+        return read_json_object(find_config(name, None))
+    known = read_yaml(_ARCHITECTURES)
     return known.get(name.removesuffix("-Instruct"))
 
 

@@ -25,6 +25,7 @@ from espnet_part.model.config import ESPnetEncoderConf, LLMConf, ModelConfig, Wh
 from espnet_part.model.protected import PROTECTED
 from espnet_part.model.tokenizer import TOKENIZER_FILES, tokenizer_source
 from espnet_part.pack.trusted import check_encoder
+from espnet_part.parsing import parse_yaml
 
 _LICENCES = ("LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE", "USE_POLICY.md")
 
@@ -206,8 +207,8 @@ def stated_licence(name: str, revision: str | None) -> str | None:
     if not mark or not end:
         return None
     try:
-        values = yaml.safe_load(head)
-    except yaml.YAMLError:
+        values = parse_yaml(head, name)
+    except ConfigError:
         return None
     licence = values.get("license") if isinstance(values, dict) else None
     return str(licence) if licence else None

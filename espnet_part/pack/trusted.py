@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from espnet_part.errors import ConfigError, DataError
+from espnet_part.parsing import read_yaml
 
 #: ESPnet's modules that are made from numbers alone (and statistics that numpy reads).
 PLAIN = {
@@ -51,12 +50,9 @@ def check_packed(values: Mapping[str, Any], where: Path) -> None:
     if values.get("encoder") == "espnet" and isinstance(encoder, str):
         try:
             # read just as the encoder will be, or the two could differ
-            content = yaml.safe_load(Path(encoder).read_text(encoding="utf-8"))
-            check_encoder(content, encoder)
+            check_encoder(read_yaml(encoder), encoder)
         except ConfigError as error:
             raise DataError(str(error)) from None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
-            return  # who builds the encoder says it better
 
 
 def check_encoder(values: Any, where: str) -> None:

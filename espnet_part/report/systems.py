@@ -3,15 +3,13 @@ side."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from espnet_part.errors import DataError
+from espnet_part.errors import ConfigError, DataError
+from espnet_part.parsing import read_json_object, read_yaml
 from espnet_part.report.comparison_tables import Rows, figures, find_measures
 
 _MEASURES = ("wer", "cer", "bleu", "chrf", "chrf++")
@@ -87,13 +85,13 @@ def read_system(name: str, directory: Path) -> System:
     seconds = {"decode_seconds": 0.0, "audio_seconds": 0.0}
     for path in paths:
         try:
-            sets[path.parent.name] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: cannot be read: {error}") from None
+            sets[path.parent.name] = read_json_object(path, largest=1 << 28)
+        except ConfigError as error:
+            raise DataError(str(error)) from None
         for times in sorted(path.parent.glob("logdir/output.*/rtf.json")):
-            content = json.loads(times.read_text(encoding="utf-8"))
+            content = read_json_object(times)
             for key in seconds:
-                seconds[key] += content[key]
+                seconds[key] += float(content.get(key, 0.0))
     if seconds["audio_seconds"]:
         seconds["rtf"] = seconds["decode_seconds"] / seconds["audio_seconds"]
     else:
@@ -144,13 +142,13 @@ def _training_directories(config: Path) -> list[tuple[Path, str]]:
     An unreadable one is no reason to fail.
     """
     try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        content = read_yaml(config)
         ours = content.get("train_data_dir") or []
         stock = content.get("train_data_path_and_name_and_type") or []
         return [(Path(path), "none") for path in ([ours] if isinstance(ours, str) else ours)] + [
             (Path(path).parent, "unknown") for path, name, _ in stock if name == "text"
         ]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, TypeError, ValueError):
+    except (ConfigError, AttributeError, TypeError, ValueError):
         return []
 
 

@@ -7,8 +7,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from espnet_part.errors import ConfigError
+from espnet_part.parsing import read_yaml
 from espnet_part.report.history import Interval
 from espnet_part.score.score_tables import markdown
 
@@ -54,9 +54,9 @@ def stage_table(stages: Sequence[Mapping[str, Any]]) -> str:
 def _seed(config: Path) -> str:
     """The seed in a training's config.yaml; unknown is no reason to fail."""
     try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        content = read_yaml(config)
         return str(content.get("seed", ""))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):
+    except (ConfigError, AttributeError):
         return ""
 
 

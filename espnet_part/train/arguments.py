@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from espnet_part.parsing import parse_yaml
+
 #: ESPnet's options that most runs set: (name, metavar, default under this task, explanation).
 COMMON: tuple[tuple[str, str, Any, str], ...] = (
     ("config", "STAGE.yaml", None, "The stage file: its phases, and values of any option"),
@@ -139,12 +141,10 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the schedule and the data that it is trained on."""
-    import yaml
-
     group = parser.add_argument_group("PART schedule and data")
     group.add_argument(
         "--phases",
-        type=yaml.safe_load,
+        type=lambda text: parse_yaml(text, "--phases"),
         metavar="YAML",
         help="The schedule; usually in the stage file (--config)",
     )

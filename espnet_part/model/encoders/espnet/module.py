@@ -8,7 +8,6 @@ from typing import Any
 import humanfriendly
 import safetensors.torch
 import torch
-import yaml
 from espnet2.asr.encoder.abs_encoder import AbsEncoder
 from espnet2.tasks import asr
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from espnet_part.model.base import BaseModel, file_sha256, fingerprint
 from espnet_part.model.config import ESPnetEncoderConf
 from espnet_part.model.encoders.whisper.module import SAMPLE_RATE, check_weights
 from espnet_part.model.masking import zero_padding
+from espnet_part.parsing import read_yaml
 
 #: Where ESPnet's encoders keep their blocks.
 _BLOCKS = ("encoders", "encoders.blocks", "enc", "encoders.encoder.layers", "encoder.layers")
@@ -199,12 +199,7 @@ def _blocks(encoder: nn.Module) -> nn.Sequential | nn.ModuleList:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        args = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    args = read_yaml(path)
     if not isinstance(args, dict) or "encoder" not in args:
         raise ConfigError(f"{path}: is not the config.yaml of an ESPnet ASR run: has no `encoder`")
     if args.get("input_size") is not None:

@@ -7,7 +7,6 @@ output whatever it is batched with. On a full 30 s clip it equals transformers' 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,10 +19,12 @@ from transformers.audio_utils import mel_filter_bank
 from transformers.initialization import no_init_weights
 from transformers.models.whisper.modeling_whisper import WhisperEncoder as _WhisperEncoder
 
+from espnet_part.display import plain, value
 from espnet_part.errors import ConfigError
 from espnet_part.model.base import BaseModel, describe_base, find_config, find_weights
 from espnet_part.model.config import WhisperEncoderConf
 from espnet_part.model.masking import attention_mask, zero_padding
+from espnet_part.parsing import read_json_object
 
 SAMPLE_RATE = 16000
 HOP = 160  # samples between mel frames: 10 ms
@@ -210,10 +211,14 @@ def load_config(name: str, revision: str | None) -> WhisperConfig:
     Raises:
         ConfigError: missing, or of another kind of model.
     """
-    values = json.loads(find_config(name, revision).read_text(encoding="utf-8"))
+    path = find_config(name, revision)
+    values = read_json_object(path)
     if values.get("model_type") != "whisper":
-        raise ConfigError(f"{name}: is a {values.get('model_type')!r} model, not Whisper")
-    return WhisperConfig.from_dict(values)
+        raise ConfigError(f"{name}: is a {value(values.get('model_type'))} model, not Whisper")
+    try:
+        return WhisperConfig.from_dict(values)
+    except Exception as error:  # transformers checks types with errors of several libraries
+        raise ConfigError(f"{path}: {plain(error, 200)}") from None
 
 
 def load_encoder_weights(encoder: nn.Module, name: str, revision: str | None) -> None:
