@@ -11,7 +11,6 @@ import contextlib
 import functools
 import itertools
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -20,6 +19,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
+
+import espnet_part  # noqa: F401 - before torch, so that its threads wait asleep
 
 if TYPE_CHECKING:
     from espnet_part.data.datadir import Example
@@ -545,9 +546,6 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     """Run the comparison and print the table."""
     args = get_parser().parse_args(cmd)
-    # Threads that wait for each other would otherwise spin, and on a shared machine their waiting
-    # be the greater part of the CPU time. To be set before torch loads its OpenMP.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import torch
 
     rows: list[str] = []

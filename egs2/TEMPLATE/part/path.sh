@@ -27,6 +27,7 @@ export PYTHONUTF8=1
 # Parallel jobs with one thread each; a training that has the machine for itself may take more.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 # Threads that wait asleep: spinning ones take the cores from other jobs (measured in tools/bench).
+# Our own commands see to it themselves; stock ESPnet's, which baseline.sh runs, do not.
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
 export TOKENIZERS_PARALLELISM="${TOKENIZERS_PARALLELISM:-false}"
 # A launcher that sets a clean environment (sbatch --export=PATH) needs what matters set here:
