@@ -251,3 +251,13 @@ def test_the_recipes_own_settings_are_valid():
     model = ModelConfig.from_mapping(load_yaml(conf / "model.yaml"), "model.yaml")
     assert model.encoder_conf.name == lines["encoder"][lines["encoder"].index("--out") + 1]
     assert model.llm_conf.name == lines["llm"][lines["llm"].index("--out") + 1]
+
+
+def test_the_head_dimension_is_one_that_serving_engines_take() -> None:
+    from espnet_part.config import load_yaml
+
+    path = ROOT / "egs2" / "mini_multilingual" / "part" / "conf" / "base_models.yaml"
+    options = pretrain_llm.Options()
+    llm = load_yaml(path)["llm"]
+    for dim, heads in ((options.dim, options.heads), (llm["dim"], llm["heads"])):
+        assert dim % heads == 0 and dim // heads % 32 == 0

@@ -46,7 +46,7 @@ class Options:
     lr: float = 3e-3
     dim: int = 160
     layers: int = 4
-    heads: int = 4
+    heads: int = 5  # of 32 each: serving engines' attention takes multiples of 32 alone
     ff: int = 448
     vocabulary: int = 400
     evaluate: int = 20
