@@ -12,7 +12,8 @@ from espnet_part.baseline.directories import language_token
 from espnet_part.command import command, str2bool
 from espnet_part.config import load_yaml
 from espnet_part.files import atomic_write
-from espnet_part.score.decoded import collect_hypotheses, read_table
+from espnet_part.kaldi import read_table
+from espnet_part.score.decoded import collect_hypotheses
 
 
 def strip_languages(

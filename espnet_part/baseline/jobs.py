@@ -9,7 +9,7 @@ from pathlib import Path
 from espnet_part.baseline.inference import ANY
 from espnet_part.command import command
 from espnet_part.files import atomic_write
-from espnet_part.score.references import read_table
+from espnet_part.kaldi import read_table
 
 
 def split_jobs(languages: Mapping[str, str], jobs: int) -> list[tuple[str, list[str]]]:

@@ -105,11 +105,12 @@ def main(cmd: Sequence[str] | None = None) -> None:
 
     from espnet_part.config import load_yaml
     from espnet_part.files import atomic_write
+    from espnet_part.kaldi import read_table
     from espnet_part.score.counting import measure
     from espnet_part.score.decoded import collect_failures, collect_hypotheses
     from espnet_part.score.listings import write_suspects, write_trn
     from espnet_part.score.origin import read_decoding
-    from espnet_part.score.references import read_durations, read_references, read_table
+    from espnet_part.score.references import read_durations, read_references
     from espnet_part.score.score_tables import score_sections
     from espnet_part.score.scoring import summarize
 

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from espnet_part.errors import DataError
+from espnet_part.kaldi import read_table
 from espnet_part.score.decoded import SHARDS, collect_failures, collect_hypotheses
-from espnet_part.score.references import read_table
 
 _MARK = "\u2581"  # SentencePiece's mark of a word's beginning
 

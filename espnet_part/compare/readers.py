@@ -10,7 +10,7 @@ from pathlib import Path
 from espnet_part.compare.espnet_directories import find_test_set, read_decoding, read_trn
 from espnet_part.compare.jsonl import FOUND_BY_NAME, Keys, read_jsonl
 from espnet_part.errors import ConfigError, DataError
-from espnet_part.score.references import read_table
+from espnet_part.kaldi import read_table
 
 SPECIAL_TOKENS = r"<(?!unk>|noise>)[^<>\s]+>"
 """What s2t1 (`<en><asr><notimestamps>`) and Whisper (`<|en|>`) write before the text."""

@@ -10,8 +10,9 @@ from pathlib import Path
 from espnet_part.compare.readers import SystemOutput
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.files import atomic_write
+from espnet_part.kaldi import read_table
 from espnet_part.report.systems import locate
-from espnet_part.score.references import GroupKey, read_references, read_table
+from espnet_part.score.references import GroupKey, read_references
 
 _TABLES = ("text", "utt2task", "utt2lang", "utt2tgt", "utt2spk", "utt2num_samples")
 

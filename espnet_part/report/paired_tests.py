@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from espnet_part.errors import DataError, UserError
+from espnet_part.kaldi import read_table
 from espnet_part.report.systems import System, locate
 from espnet_part.score.counting import units_of
 from espnet_part.score.decoded import collect_hypotheses
 from espnet_part.score.normalizers import base_language
-from espnet_part.score.references import read_table
 from espnet_part.score.score_config import BootstrapConfig, ScoreConfig
 from espnet_part.score.significance import PairedResult, compare_systems
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from espnet_part.errors import DataError
-from espnet_part.score.references import read_table
+from espnet_part.kaldi import read_table
 
 SHARDS = "logdir/output.*/1best_recog/text"
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from espnet_part.errors import DataError
+from espnet_part.kaldi import read_counts, read_table
 
 NAMES_SHOWN = 10
 """How many utterance ids a message lists; all of them are in the JSON file."""
@@ -86,34 +87,4 @@ def read_durations(path: str | Path, rate: int) -> dict[str, float]:
     Raises:
         DataError: the file cannot be read, or a value is no number.
     """
-    durations = {}
-    for utterance, value in read_table(path).items():
-        if not value.isdecimal():
-            raise DataError(f"{path}: {utterance}: not a number of samples: {value!r}")
-        durations[utterance] = int(value) / rate
-    return durations
-
-
-def read_table(path: str | Path) -> dict[str, str]:
-    """Read lines "id value"; the value may hold spaces or be empty.
-
-    Only a line feed ends a line: other line separators of Unicode may be part of a text.
-
-    Raises:
-        DataError: no such file, not UTF-8, or an id given twice.
-    """
-    table: dict[str, str] = {}
-    try:
-        with Path(path).open(encoding="utf-8", newline="\n") as file:
-            for number, line in enumerate(file, 1):
-                key, _, value = line.strip().replace("\t", " ", 1).partition(" ")
-                if not key:
-                    continue
-                if key in table:
-                    raise DataError(f"{path}: line {number}: the id {key} is given twice")
-                table[key] = value.strip()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
-    return table
+    return {utterance: count / rate for utterance, count in read_counts(path).items()}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from espnet_part.kaldi import read_table
 from espnet_part.score.bleu import figures_of, score_statistics
 from espnet_part.score.bootstrap import resample_sums
 from espnet_part.score.counting import Measured, measure
@@ -21,7 +22,6 @@ from espnet_part.score.origin import read_corpus, scorer_versions
 from espnet_part.score.references import (
     GroupKey,
     read_references,
-    read_table,
     some_names,
 )
 from espnet_part.score.results import (

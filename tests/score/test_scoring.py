@@ -7,8 +7,9 @@ import pytest
 
 from espnet_part.data import parallel
 from espnet_part.errors import DataError
+from espnet_part.kaldi import read_table
 from espnet_part.score import counting
-from espnet_part.score.references import read_durations, read_table
+from espnet_part.score.references import read_durations
 from espnet_part.score.score_config import BootstrapConfig, ScoreConfig
 from espnet_part.score.score_tables import error_table, score_sections, translation_table
 from espnet_part.score.scoring import score_directory
@@ -101,11 +102,11 @@ def test_tables_have_espnets_columns(data):
     ("name", "content", "message"),
     [
         ("text", "", "empty, nothing to score"),
-        ("text", "de1 a\nde1 b\n", "line 2: the id de1 is given twice"),
+        ("text", "de1 a\nde1 b\n", "text:2: the id de1 is given twice"),
         ("utt2task", "de1 asr\n", "no value for 8 utterances of `text`: de2, en1"),
-        ("utt2lang", None, "no such file"),
+        ("utt2lang", None, "utt2lang: missing file"),
         ("utt2tgt", "".join(f"{key} en\n" for key in EXAMPLES), "de1: asr from de into en"),
-        ("utt2tgt", b"\xff\xfe", "cannot be read"),
+        ("utt2tgt", b"\xff\xfe", "not UTF-8 at byte 1"),
     ],
 )
 def test_bad_directories(data, name, content, message):
@@ -216,7 +217,7 @@ def test_hallucinations_are_counted_and_named(data):
 
 def test_lengths_that_are_no_numbers(data, tmp_path):
     (data / "utt2num_samples").write_text("de1 2.5\n")
-    with pytest.raises(DataError, match="de1: not a number of samples"):
+    with pytest.raises(DataError, match="de1: not a number"):
         read_durations(data / "utt2num_samples", 16000)
 
 
