@@ -24,7 +24,7 @@ def command(main: Main) -> Main:
         try:
             main(cmd)
         except UserError as error:
-            print(f"{name}: error: {plain(error)}", file=sys.stderr)
+            print(f"{name}: error: {error}", file=sys.stderr)
             sys.exit(1)
         except BrokenPipeError:  # `part_describe … | head`
             sys.stderr.close()

@@ -16,6 +16,7 @@ __all__ = ["ConfigError", "build", "load_yaml", "merge"]
 
 T = TypeVar("T")
 _MOST_FAULTS = 5
+_MOST_VALUES = 10_000
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
@@ -98,6 +99,8 @@ def build(cls: type[T], values: Any, where: str) -> T:
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{where}: must be a mapping of keys, not {value(values)}")
+    if _count(values) > _MOST_VALUES:  # which pydantic would name one by one
+        raise ConfigError(f"{where}: holds more than {_MOST_VALUES} values")
     try:
         return pydantic.TypeAdapter(cls).validate_python(values)
     except pydantic.ValidationError as error:
@@ -107,6 +110,14 @@ def build(cls: type[T], values: Any, where: str) -> T:
         if len(faults) > _MOST_FAULTS:
             said.append(f"and {len(faults) - _MOST_FAULTS} more")
         raise ConfigError("; ".join(said)) from None
+
+
+def _count(content: Any) -> int:
+    if isinstance(content, dict):
+        content = content.values()
+    elif not isinstance(content, (list, tuple)):
+        return 1
+    return 1 + sum(map(_count, content))
 
 
 def _say(error: Any, where: str, known: list[str]) -> str:

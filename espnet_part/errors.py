@@ -1,8 +1,18 @@
 """The errors that a command shows to its user as one line."""
 
+from __future__ import annotations
+
+from espnet_part.display import plain
+
+_LONGEST = 2000
+
 
 class UserError(Exception):
-    """Something that the user can mend; the message says what and how."""
+    """Something that the user can mend; the message says what and how, in one line."""
+
+    def __str__(self) -> str:
+        # names and texts of others are in it, and it goes to terminals and logs
+        return plain(super().__str__(), _LONGEST)
 
 
 class ConfigError(UserError):

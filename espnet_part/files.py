@@ -40,6 +40,22 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     sync_directory(path.parent)
 
 
+def is_directory(name: str | Path) -> bool:
+    """Whether there is such a directory; there is none of a name that no file can have."""
+    try:
+        return Path(name).is_dir()
+    except (OSError, ValueError):  # too long, or with a NUL in it
+        return False
+
+
+def is_regular(name: str | Path) -> bool:
+    """Whether there is such a file; there is none of a name that no file can have."""
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def sync_directory(directory: Path) -> None:
     """Make a rename inside ``directory`` survive a power cut."""
     descriptor = os.open(directory, os.O_RDONLY)

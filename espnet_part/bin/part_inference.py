@@ -6,6 +6,7 @@ import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from espnet_part.command import command
 
@@ -90,11 +91,30 @@ def parse(cmd: Sequence[str] | None) -> argparse.Namespace:
                 raise ConfigError(f"{args.config}: {did_you_mean(str(key), sorted(known))}")
             if value is not None:
                 words.append(f"--{key}={value}")
+        _check_words(words, args.config)
         args = parser.parse_args([*words, *given])
     for key in REQUIRED:
         if getattr(args, key) is None:
             raise ConfigError(f"--{key} is missing")
     return args
+
+
+def _check_words(words: list[str], file: str) -> None:
+    """Name the file where a value in it is of the wrong kind, as argparse does not.
+
+    Raises:
+        ConfigError: names file and option.
+    """
+    from espnet_part.config import ConfigError
+    from espnet_part.display import plain
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise ConfigError(f"{file}: {plain(message, 300)}")
+
+    parser = get_parser()
+    parser.__class__ = Parser
+    parser.parse_args(words)
 
 
 @command

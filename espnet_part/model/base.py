@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from espnet_part.display import value
+from espnet_part.display import plain, value
 from espnet_part.errors import ConfigError
+from espnet_part.files import is_directory
 from espnet_part.parsing import read_json_object
 
 _INDEX = "model.safetensors.index.json"
@@ -46,11 +47,11 @@ def find_file(name: str, revision: str | None, filename: str) -> Path | None:
     Raises:
         ConfigError: no such directory or hub model, or the hub cannot be reached.
     """
-    if Path(name).is_dir():
+    if is_directory(name):
         path = Path(name) / filename
         return path if path.is_file() else None
-    if Path(name).is_absolute() or name.startswith(".") or name.count("/") > 1:
-        raise ConfigError(f"{name}: no such model directory")
+    if Path(name).is_absolute() or name.startswith(".") or name.count("/") > 1 or len(name) > 200:
+        raise ConfigError(f"{plain(name, 200)}: no such model directory")
     from huggingface_hub import errors, hf_hub_download
 
     cached = _cached(name, revision, filename)
@@ -98,7 +99,7 @@ def find_weights(name: str, revision: str | None) -> list[Path]:
         ConfigError: the model or its safetensors are not there.
     """
     # a sharded model that is in the cache must not be asked for the single file over the network
-    sharded = not Path(name).is_dir() and _cached(name, revision, _INDEX) is not None
+    sharded = not is_directory(name) and _cached(name, revision, _INDEX) is not None
     single = None if sharded else find_file(name, revision, _SINGLE)
     if single is not None:
         return [single]

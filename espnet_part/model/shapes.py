@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_part.errors import ConfigError
+from espnet_part.files import is_directory
 from espnet_part.model.base import find_config
 from espnet_part.model.config import (
     AdapterConf,
@@ -94,7 +95,7 @@ def _sizes(name: str | None, config: dict[str, Any] | None) -> dict[str, Any] | 
     """A model's config.json, wherever it is; None for a hub name that is not in the table."""
     if name is None:
         return config
-    if Path(name).is_dir():
+    if is_directory(name):
         return read_json_object(find_config(name, None))
     known = read_yaml(_ARCHITECTURES)
     return known.get(name.removesuffix("-Instruct"))

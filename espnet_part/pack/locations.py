@@ -9,6 +9,7 @@ from typing import Any
 
 from espnet_part.config import load_yaml
 from espnet_part.errors import DataError
+from espnet_part.files import is_regular
 from espnet_part.pack.trusted import check_packed
 
 #: The file that is in every packed or exported model and in no run, as ESPnet's model zoo has it.
@@ -68,7 +69,7 @@ def find_recipe(values: dict[str, Any], path: Path) -> Path:
     prompts = values.get("prompts")
     if isinstance(prompts, str) and not Path(prompts).is_absolute():
         for directory in (*path.absolute().parents, *path.resolve().parents):
-            if (directory / prompts).is_file():
+            if is_regular(directory / prompts):
                 return Path() if directory.resolve() == Path.cwd() else directory
     return Path()
 
