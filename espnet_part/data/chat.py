@@ -15,12 +15,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from espnet_part.config import ConfigError
 from espnet_part.data.prompts import Prompt
-from espnet_part.model.tokenizer import answer_end_id, control_tokens, render_chat
+from espnet_part.model.base import json_sha256
+from espnet_part.model.chat_template import read_chat_template
+from espnet_part.model.tokenizer import answer_end_id, control_tokens
 
-_USER = "@@user-3f81c0d7@@"
-_ANSWER = "@@answer-5c07a1f2@@"
 _CACHED = 4096  # speech prompts repeat: one a task, wording and pair of languages
 
 
@@ -43,8 +42,9 @@ class ChatFormat:
     """The tokenizer's own chat template, or a plain one where it has none.
 
     The prompt of training is the prompt of generation, token by token (thinking, where a template
-    knows it, is off). The template is rendered once around a marker and user text is put in
-    afterwards as plain text, so nothing that a text contains can become a control token.
+    knows it, is off; the date, where one is written, is always the same). The template is rendered
+    once around a marker and user text is put in afterwards as plain text, so nothing that a text
+    contains can become a control token.
 
     Attributes:
         end_token_id: the token after the assistant's answer.
@@ -59,13 +59,21 @@ class ChatFormat:
         self._control = _any_of(control_tokens(tokenizer).values())
         self._cache: dict[str, list[int]] = {}
         if getattr(tokenizer, "chat_template", None):
-            self.head, self.tail = self._read_template()
+            self.head, self.tail, _ = read_chat_template(tokenizer)
         else:
             bos = tokenizer.bos_token if _adds_bos(tokenizer) else ""
             self.head, self.tail = bos or "", "\n"
         self.end_token_id = answer_end_id(tokenizer)
         pad = tokenizer.pad_token_id
         self.pad_token_id: int = self.end_token_id if pad is None else pad
+
+    def digest(self) -> str:
+        """The hash of what the template writes around a text, and of the tokens that it becomes.
+
+        A model trained with one format and asked in another answers worse without a word.
+        """
+        written = [self.head, self._ids(self.head), self.tail, self._ids(self.tail)]
+        return json_sha256([*written, self.end_token_id])
 
     def encode(self, prompt: Prompt, answer: str | None = None) -> Tokens:
         """The token ids of a prompt, and of an answer with its end token.
@@ -94,17 +102,6 @@ class ChatFormat:
                 for text, ids in zip(texts, encoded, strict=True)
             ]
         return counts
-
-    def _read_template(self) -> tuple[str, str]:
-        """The template's text before the user's, and between it and the answer."""
-        user = {"role": "user", "content": _USER}
-        answer = {"role": "assistant", "content": _ANSWER}
-        prompt = render_chat(self.tokenizer, [user], add_generation_prompt=True)
-        whole = render_chat(self.tokenizer, [user, answer])
-        if prompt.count(_USER) != 1 or whole.count(_ANSWER) != 1:
-            raise ConfigError("the tokenizer's chat template does not show each message once")
-        head, tail = prompt.split(_USER)
-        return head, tail
 
     def _cached(self, before: str, text: str, after: str) -> list[int]:
         key = f"{before}\0{text}\0{after}"

@@ -8,6 +8,7 @@ from typing import Any
 
 from espnet_part.errors import ConfigError
 from espnet_part.model.base import file_sha256, find_file
+from espnet_part.model.chat_template import read_chat_template
 from espnet_part.model.config import LLMConf
 
 _CONFIG = "tokenizer_config.json"
@@ -26,7 +27,6 @@ TOKENIZER_FILES = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
-_MARK = "@@answer-9b52ee46@@"
 
 
 def load_tokenizer(conf: LLMConf) -> Any:
@@ -91,25 +91,6 @@ def control_tokens(tokenizer: Any) -> dict[int, str]:
     }
 
 
-def render_chat(
-    tokenizer: Any, messages: list[dict[str, str]], add_generation_prompt: bool = False
-) -> str:
-    """A conversation in the tokenizer's chat template, with thinking off where it knows it.
-
-    Raises:
-        ConfigError: the template fails.
-    """
-    try:
-        return tokenizer.apply_chat_template(
-            messages,
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-            enable_thinking=False,  # templates without thinking ignore it
-        )
-    except Exception as error:  # a Jinja template raises what it likes
-        raise ConfigError(f"the tokenizer's chat template fails: {error}") from None
-
-
 def answer_end_id(tokenizer: Any) -> int:
     """The token behind an answer, which training appends and at which decoding stops.
 
@@ -121,9 +102,7 @@ def answer_end_id(tokenizer: Any) -> int:
     """
     behind = ""
     if getattr(tokenizer, "chat_template", None):
-        messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _MARK}]
-        _, mark, rest = render_chat(tokenizer, messages).rpartition(_MARK)
-        behind = rest.lstrip() if mark else ""
+        behind = read_chat_template(tokenizer).end.lstrip()
     ids = tokenizer(behind, add_special_tokens=False)["input_ids"] if behind else []
     if ids and ids[0] in control_tokens(tokenizer):
         return int(ids[0])
