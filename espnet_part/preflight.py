@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_part.config import did_you_mean, load_yaml
-from espnet_part.data.datadir import TASKS
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.model.config import ModelConfig, load_model_file
 from espnet_part.model.protected import PROTECTED
 from espnet_part.model.shapes import parameter_shapes
 from espnet_part.schedule.schedule import Schedule
+from espnet_part.tasks import TASKS
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -19,9 +19,10 @@ from espnet_part.data.datadir import DataDir, Example, check_share, report_fault
 from espnet_part.data.formatting import format_directory
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
+from espnet_part.tasks import ASR, S2TT, TASKS
 
-#: Name of the baseline -> the task of its examples.
-TASKS = {"asr": "asr", "st": "s2tt"}
+#: ESPnet's name of a task, as in ``espnet2.bin.asr_train`` -> the task of its examples.
+ESPNET_TASKS = {"asr": ASR, "st": S2TT}
 SAMPLE_RATE = 16000
 _PROBED = 100  # audio files whose header is looked at
 
@@ -47,7 +48,7 @@ def language_token(lang: str) -> str:
 
 
 def select(examples: Iterable[Example], task: str, training: bool, where: str) -> Selection:
-    """Choose what the baseline ``task`` ("asr" or "st") reads.
+    """Choose what ESPnet's ``task`` (a key of `ESPNET_TASKS`) reads.
 
     Training needs texts, and the ST baseline's CTC branch the transcripts as well: an example's own
     ``src_text``, or what an ASR example says of the same audio. Decoding takes all of the task.
@@ -56,15 +57,18 @@ def select(examples: Iterable[Example], task: str, training: bool, where: str) -
         DataError: there is no example of the task, or an id is given twice.
     """
     examples = list(examples)
-    chosen = [e for e in examples if e.task == TASKS[task]]
+    name = ESPNET_TASKS[task].name
+    chosen = [e for e in examples if e.task == name]
     if not chosen:
         found = ", ".join(sorted({e.task for e in examples})) or "nothing"
-        raise DataError(f"{where}: no example of the task {TASKS[task]} (there is {found})")
+        raise DataError(f"{where}: no example of the task {name} (there is {found})")
     for utt, count in Counter(e.utt_id for e in chosen).items():
         if count > 1:
             raise DataError(f"{where}: the id {utt} is given twice")
     selection = Selection([])
-    transcripts = {(e.audio, e.segment): e.text for e in examples if e.task == "asr" and e.text}
+    transcripts = {
+        (e.audio, e.segment): e.text for e in examples if TASKS[e.task].transcribes and e.text
+    }
     for example in sorted(chosen, key=lambda e: e.utt_id):
         if example.audio is None:
             selection.dropped.append((example.utt_id, "no audio"))
@@ -81,7 +85,7 @@ def select(examples: Iterable[Example], task: str, training: bool, where: str) -
         selection.examples.append(example)
     if not selection.examples:
         reasons = ", ".join(sorted({reason for _, reason in selection.dropped}))
-        raise DataError(f"{where}: no usable example of the task {TASKS[task]}: {reasons}")
+        raise DataError(f"{where}: no usable example of the task {name}: {reasons}")
     return selection
 
 
@@ -161,7 +165,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--in_dir dump/raw/train --out_dir dump/espnet/st/train",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--task", required=True, choices=sorted(TASKS))
+    parser.add_argument("--task", required=True, choices=sorted(ESPNET_TASKS))
     parser.add_argument("--in_dir", required=True, nargs="+", metavar="DIR", type=Path)
     parser.add_argument("--out_dir", required=True, metavar="DIR", type=Path)
     parser.add_argument(
@@ -191,9 +195,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     selection = select(examples, args.task, not args.decoding, where)
     write(args.out_dir, selection)
     hours = sum(e.num_samples or 0 for e in selection.examples) / SAMPLE_RATE / 3600
-    summary = (
-        f"{len(selection.examples)} examples of {TASKS[args.task]}, {hours:.2f} h, from {where}"
-    )
+    task = ESPNET_TASKS[args.task].name
+    summary = f"{len(selection.examples)} examples of {task}, {hours:.2f} h, from {where}"
     with atomic_write(args.out_dir / "summary.txt") as file:
         file.write(f"{summary}\n")
     print(f"{args.out_dir}: {summary}")

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_part.baseline.directories import TASKS, language_token
+from espnet_part.baseline.directories import ESPNET_TASKS, language_token
 from espnet_part.command import command
 from espnet_part.errors import ConfigError
 
@@ -85,7 +85,7 @@ def begin_with(search: Any, token: str) -> None:
 @command
 def main(cmd: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if cmd is None else cmd)
-    if len(words) < 2 or words[0] not in TASKS:
+    if len(words) < 2 or words[0] not in ESPNET_TASKS:
         print(__doc__)
         raise ConfigError("the first two arguments must be asr or st, and a language")
     task, language, options = words[0], words[1], words[2:]

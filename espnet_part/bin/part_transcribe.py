@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_part.command import command, str2bool
+from espnet_part.tasks import ASR, TASKS
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -38,12 +39,15 @@ status is 1.""",
         "or its config.yaml, or owner/name of the Hugging Face hub",
     )
     parser.add_argument(
-        "--task", choices=("asr", "s2tt"), default="asr", help="transcribe (default) or translate"
+        "--task",
+        choices=[name for name, task in TASKS.items() if task.speech and not task.text],
+        default=ASR.name,
+        help="transcribe (default) or translate",
     )
     parser.add_argument(
         "--lang", metavar="CODE", help="language spoken, such as de (ISO 639-1, else 639-3)"
     )
-    parser.add_argument("--to", metavar="CODE", help="s2tt: language to be written")
+    parser.add_argument("--to", metavar="CODE", help="language to be written, of a translation")
     output = parser.add_argument_group("output")
     output.add_argument(
         "--format",

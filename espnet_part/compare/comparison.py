@@ -16,6 +16,7 @@ from espnet_part.score.references import GroupKey, read_durations, read_referenc
 from espnet_part.score.score_config import ScoreConfig
 from espnet_part.score.scoring import summarize
 from espnet_part.score.significance import PairedResult, compare_measured
+from espnet_part.tasks import pair_label
 
 RATE = 16000
 """Of `utt2num_samples` in our data directories."""
@@ -150,4 +151,4 @@ def _test(entries: Sequence[Entry], config: ScoreConfig) -> list[PairedResult]:
 def group_label(key: GroupKey) -> str:
     """ "asr de" or "s2tt de-en"."""
     task, source, target = key
-    return f"{task} {source}" if task == "asr" else f"{task} {source}-{target}"
+    return f"{task} {pair_label(source, target)}"

@@ -13,6 +13,7 @@ from espnet_part.files import atomic_write
 from espnet_part.kaldi import read_table
 from espnet_part.report.systems import locate
 from espnet_part.score.references import GroupKey, read_references
+from espnet_part.tasks import find_task
 
 _TABLES = ("text", "utt2task", "utt2lang", "utt2tgt", "utt2spk", "utt2num_samples")
 
@@ -84,9 +85,9 @@ def from_systems(
 
     Args:
         work_dir: where a data directory is made of them.
-        task: "asr" or a translation task.
+        task: a name of `tasks.TASKS`.
         lang: the language heard.
-        tgt_lang: the language written; "" for that heard.
+        tgt_lang: the language written; "" for that heard, where the task allows.
 
     Raises:
         ConfigError: task or language is not told, or no system brings references.
@@ -99,9 +100,12 @@ def from_systems(
             f"the references of {source.name} do not tell task and language: give --task and "
             "--lang (and --tgt_lang), or --ref_dir"
         )
-    target = tgt_lang or lang
-    if (task == "asr") != (target == lang):
-        raise ConfigError(f"task {task} from {lang} into {target}: give --tgt_lang as it needs")
+    of = find_task(task, "--task")
+    target = of.target(lang, tgt_lang)
+    if not target or of.why_not(lang, target):
+        raise ConfigError(
+            f"task {task} from {lang} into {target or lang}: give --tgt_lang as it needs"
+        )
     references = source.references
     values = {"utt2task": task, "utt2lang": lang, "utt2tgt": target}
     with atomic_write(work_dir / "text") as file:

@@ -2,7 +2,8 @@
 
 Tables: ``wav.scp`` (a path, or ``path.ark:offset``; a recording where ``segments`` is given),
 ``segments``, ``text`` (the target), ``utt2task``, ``utt2lang`` (language heard or read),
-``utt2tgt`` (language written; an ASR line may be left out), ``src_text`` (source of text tasks),
+``utt2tgt`` (language written; may be left out where a task writes the one it reads), ``src_text``
+(what tasks read that read text),
 ``utt2spk``, ``utt2num_samples`` (at 16 kHz) and ``feats.scp`` (cached encoder output).
 Lines may come in any order. What is wrong is gathered, never raised line by line.
 """
@@ -20,9 +21,7 @@ from pathlib import Path
 
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
-
-#: Task name -> what the task reads.
-TASKS: Mapping[str, str] = {"asr": "speech", "s2tt": "speech", "t2tt": "text"}
+from espnet_part.tasks import TASKS
 
 #: Cc apart from the newline that ends a line, Unicode's own line ends, and a byte-order mark.
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
@@ -36,12 +35,12 @@ class Example:
 
     Attributes:
         utt_id: unique over all directories of a run.
-        task: a key of `TASKS`.
+        task: a key of `tasks.TASKS`.
         lang: language heard or read, ISO 639-1/3.
         tgt: language written.
         text: the target; empty where a test set has no reference.
-        src_text: what a text task reads.
-        audio: path or ``path.ark:offset``; None for a text task.
+        src_text: what a task reads that reads text; else a transcript, where there is one.
+        audio: path or ``path.ark:offset``; None for a task without speech.
         segment: (start, end) in seconds within ``audio``; None for the whole of it.
         num_samples: length at 16 kHz, None where unknown.
         spk: speaker.
@@ -88,13 +87,13 @@ class DataDir:
 
     @staticmethod
     def load(
-        path: str | Path, tasks: Collection[str] = tuple(TASKS), need_text: bool = True
+        path: str | Path, tasks: Collection[str] | None = None, need_text: bool = True
     ) -> tuple[list[Example], list[Fault]]:
         """Read a directory.
 
         Args:
             path: the directory.
-            tasks: the task names that may occur.
+            tasks: the task names that may occur; None for all.
             need_text: false for a test set without references.
 
         Returns:
@@ -106,7 +105,7 @@ class DataDir:
     @staticmethod
     def combine(
         paths: Sequence[str | Path],
-        tasks: Collection[str] = tuple(TASKS),
+        tasks: Collection[str] | None = None,
         need_text: bool = True,
     ) -> tuple[list[Example], list[Fault]]:
         """Read several directories as one; an id that two of them hold is a fault in both."""
@@ -231,9 +230,9 @@ def is_language(code: str) -> bool:
 class _Reader:
     """Reads one directory; `faults` and `bad` fill up on the way."""
 
-    def __init__(self, path: Path, tasks: Collection[str], need_text: bool):
+    def __init__(self, path: Path, tasks: Collection[str] | None, need_text: bool):
         self.path = path
-        self.tasks = tasks
+        self.tasks = tuple(TASKS) if tasks is None else tasks
         self.need_text = need_text
         self.faults: list[Fault] = []
         self.bad: set[str] = set()
@@ -287,7 +286,9 @@ class _Reader:
                 continue
             audio, segment = spans.get(utt) or (wavs.get(utt), None)
             heard = lang[utt]
-            written = tgt.get(utt, heard if kind == "asr" else "")
+            written = tgt.get(utt, "")
+            if not written and kind in TASKS:
+                written = TASKS[kind].target(heard)
             count = self.samples(utt, samples[utt]) if utt in samples else None
             if self.sound(utt, kind, heard, written, audio, source.get(utt)):
                 examples.append(
@@ -428,14 +429,16 @@ class _Reader:
                 self.fault("unmatched id", name, utt, f"a {task} example needs a line in {name}")
             elif not is_language(code):
                 self.fault("unknown language", name, utt, f"{code}; use ISO 639-1 or 639-3")
-        if task == "asr" and tgt and tgt != lang:
-            self.fault("ASR into another language", "utt2tgt", utt, f"{lang} to {tgt}")
-        reads = TASKS.get(task, "text" if no_audio else "speech")
-        if reads == "speech" and no_audio:
+        if task not in TASKS:
+            return
+        reads, why_not = TASKS[task], TASKS[task].why_not(lang, tgt) if lang and tgt else ""
+        if why_not:
+            self.fault("languages that the task does not have", "utt2tgt", utt, why_not)
+        if reads.speech and no_audio:
             self.fault("speech task without audio", "wav.scp", utt, task)
-        if reads == "text" and not no_audio:
+        if not reads.speech and not no_audio:
             self.fault("text task with audio", "wav.scp", utt, task)
-        if reads == "text" and no_source:
+        if reads.text and no_source:
             self.fault("text task without source text", "src_text", utt, task)
 
     def samples(self, utt: str, value: str) -> int | None:

@@ -13,6 +13,7 @@ from espnet_part.data.datadir import DataDir, Example
 from espnet_part.data.text import text_normalizer
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
+from espnet_part.tasks import TASKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ def filter_directory(
 
     Args:
         limits: hold for the texts as they are after normalisation.
-        normalizer: a name of `TEXT_NORMALIZERS`, applied to the targets of ASR. Translations keep
-            their case and punctuation, which BLEU counts.
+        normalizer: a name of `TEXT_NORMALIZERS`, applied to the targets of tasks that are scored by
+            error rates. Translations keep their case and punctuation, which BLEU counts.
 
     Returns:
         The examples kept, and the rows of ``dropped.tsv``.
@@ -91,7 +92,7 @@ def filter_directory(
     kept = []
     for example in examples:
         reason: tuple[str, str] | None
-        if example.task == "asr":
+        if TASKS[example.task].scored_by == "error_rate":
             before, example = example.text, replace(example, text=normalize(example.text))
             reason = why_not(example, limits)
             if not example.text:

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from espnet_part.config import ConfigError, load_yaml
-from espnet_part.data.datadir import TASKS, Example
+from espnet_part.data.datadir import Example
+from espnet_part.tasks import TASKS, find_task
 
 PLACEHOLDERS = ("speech", "source", "lang", "tgt")
-#: What the LLM reads in a task -> the placeholder that stands for it.
-SLOTS = {"speech": "speech", "text": "source"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +72,7 @@ class Prompts:
             raise ConfigError(f"{where}: no prompts; one key a task is needed")
         wordings = {}
         for task, by_language in mapping.items():
-            if task not in TASKS:
-                raise ConfigError(
-                    f"{where}: {task}: unknown task; known: {', '.join(sorted(TASKS))}"
-                )
+            find_task(task, where)
             if not isinstance(by_language, Mapping):
                 raise ConfigError(f"{where}: {task}: must map a language to a list of templates")
             found = []
@@ -155,10 +151,11 @@ def _parse(template: Any, task: str, key: str) -> tuple[tuple[str, str | None], 
             )
         pieces.append((literal, name))
     names = [name for _, name in pieces]
-    slot = SLOTS[TASKS[task]]
-    if names.count(slot) != 1:
-        raise ConfigError(f"{key}: {{{slot}}} must stand in it once")
-    other = next(s for s in SLOTS.values() if s != slot)
-    if other in names:
-        raise ConfigError(f"{key}: {{{other}}} has no meaning for {task}")
+    slots = {"speech": TASKS[task].speech, "source": TASKS[task].text}
+    for slot, read in slots.items():
+        if read and names.count(slot) != 1:
+            raise ConfigError(f"{key}: {{{slot}}} must stand in it once")
+    for slot, read in slots.items():
+        if not read and slot in names:
+            raise ConfigError(f"{key}: {{{slot}}} has no meaning for {task}")
     return tuple(pieces)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 from espnet_part.errors import ConfigError
+from espnet_part.tasks import ASR, S2TT, TASKS
 
 # countries' codes taken for languages', and another code of a language
 _CONFUSED = {
@@ -53,16 +54,17 @@ def language_pair(task: str, lang: str | None, to: str | None) -> tuple[str, str
     if lang is None:
         raise ConfigError("--lang is missing: the language that is spoken, such as de")
     lang = check_language(lang, "--lang")
-    if task == "s2tt":
+    if TASKS[task].writes == "other":
         if to is None:
-            raise ConfigError("--to is missing: --task s2tt needs the language to be written")
+            raise ConfigError(f"--to is missing: --task {task} needs the language to be written")
         to = check_language(to, "--to")
         if to == lang:
-            raise ConfigError(f"--to {to} is the language spoken; --task asr transcribes it")
+            raise ConfigError(f"--to {to} is the language spoken; --task {ASR.name} transcribes it")
         return lang, to
-    if to is not None and check_language(to, "--to") != lang:
-        raise ConfigError(f"--to {to}: to translate, use --task s2tt")
-    return lang, lang
+    to = lang if to is None else check_language(to, "--to")
+    if TASKS[task].why_not(lang, to):
+        raise ConfigError(f"--to {to}: to translate, use --task {S2TT.name}")
+    return lang, to
 
 
 def _unknown(code: str, option: str, meant: str | None) -> ConfigError:

@@ -16,10 +16,11 @@ from espnet_part.config import ConfigError, build
 from espnet_part.data.audio import SAMPLE_RATE
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.collate import Row, collate, make_row
-from espnet_part.data.datadir import TASKS, Example
+from espnet_part.data.datadir import Example
 from espnet_part.data.prompts import Prompts
 from espnet_part.decode.search import Search
 from espnet_part.errors import DataError
+from espnet_part.tasks import ASR, TASKS
 
 
 class Hypothesis(NamedTuple):
@@ -155,7 +156,7 @@ class Speech2Text:
     def __call__(
         self,
         speech: np.ndarray | torch.Tensor | None = None,
-        task: str = "asr",
+        task: str = ASR.name,
         lang: str | None = None,
         tgt: str | None = None,
         text: str | None = None,
@@ -163,11 +164,11 @@ class Speech2Text:
         """Decode one utterance.
 
         Args:
-            speech: (samples,) 16 kHz, in [-1, 1]; None for a text task.
-            task: asr, s2tt or t2tt.
+            speech: (samples,) 16 kHz, in [-1, 1]; None for a task that reads none.
+            task: a name of `tasks.TASKS`: asr, s2tt or t2tt.
             lang: language heard or read, "de"; it is never guessed.
-            tgt: language to be written; by default the same.
-            text: the source of a text task.
+            tgt: language to be written; by default the one read, where the task allows.
+            text: what a task reads that reads text.
 
         Returns:
             The best hypotheses, the best one first (at present there is one).
@@ -181,9 +182,15 @@ class Speech2Text:
             raise ValueError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
         if lang is None:
             raise ValueError(f"the task {task} needs `lang`, the language heard or read: lang='de'")
-        if task != "asr" and tgt is None:
+        written = TASKS[task].target(lang, tgt)
+        if not written:
             raise ValueError(f"the task {task} needs `tgt`, the language to be written")
-        if TASKS.get(task) == "speech":
+        if TASKS[task].why_not(lang, written):
+            raise ValueError(TASKS[task].why_not(lang, written))
+        if TASKS[task].text and text is None:
+            raise ValueError(f"the task {task} needs text")
+        samples = None
+        if TASKS[task].speech:
             if speech is None:
                 raise ValueError(f"the task {task} needs speech")
             if isinstance(speech, (str, bytes, Path)):
@@ -197,11 +204,7 @@ class Speech2Text:
             samples = waveform.float().numpy()
             if samples.ndim != 1 or not samples.size or not np.isfinite(samples).all():
                 raise ValueError(f"speech must be finite samples of one channel: {samples.shape}")
-        elif text is None:
-            raise ValueError(f"the task {task} needs text")
-        else:
-            samples = None
-        example = Example("utterance", task, lang, tgt or lang, "", text, audio="")
+        example = Example("utterance", task, lang, written, "", text, audio="")
         return self.decode_rows([self.prepare(example, samples)])[0]
 
     def decode_batch(

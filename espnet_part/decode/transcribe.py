@@ -145,7 +145,7 @@ def transcribe(
     Args:
         files: what to read.
         model: decodes ``model.batch_size`` windows at once.
-        task: "asr" or "s2tt".
+        task: one that reads speech alone.
         lang, tgt: languages heard and written.
         windowing: how long audio is cut.
 

@@ -9,12 +9,8 @@ from typing import Any
 
 from espnet_part.pack.bases import PackedBase, dump_yaml
 from espnet_part.pack.provenance import TrainingData
+from espnet_part.tasks import ASR, TASKS
 
-_TASKS = {
-    "asr": "speech recognition",
-    "s2tt": "speech-to-text translation",
-    "t2tt": "text translation",
-}
 _NOT_STATED = "not stated"
 
 
@@ -66,12 +62,12 @@ class Card:
             "base_model": [name for name in names if name and not name.startswith(".")],
             "license": self.licence,
         }
-        if "s2tt" in self.data.tasks:
-            head["tags"].append("speech-translation")
+        tags = [TASKS[task].hub_tag for task in self.data.tasks if task in TASKS]
+        head["tags"] += [tag for tag in tags if tag and tag != head["pipeline_tag"]]
         return {key: value for key, value in head.items() if value}
 
     def _introduction(self) -> str:
-        tasks = ", ".join(_TASKS.get(task, task) for task in self.data.tasks)
+        tasks = ", ".join(TASKS[task].title if task in TASKS else task for task in self.data.tasks)
         languages = ", ".join(self.data.languages)
         of = f" It was trained for {tasks} in these languages: {languages}." if tasks else ""
         return (
@@ -88,7 +84,7 @@ class Card:
             "from espnet_part.decode import Speech2Text\n\n"
             f'speech2text = Speech2Text.from_pretrained("{model}")\n'
             'speech, rate = soundfile.read("speech.wav")  # 16 kHz, one channel\n'
-            'print(speech2text(speech, task="asr", lang="en")[0].text)\n'
+            f'print(speech2text(speech, task="{ASR.name}", lang="en")[0].text)\n'
             "```\n\n"
             "Through ESPnet's model zoo:\n\n"
             "```python\n"

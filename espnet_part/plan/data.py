@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_part.data.datadir import TASKS
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.plan.batch import Example
 from espnet_part.schedule.schedule import Phase
+from espnet_part.tasks import TASKS
 
 #: Tokens of a chat template with its system message and a wording of conf/prompts.yaml.
 PROMPT_TOKENS = 40
@@ -72,12 +72,17 @@ def assume_data(hours: float, seconds: float) -> Data:
         hours: of audio. seconds: of an average utterance.
     """
     answer = ANSWER_TOKENS * seconds
-    speech = Example(seconds, PROMPT_TOKENS, answer + 1)
-    text = Example(0, PROMPT_TOKENS + answer, answer + 1)
     examples = hours * 3600 / seconds
     tasks = {
-        task: TaskData(examples, speech if reads == "speech" else text)
-        for task, reads in TASKS.items()
+        name: TaskData(
+            examples,
+            Example(
+                seconds if task.speech else 0,
+                PROMPT_TOKENS + (answer if task.text else 0),
+                answer + 1,
+            ),
+        )
+        for name, task in TASKS.items()
     }
     assumed = (
         f"utterances of {seconds:g} s, prompts of {PROMPT_TOKENS} tokens, {ANSWER_TOKENS:g} answer "

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from espnet_part.score.score_tables import markdown
 from espnet_part.score.significance import BOOTSTRAP, SACREBLEU, PairedResult
+from espnet_part.tasks import by_rank, main_task
 
 Score = Mapping[str, Any]
 Rows = Sequence[tuple[str, Score]]
@@ -33,9 +34,14 @@ class Measure:
 
     @property
     def title(self) -> str:
-        usual = {"wer": "asr", "bleu": "s2tt"}[self.name]
         title = {"wer": "Error rates (%)", "bleu": "BLEU"}[self.name]
-        return title if self.task == usual else f"{title} ({self.task})"
+        return title if self.is_main else f"{title} ({self.task})"
+
+    @property
+    def is_main(self) -> bool:
+        """Whether it goes without saying which task is meant."""
+        usual = main_task("error_rate" if self.name == "wer" else "bleu")
+        return self.task == usual.name
 
     def averages(self, keys: Collection[str]) -> dict[str, str]:
         """Heads of the columns of macro averages by their key in a score.json.
@@ -65,7 +71,7 @@ class PublishedFigures(Protocol):
 
 
 def find_measures(rows: Rows) -> list[Measure]:
-    """The measures that any row has: recognition first, then speech and text translation."""
+    """The measures that any row has, in the order of the tasks."""
     found = {
         Measure(task, name)
         for _, score in rows
@@ -73,8 +79,7 @@ def find_measures(rows: Rows) -> list[Measure]:
         for name in ("wer", "bleu")
         if figures.get(name)
     }
-    order = {"asr": 0, "s2tt": 1, "t2tt": 2}
-    return sorted(found, key=lambda m: (order.get(m.task, 3), m.task, m.name))
+    return sorted(found, key=lambda m: (by_rank(m.task), m.name))
 
 
 def figures(score: Score, measure: Measure) -> dict[str, float | None]:

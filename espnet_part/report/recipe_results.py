@@ -36,6 +36,7 @@ from espnet_part.report.training_tables import stage_table, training_table
 from espnet_part.report.versions import environment
 from espnet_part.score.score_tables import markdown, score_sections
 from espnet_part.score.significance import PairedResult
+from espnet_part.tasks import TASKS
 
 
 def write_report(
@@ -185,7 +186,7 @@ def _draw(
     for name, rows in groups:
         for measure in find_measures(rows):
             stem = {"wer": "error_rates", "bleu": "bleu"}[measure.name]
-            if measure.task not in ("asr", "s2tt"):
+            if not measure.is_main:
                 stem += f"_{measure.task}"
             path = directory / (f"{stem}_{_safe(name)}.png" if name else f"{stem}.png")
             plot_panels([score_panel(rows, measure, name)], path)
@@ -208,7 +209,8 @@ def score_panel(rows: Rows, measure: Measure, name: str = "", published: Any = (
         title = "Error rate by language (lower is better)"
         unit = "WER, or CER where named (%)" if characters else "WER (%)"
     else:
-        kind = {"s2tt": "Speech translation", "t2tt": "Text translation"}.get(measure.task, "BLEU")
+        named = TASKS[measure.task].title if measure.task in TASKS else measure.task
+        kind = f"{named[:1].upper()}{named[1:]}"
         title, unit = f"{kind} by direction (higher is better)", "BLEU"
     scored = [(label, score) for label, score in rows if figures(score, measure)]
     ranges = {}

@@ -27,6 +27,7 @@ from espnet_part.score.counting import Measured
 from espnet_part.score.references import GroupKey, some_names
 from espnet_part.score.score_config import BootstrapConfig
 from espnet_part.score.scoring import group_name
+from espnet_part.tasks import pair_label
 
 _PROGRAM = Path(__file__).with_name("comet_program.py")
 
@@ -95,7 +96,7 @@ def _summarize(
         groups.append(
             {
                 "task": task,
-                "direction": f"{source}-{target}",
+                "direction": pair_label(source, target),
                 "sentences": count,
                 "comet": float(own.mean()),
                 "interval": _interval(means, config.level),

@@ -20,6 +20,7 @@ from espnet_part.score.normalizers import (
 )
 from espnet_part.score.references import GroupKey, References
 from espnet_part.score.score_config import ScoreConfig
+from espnet_part.tasks import TASKS
 
 _JOB_SIZE = 500
 """Utterances a job; small enough to keep processes busy to the end."""
@@ -125,7 +126,7 @@ def units_of(language: str, config: ScoreConfig) -> list[Unit]:
 
 def _measure(job: _Job) -> _Result:
     task, _, target = job.key
-    if task != "asr":
+    if TASKS[task].scored_by == "bleu":
         counts = translation_statistics(job.references, job.hypotheses, tokenizer_for(target))
         unit: Unit = "character" if base_language(target) in CHARACTER_LANGUAGES else "word"
         signs = _signs(job, job.references, job.hypotheses, unit)
@@ -167,7 +168,7 @@ def _join(
     config: ScoreConfig,
 ) -> Measured:
     task, _, target = key
-    recognition = task == "asr"
+    recognition = TASKS[task].scored_by == "error_rate"
     normalizer = normalizer_for(target, config.normalizer, config.chinese_script)
     translations = [part.translations for part in parts if part.translations is not None]
     return Measured(

@@ -22,6 +22,7 @@ from espnet_part.score.counting import Measured
 from espnet_part.score.hallucination import SIGNS
 from espnet_part.score.normalizers import drop_spaces
 from espnet_part.score.references import GroupKey
+from espnet_part.tasks import pair_label
 
 _DIRECTORIES = {"word": "score_wer", "character": "score_cer"}
 
@@ -52,7 +53,7 @@ def write_suspects(path: Path, measured: Mapping[GroupKey, Measured]) -> None:
     with atomic_write(path) as file:
         file.write("utterance\ttask\tlanguage\tsigns\treference\thypothesis\n")
         for (task, source, target), group in measured.items():
-            language = target if task == "asr" else f"{source}-{target}"
+            language = pair_label(source, target)
             for number in np.flatnonzero(group.signs.any(axis=1)):
                 signs = ",".join(SIGNS[column] for column in np.flatnonzero(group.signs[number]))
                 texts = (group.references[number], group.hypotheses[number])

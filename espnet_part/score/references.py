@@ -9,6 +9,7 @@ from pathlib import Path
 
 from espnet_part.errors import DataError
 from espnet_part.kaldi import read_counts, read_table
+from espnet_part.tasks import TASKS
 
 NAMES_SHOWN = 10
 """How many utterance ids a message lists; all of them are in the JSON file."""
@@ -31,7 +32,7 @@ class References:
 
 
 def read_references(ref_dir: str | Path, only_tasks: Collection[str] | None = None) -> References:
-    """Read `text`, `utt2task`, `utt2lang` and `utt2tgt` (the last may leave out asr).
+    """Read `text`, `utt2task`, `utt2lang` and `utt2tgt` (optional where a task writes what it reads).
 
     Raises:
         DataError: a file is missing, unreadable, has an id twice, or does not match `text`; or no
@@ -50,13 +51,18 @@ def read_references(ref_dir: str | Path, only_tasks: Collection[str] | None = No
             raise DataError(f"{ref_dir}: no utterance of {', '.join(absent)}; it has {has}")
         texts = {utt: text for utt, text in texts.items() if tasks[utt] in only_tasks}
     languages = _read_labels(ref_dir / "utt2lang", texts)
-    spoken = {utt: languages[utt] for utt in texts if tasks[utt] == "asr"}
-    targets = _read_labels(ref_dir / "utt2tgt", texts, defaults=spoken)
+    for name in set(tasks.values()) - set(TASKS):
+        raise DataError(f"{ref_dir / 'utt2task'}: unknown task {name}; known: {', '.join(TASKS)}")
+    implied = {utt: TASKS[tasks[utt]].target(languages[utt]) for utt in texts}
+    targets = _read_labels(
+        ref_dir / "utt2tgt", texts, {utt: language for utt, language in implied.items() if language}
+    )
     groups: dict[GroupKey, list[str]] = defaultdict(list)
     for utterance in sorted(texts):
         task, source, target = tasks[utterance], languages[utterance], targets[utterance]
-        if task == "asr" and source != target:
-            raise DataError(f"{ref_dir}: {utterance}: asr from {source} into {target}")
+        why_not = TASKS[task].why_not(source, target)
+        if why_not:
+            raise DataError(f"{ref_dir}: {utterance}: {why_not}")
         groups[task, source, target].append(utterance)
     return References(texts, dict(sorted(groups.items())))
 

@@ -13,6 +13,7 @@ from espnet_part.score.bleu import MEASURES, TranslationScore
 from espnet_part.score.bootstrap import Interval, percentile_interval
 from espnet_part.score.error_rate import ErrorCounts, Unit
 from espnet_part.score.score_config import ScoreConfig
+from espnet_part.tasks import ASR, S2TT
 
 POOLED = "pooled"
 
@@ -140,20 +141,20 @@ class Scores:
     versions: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def error_rate(self, language: str, task: str = "asr") -> float:
+    def error_rate(self, language: str, task: str = ASR.name) -> float:
         """The error rate in percent, by words or characters as the language demands."""
         for group in self.errors:
             if (group.task, group.language, group.secondary) == (task, language, False):
                 return group.counts.rate
         raise KeyError((task, language))
 
-    def bleu(self, direction: str, task: str = "s2tt") -> float:
+    def bleu(self, direction: str, task: str = S2TT.name) -> float:
         for group in self.translations:
             if (group.task, group.direction) == (task, direction):
                 return group.score.bleu
         raise KeyError((task, direction))
 
-    def average_error_rate(self, task: str = "asr") -> Average | None:
+    def average_error_rate(self, task: str = ASR.name) -> Average | None:
         """Macro average over languages, each by its own measure; None without any."""
         groups = [g for g in self.errors if g.task == task and not g.secondary]
         return _average([g.counts.rate for g in groups], [g.resampled[:, 0] for g in groups])
@@ -161,7 +162,7 @@ class Scores:
     def average_translation(
         self,
         measure: str = "bleu",
-        task: str = "s2tt",
+        task: str = S2TT.name,
         source: str | None = None,
         target: str | None = None,
     ) -> Average | None:
@@ -202,9 +203,9 @@ class Scores:
                 intervals[task][measure][direction] = group[key]
         averages = {task: self._averages(task) for task in tasks}
         return {
-            "wer": dict(tasks.get("asr", {}).get("wer", {})),
-            "cer": dict(tasks.get("asr", {}).get("cer", {})),
-            **{measure: dict(tasks.get("s2tt", {}).get(measure, {})) for measure in MEASURES},
+            "wer": dict(tasks.get(ASR.name, {}).get("wer", {})),
+            "cer": dict(tasks.get(ASR.name, {}).get("cer", {})),
+            **{measure: dict(tasks.get(S2TT.name, {}).get(measure, {})) for measure in MEASURES},
             "tasks": {name: {k: dict(v) for k, v in task.items()} for name, task in tasks.items()},
             "intervals": {
                 name: {k: dict(v) for k, v in task.items()} for name, task in intervals.items()

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from espnet_part.score.footnotes import describe_scores
+from espnet_part.tasks import ASR, S2TT, by_rank
 
 Labelled = Sequence[tuple[str, dict[str, Any]]]
 
 
-def error_table(scores: Labelled, metric: str, task: str = "asr") -> str:
+def error_table(scores: Labelled, metric: str, task: str = ASR.name) -> str:
     """Table of word ("wer") or character ("cer") errors with ESPnet's columns, in percent.
 
     A last line of each label pools the languages, when there are several. Empty when no language
@@ -35,7 +36,7 @@ def error_table(scores: Labelled, metric: str, task: str = "asr") -> str:
     return markdown([*header, f"Err {_level(scores)}", "missing"], rows) if rows else ""
 
 
-def translation_table(scores: Labelled, task: str = "s2tt") -> str:
+def translation_table(scores: Labelled, task: str = S2TT.name) -> str:
     """Table of BLEU and chrF++ by direction, with macro averages; empty without such a task."""
     rows = []
     for label, score in scores:
@@ -88,7 +89,7 @@ def comet_table(scores: Labelled, task: str) -> str:
     return markdown([*header, "unbabel-comet"], rows) if rows else ""
 
 
-def average_line(scores: Labelled, task: str = "asr") -> str:
+def average_line(scores: Labelled, task: str = ASR.name) -> str:
     """The macro average over languages of each label, as one line of text."""
     parts = [
         f"{label} {score['average'][task]['wer']:.1f} %"
@@ -103,7 +104,7 @@ def score_sections(scores: Labelled, level: int = 3) -> str:
     """All tables of the given scores with headings, then what they rest on."""
     heading = "#" * level
     parts = []
-    tasks = sorted({task for _, score in scores for task in score["tasks"]})
+    tasks = sorted({task for _, score in scores for task in score["tasks"]}, key=by_rank)
     for task in tasks:
         for metric, name in (("wer", "WER"), ("cer", "CER")):
             table = error_table(scores, metric, task)

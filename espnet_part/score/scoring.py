@@ -32,6 +32,7 @@ from espnet_part.score.results import (
     TranslationGroup,
 )
 from espnet_part.score.score_config import ScoreConfig
+from espnet_part.tasks import pair_label
 
 
 def score_directory(
@@ -53,7 +54,7 @@ def score_directory(
         nj: number of processes; the scores do not depend on it.
 
     Returns:
-        Error rates for the task asr, BLEU, chrF and chrF++ for every other task.
+        Error rates, or BLEU, chrF and chrF++, as each task is scored.
 
     Raises:
         DataError: a file is missing, unreadable, has an id twice, or does not match `text`.
@@ -103,7 +104,8 @@ def _add_errors(scores: Scores, measured: Mapping[GroupKey, Measured]) -> None:
     for key, group in measured.items():
         if not group.errors:
             continue
-        task, _, language = key
+        task, source, target = key
+        language = pair_label(source, target)
         _note_references(scores.notes, language, group)
         resampled = resample_sums(
             np.hstack(list(group.errors.values())), scores.config.bootstrap, group_name(key)
@@ -150,7 +152,7 @@ def _add_translations(scores: Scores, measured: Mapping[GroupKey, Measured]) -> 
         scores.translations.append(
             TranslationGroup(
                 task,
-                f"{source}-{target}",
+                pair_label(source, target),
                 score_statistics(group.translations, group.tokenizer),
                 len(group.missing),
                 figures_of(sums, group.tokenizer),
@@ -204,7 +206,7 @@ def _count_signs(key: GroupKey, group: Measured, durations: Mapping[str, float])
         by_sign[LONGER_THAN_SPEECH] = None
     return SignCounts(
         task,
-        target if task == "asr" else f"{source}-{target}",
+        pair_label(source, target),
         len(group.utterances),
         int(group.signs.any(axis=1).sum()),
         by_sign,

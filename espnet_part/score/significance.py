@@ -37,6 +37,7 @@ from espnet_part.score.error_rate import error_rates
 from espnet_part.score.references import GroupKey, read_references
 from espnet_part.score.score_config import ScoreConfig
 from espnet_part.score.scoring import group_name, sum_arrays
+from espnet_part.tasks import pair_label
 
 BOOTSTRAP = "paired bootstrap, two-sided"
 SACREBLEU = "sacreBLEU paired bootstrap"
@@ -185,7 +186,8 @@ def _compare(
     pools: dict[tuple[str, str], list[tuple[np.ndarray, int]]] = defaultdict(list)
     for key, group in first.items():
         if group.errors:
-            task, _, language = key
+            task, source, target = key
+            language = pair_label(source, target)
             metric, sums = _error_sums(key, group, second[key], config)
             pair = _error_pair(sums, len(group.utterances))
             yield result(task, language, metric, pair)
@@ -207,7 +209,9 @@ def _compare(
         task, source, target = key
         p_values = sacrebleu_p_values(group, second[key], config.bootstrap.samples)
         for measure_name, pair in _translation_pairs(key, group, second[key], config).items():
-            yield result(task, f"{source}-{target}", measure_name, pair, p_values[measure_name])
+            yield result(
+                task, pair_label(source, target), measure_name, pair, p_values[measure_name]
+            )
             directions[task, measure_name].append(pair)
     for (task, measure_name), pairs in directions.items():
         if len(pairs) > 1:

@@ -131,7 +131,7 @@ def test_tasks_and_audio_must_fit(tmp_path):
     loaded, faults = DataDir.load(tmp_path)
     assert not loaded
     assert kinds(faults) == [
-        "ASR into another language",
+        "languages that the task does not have",
         "speech task without audio",
         "text task with audio",
         "text task without source text",

@@ -105,7 +105,11 @@ def test_tables_have_espnets_columns(data):
         ("text", "de1 a\nde1 b\n", "text:2: the id de1 is given twice"),
         ("utt2task", "de1 asr\n", "no value for 8 utterances of `text`: de2, en1"),
         ("utt2lang", None, "utt2lang: missing file"),
-        ("utt2tgt", "".join(f"{key} en\n" for key in EXAMPLES), "de1: asr from de into en"),
+        (
+            "utt2tgt",
+            "".join(f"{key} en\n" for key in EXAMPLES),
+            "de1: asr writes the language that it reads: de to en",
+        ),
         ("utt2tgt", b"\xff\xfe", "not UTF-8 at byte 1"),
     ],
 )
