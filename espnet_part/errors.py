@@ -8,11 +8,11 @@ _LONGEST = 2000
 
 
 class UserError(Exception):
-    """Something that the user can mend; the message says what and how, in one line."""
+    """Something that the user can mend; the message says what and how, in one line or a list of them."""
 
     def __str__(self) -> str:
         # names and texts of others are in it, and it goes to terminals and logs
-        return plain(super().__str__(), _LONGEST)
+        return "\n".join(plain(line, _LONGEST) for line in super().__str__().split("\n"))
 
 
 class ConfigError(UserError):
