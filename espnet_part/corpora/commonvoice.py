@@ -26,6 +26,7 @@ from espnet_part.corpora.writer import DirectoryWriter
 from espnet_part.data.datadir import Example
 from espnet_part.data.text import clean_spaces
 from espnet_part.errors import ConfigError, DataError
+from espnet_part.tasks import ASR
 
 LICENSE = "CC0-1.0"
 SPLITS = ("train", "dev", "test")
@@ -91,15 +92,15 @@ def read_split(
     """Yield the usable clips of one split of one locale; the others are dropped with a reason."""
     lang = locale.lang
     table = locale.directory / f"{split}.tsv"
-    ledger.read(split, lang, "asr", 0)  # a split without clips is named, too
+    ledger.read(split, lang, ASR.name, 0)  # a split without clips is named, too
 
     def bad_line(number: int, reason: str, detail: str) -> None:
-        ledger.read(split, lang, "asr")
+        ledger.read(split, lang, ASR.name)
         ledger.drop(split, lang, f"{locale.name}/{table.name}:{number}", reason, detail)
 
     rows = read_tsv(table, None, ("path", "sentence"), bad_line, optional=("client_id",))
     for path, sentence, client in progress(rows, f"{locale.name} {split}"):
-        ledger.read(split, lang, "asr")
+        ledger.read(split, lang, ASR.name)
         path, reason = find_clip(path, clips)
         text, changes = clean_sentence(sentence)
         if not reason and not text:
@@ -113,7 +114,7 @@ def read_split(
             ledger.clean(split, lang, change)
         yield Example(
             f"cv_{lang}_{path.rpartition('.')[0]}-asr",
-            "asr",
+            ASR.name,
             lang,
             lang,
             text,
@@ -178,7 +179,7 @@ def official_counts(locales: Sequence[Locale]) -> dict[tuple[str, str, str], int
     for locale in locales:
         known = OFFICIAL.get(locale.release, {})
         for split, count in zip(SPLITS, known.get(locale.name, ()), strict=False):
-            key = (split, locale.lang, "asr")
+            key = (split, locale.lang, ASR.name)
             counts[key] = counts.get(key, 0) + count
     return counts
 
@@ -234,7 +235,7 @@ example:
         default=",".join(PART_LANGUAGES),
         help="languages or locales (default: PART's ten, %(default)s)",
     )
-    parser.add_argument("--tasks", default="asr", help="asr is all there is (%(default)s)")
+    parser.add_argument("--tasks", default=ASR.name, help="asr is all there is (%(default)s)")
     parser.add_argument("--unpack_dir", help="where archives are unpacked (default: beside them)")
     parser.add_argument(
         "--covost2_dir",
@@ -255,7 +256,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     if not args.corpus_dir:
         raise ConfigError("--corpus_dir is empty: it must be the directory of a release")
-    parse_tasks(args.tasks, ("asr",))
+    parse_tasks(args.tasks, (ASR.name,))
     locales = find_locales(args.corpus_dir, parse_locales(args.langs), args.unpack_dir)
     ledger = prepare(
         locales, args.out, args.covost2_dir, args.keep_covost2_overlap, args.unpack_dir

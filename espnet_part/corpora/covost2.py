@@ -32,8 +32,9 @@ from espnet_part.corpora.tsv import read_tsv
 from espnet_part.corpora.writer import DirectoryWriter
 from espnet_part.data.datadir import Example
 from espnet_part.errors import ConfigError, DataError
+from espnet_part.tasks import ASR, S2TT, T2TT, TASKS
 
-TASKS = ("asr", "s2tt", "t2tt")
+PRODUCED = (ASR.name, S2TT.name, T2TT.name)
 SPLITS = ("train", "dev", "test")
 #: Clips of the test set, by source language.
 OFFICIAL_TEST = {
@@ -47,8 +48,8 @@ def prepare(
     covost2_dir: str | Path,
     commonvoice_dir: str | Path,
     out: str | Path,
-    tasks: Collection[str] = TASKS,
-    test_tasks: Collection[str] = ("asr", "s2tt"),
+    tasks: Collection[str] = PRODUCED,
+    test_tasks: Collection[str] = (ASR.name, S2TT.name),
     unpack_dir: str | Path | None = None,
     held_out_dir: str | Path | None = None,
 ) -> Ledger:
@@ -88,7 +89,7 @@ def prepare(
             ' release has lost are counted as "not in validated.tsv"; where the test set has such,'
             " scores are not those of the whole test set"
         )
-    translation_tasks = [task for task in tasks if task != "asr"]
+    translation_tasks = [name for name in tasks if TASKS[name].writes == "other"]
     with ExitStack() as stack:
         writers = {
             split: stack.enter_context(DirectoryWriter(Path(out) / split, ledger))
@@ -134,8 +135,8 @@ def convert(
     # would not be trained on
     split = max((split for _, split, _ in clip.translations), key=SPLITS.index)
     unwanted = "held out in Common Voice" if clip.path in held_out else ""
-    if "asr" in tasks_of[split]:
-        ledger.read(split, lang, "asr")
+    if ASR.name in tasks_of[split]:
+        ledger.read(split, lang, ASR.name)
         reason = lost or (unwanted if split == "train" else "")
         if reason or not sentence:
             ledger.drop(split, lang, name, reason or "empty sentence")
@@ -143,7 +144,7 @@ def convert(
             for change in changes:
                 ledger.clean(split, lang, change)
             utt = f"covost2_{lang}_{stem}-asr"
-            yield split, Example(utt, "asr", lang, lang, sentence, audio=audio, spk=spk)
+            yield split, Example(utt, ASR.name, lang, lang, sentence, audio=audio, spk=spk)
 
     for direction, split, translation in clip.translations:
         key, tgt = str(direction), direction.tgt
@@ -152,11 +153,12 @@ def convert(
         wrong = lost if clip.sentence is None else unwanted if split == "train" else ""
         wrong = wrong or _wrong_translation(text)
         for task in tasks_of[split]:
-            if task == "asr":
+            reads = TASKS[task]
+            if reads.writes != "other":
                 continue
             ledger.read(split, key, task)
             reason = wrong
-            if task == "s2tt":
+            if reads.speech:
                 reason = reason or lost
             elif not sentence:
                 reason = reason or "empty sentence"
@@ -167,7 +169,7 @@ def convert(
                 ledger.clean(split, key, change, task)
             utt = f"covost2_{lang}_{stem}-{task}-{tgt}"
             source = sentence or None
-            if task == "s2tt":
+            if reads.speech:
                 yield split, Example(utt, task, lang, tgt, text, source, audio, spk=spk)
             else:
                 yield split, Example(utt, task, lang, tgt, text, source)
@@ -186,7 +188,7 @@ def _official(
     for direction in directions:
         for task in tasks_of["test"]:
             if direction.lang in OFFICIAL_TEST:
-                key = direction.lang if task == "asr" else str(direction)
+                key = str(direction) if TASKS[task].writes == "other" else direction.lang
                 counts["test", key, task] = OFFICIAL_TEST[direction.lang]
     return counts
 
@@ -238,7 +240,7 @@ example:
     )
     parser.add_argument("--directions", default="", help="in place of --langs, e.g. fr-en,en-zh")
     parser.add_argument(
-        "--tasks", default=",".join(TASKS), help="of training and validation (%(default)s)"
+        "--tasks", default=",".join(PRODUCED), help="of training and validation (%(default)s)"
     )
     parser.add_argument("--test_tasks", default="asr,s2tt", help="of the test set (%(default)s)")
     parser.add_argument("--unpack_dir", help="where archives are unpacked (default: beside them)")
@@ -269,8 +271,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
         args.covost2_dir,
         args.commonvoice_dir,
         args.out,
-        parse_tasks(args.tasks, TASKS),
-        parse_tasks(args.test_tasks, TASKS),
+        parse_tasks(args.tasks, PRODUCED),
+        parse_tasks(args.test_tasks, PRODUCED),
         args.unpack_dir,
         args.held_out_dir,
     )

@@ -36,9 +36,10 @@ from espnet_part.corpora.ledger import Ledger
 from espnet_part.corpora.writer import DirectoryWriter, direction
 from espnet_part.data.datadir import Example
 from espnet_part.errors import ConfigError
+from espnet_part.tasks import ASR, S2TT, T2TT
 
 PIVOT = "en"
-TASKS = ("asr", "s2tt", "t2tt")
+PRODUCED = (ASR.name, S2TT.name, T2TT.name)
 _UNTRANSLATED = "sentence missing in the other language"
 _DISPUTED = "several texts of one sentence, the first is taken"
 
@@ -51,7 +52,7 @@ class Options:
         corpus_dir: see `fleurs_layout`; the languages may lie in its directory ``data``.
         langs: languages of ASR.
         directions: (language heard, language written) of S2TT and T2TT.
-        tasks: of `TASKS`.
+        tasks: of `PRODUCED`.
         text_column: a key of `TEXT_COLUMNS`.
         unpack_dir: where audio archives are unpacked; None: beside them.
         nj: processes that read the headers of audio files.
@@ -60,7 +61,7 @@ class Options:
     corpus_dir: Path
     langs: tuple[str, ...] = PART_LANGUAGES
     directions: tuple[tuple[str, str], ...] = ()
-    tasks: tuple[str, ...] = TASKS
+    tasks: tuple[str, ...] = PRODUCED
     text_column: str = "raw"
     unpack_dir: Path | None = None
     nj: int = 4
@@ -99,8 +100,8 @@ def prepare(options: Options, out: Path) -> Ledger:
     column = TEXT_COLUMNS[options.text_column]
     ledger = Ledger("FLEURS", license="CC-BY-4.0", official=OFFICIAL)
     ledger.notes.append(f"text: {column}")
-    heard = set(options.langs) if "asr" in options.tasks else set()
-    if "s2tt" in options.tasks:
+    heard = set(options.langs) if ASR.name in options.tasks else set()
+    if S2TT.name in options.tasks:
         heard |= {source for source, _ in options.directions}
     every = dict.fromkeys((*options.langs, *(lang for pair in options.directions for lang in pair)))
     places = find_languages(options.corpus_dir, every)
@@ -128,13 +129,13 @@ def make_examples(
     """The examples of a split; the ledger is told what was read and what is left out."""
     for lang, language in languages.items():
         targets = [tgt for source, tgt in options.directions if source == lang]
-        spoken = targets if "s2tt" in options.tasks else []
-        transcribed = "asr" in options.tasks and lang in options.langs
+        spoken = targets if S2TT.name in options.tasks else []
+        transcribed = ASR.name in options.tasks and lang in options.langs
         if split != "train":
             _note_mismatches(language, lang, split, ledger)
         for row in language.rows if transcribed or spoken else ():
             yield from _speech(row, languages, (lang, split), transcribed, spoken, ledger)
-        if split == "train" and "t2tt" in options.tasks:
+        if split == "train" and T2TT.name in options.tasks:
             for tgt in targets:
                 yield from _texts(language, languages[tgt], (lang, tgt, split), ledger)
 
@@ -154,24 +155,24 @@ def _speech(
         fault = ("clip not as long as the table says", row.mismatch)
     name = f"fleurs_{lang}_{split}_{Path(row.clip).stem}"
     if transcribed:
-        ledger.read(split, lang, "asr")
+        ledger.read(split, lang, ASR.name)
         if fault:
-            ledger.drop(split, lang, row.clip, *fault, task="asr")
+            ledger.drop(split, lang, row.clip, *fault, task=ASR.name)
         else:
             if row.cleaned:
-                ledger.clean(split, lang, "odd spaces", "asr")
-            yield Example(f"{name}-asr", "asr", lang, lang, row.text, audio=row.wav)
+                ledger.clean(split, lang, "odd spaces", ASR.name)
+            yield Example(f"{name}-asr", ASR.name, lang, lang, row.text, audio=row.wav)
     for tgt in targets:
         pair = direction(lang, tgt)
-        ledger.read(split, pair, "s2tt")
+        ledger.read(split, pair, S2TT.name)
         text = languages[tgt].sentences.get(row.sentence)
         if fault or text is None:
             reason, detail = fault or (_UNTRANSLATED, f"sentence {row.sentence}")
-            ledger.drop(split, pair, row.clip, reason, detail, "s2tt")
+            ledger.drop(split, pair, row.clip, reason, detail, S2TT.name)
             continue
         if row.sentence in languages[tgt].disputed:
-            ledger.clean(split, pair, _DISPUTED, "s2tt")
-        yield Example(f"{name}-s2tt-{tgt}", "s2tt", lang, tgt, text, row.text, row.wav)
+            ledger.clean(split, pair, _DISPUTED, S2TT.name)
+        yield Example(f"{name}-s2tt-{tgt}", S2TT.name, lang, tgt, text, row.text, row.wav)
 
 
 def _texts(
@@ -181,15 +182,15 @@ def _texts(
     lang, tgt, split = where
     pair = direction(lang, tgt)
     for sentence, text in source.sentences.items():
-        ledger.read(split, pair, "t2tt")
+        ledger.read(split, pair, T2TT.name)
         translation = target.sentences.get(sentence)
         if translation is None:
-            ledger.drop(split, pair, f"sentence {sentence}", _UNTRANSLATED, task="t2tt")
+            ledger.drop(split, pair, f"sentence {sentence}", _UNTRANSLATED, task=T2TT.name)
             continue
         if sentence in source.disputed or sentence in target.disputed:
-            ledger.clean(split, pair, _DISPUTED, "t2tt")
+            ledger.clean(split, pair, _DISPUTED, T2TT.name)
         utt = f"fleurs_{lang}_{split}_sentence{sentence}-t2tt-{tgt}"
-        yield Example(utt, "t2tt", lang, tgt, translation, text)
+        yield Example(utt, T2TT.name, lang, tgt, translation, text)
 
 
 def _note_mismatches(language: Language, lang: str, split: str, ledger: Ledger) -> None:
@@ -229,7 +230,9 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="LIST",
         help="languages of ASR: the first part of FLEURS' name (af_za is af), and zh for cmn_hans_cn",
     )
-    parser.add_argument("--tasks", default=",".join(TASKS), metavar="LIST", help=" ".join(TASKS))
+    parser.add_argument(
+        "--tasks", default=",".join(PRODUCED), metavar="LIST", help=" ".join(PRODUCED)
+    )
     parser.add_argument(
         "--directions",
         default=PIVOT,
@@ -260,10 +263,10 @@ def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     if not args.corpus_dir.is_dir():
         raise ConfigError(f"--corpus_dir {args.corpus_dir}: no such directory")
-    tasks = parse_tasks(args.tasks, TASKS)
+    tasks = parse_tasks(args.tasks, PRODUCED)
     langs = parse_languages(args.langs, CODE_OF)
     directions: tuple[tuple[str, str], ...] = ()
-    if tasks != ("asr",):
+    if set(tasks) != {ASR.name}:
         directions = parse_directions(args.directions, langs)
         if not directions:
             raise ConfigError(

@@ -19,6 +19,7 @@ from espnet_part.corpora.tsv import read_tsv
 from espnet_part.data.parallel import run_jobs
 from espnet_part.data.text import clean_spaces
 from espnet_part.errors import DataError
+from espnet_part.tasks import ASR
 
 SPLITS = ("train", "dev", "test")
 #: What the columns of the tables are, which have no header.
@@ -54,7 +55,7 @@ _OFFICIAL = {
     "it": (3030, 391, 865),
 }
 OFFICIAL = {
-    (split, lang, "asr"): count
+    (split, lang, ASR.name): count
     for lang, counts in _OFFICIAL.items()
     for split, count in zip(SPLITS, counts, strict=True)
 }

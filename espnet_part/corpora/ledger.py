@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from espnet_part.tasks import ASR
+
 #: (split, language or direction such as "fr-en", task) -> number of items that the corpus says it has
 Official = Mapping[tuple[str, str, str], int]
 
@@ -68,7 +70,7 @@ class Ledger:
         item: str,
         reason: str,
         detail: str = "",
-        task: str = "asr",
+        task: str = ASR.name,
     ) -> None:
         """Name one dropped item.
 
@@ -82,7 +84,7 @@ class Ledger:
         row = [split, language, task, item, reason, detail]
         self._open[split].write("\t".join([_one_line(value) for value in row]) + "\n")
 
-    def clean(self, split: str, language: str, what: str, task: str = "asr") -> None:
+    def clean(self, split: str, language: str, what: str, task: str = ASR.name) -> None:
         """Count an item that is kept, but changed (``what`` says how)."""
         self.counts[split, language, task].cleaned[what] += 1
 

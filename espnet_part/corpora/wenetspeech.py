@@ -25,15 +25,16 @@ from espnet_part.data.datadir import Example
 from espnet_part.data.text import clean_spaces
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.progress import open_bar
+from espnet_part.tasks import ASR
 
 METADATA = "WenetSpeech.json"
 TRAIN_SUBSETS = ("S", "M", "L")
 #: Name of a subset in the metadata -> directory of it, in ``audio`` and in what is written.
 TEST_SUBSETS = {"DEV": "dev", "TEST_NET": "test_net", "TEST_MEETING": "test_meeting"}
 OFFICIAL = {
-    ("dev", "zh", "asr"): 13825,
-    ("test_net", "zh", "asr"): 24774,
-    ("test_meeting", "zh", "asr"): 8370,
+    ("dev", "zh", ASR.name): 13825,
+    ("test_net", "zh", ASR.name): 24774,
+    ("test_meeting", "zh", ASR.name): 8370,
 }
 
 # A segment may end so many seconds after its recording: its end is moved.
@@ -105,7 +106,7 @@ def prepare(corpus_dir: Path, out: Path, subset: str = "M") -> Ledger:
                     if example is not None:
                         writers[name].add(example, recording.name)
         for name, split in places.items():
-            if not ledger.counts[split, "zh", "asr"].read:
+            if not ledger.counts[split, "zh", ASR.name].read:
                 raise DataError(f"{corpus_dir / METADATA}: no segment is in the subset {name}")
     return ledger
 
@@ -152,7 +153,7 @@ class Recording:
 
 def _example(recording: Recording, segment: Any, split: str, ledger: Ledger) -> Example | None:
     """One utterance, or None where it is left out."""
-    ledger.read(split, "zh", "asr")
+    ledger.read(split, "zh", ASR.name)
     sid = segment.get("sid")
     try:
         if not isinstance(sid, str) or not sid or sid.split() != [sid]:
@@ -172,7 +173,7 @@ def _example(recording: Recording, segment: Any, split: str, ledger: Ledger) -> 
         if what:
             ledger.clean(split, "zh", what)
     utt = f"wenetspeech_{sid}-asr"
-    return Example(utt, "asr", "zh", "zh", text, audio=recording.path, segment=span)
+    return Example(utt, ASR.name, "zh", "zh", text, audio=recording.path, segment=span)
 
 
 def _span(recording: Recording, segment: Mapping[str, Any]) -> tuple[tuple[float, float], str]:

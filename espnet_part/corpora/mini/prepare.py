@@ -30,6 +30,7 @@ from espnet_part.corpora.mini.grammar import check_languages, draw_frames, sente
 from espnet_part.corpora.writer import direction
 from espnet_part.errors import ConfigError
 from espnet_part.files import atomic_write
+from espnet_part.tasks import ASR, S2TT, T2TT
 
 PIVOT = "en"
 
@@ -159,12 +160,18 @@ def speech_examples(clips: Sequence[Clip], langs: Sequence[str], translate: bool
     for clip in clips:
         source = clip.texts[clip.lang]
         examples.append(
-            Example(f"{clip.utt}-asr-{clip.lang}", "asr", clip.lang, clip.lang, source, "", clip)
+            Example(f"{clip.utt}-asr-{clip.lang}", ASR.name, clip.lang, clip.lang, source, "", clip)
         )
         for tgt in targets(clip.lang, langs) if translate else ():
             examples.append(
                 Example(
-                    f"{clip.utt}-s2tt-{tgt}", "s2tt", clip.lang, tgt, clip.texts[tgt], source, clip
+                    f"{clip.utt}-s2tt-{tgt}",
+                    S2TT.name,
+                    clip.lang,
+                    tgt,
+                    clip.texts[tgt],
+                    source,
+                    clip,
                 )
             )
     return examples
@@ -179,7 +186,7 @@ def text_examples(name: str, roles: str, pairs: int, options: Options) -> list[E
             for number, frame in enumerate(islice(frames, pairs)):
                 utt = f"{lang}_text_{name}{number:05d}-t2tt-{tgt}"
                 source, target = sentence(frame, lang), sentence(frame, tgt)
-                examples.append(Example(utt, "t2tt", lang, tgt, target, source))
+                examples.append(Example(utt, T2TT.name, lang, tgt, target, source))
     return examples
 
 

@@ -27,6 +27,7 @@ from espnet_part.corpora.mini.prepare import code_digest
 from espnet_part.corpora.mini.text import ROLES, Instruction, draw_instructions, held_out
 from espnet_part.files import apply_umask
 from espnet_part.progress import open_bar
+from espnet_part.tasks import ASR, S2TT, T2TT
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
@@ -140,7 +141,7 @@ def prompt_texts(prompts: Any, langs: Sequence[str]) -> list[str]:
 
     texts = []
     for lang, tgt in directions(langs):
-        for task in ["asr"] if lang == tgt else ["s2tt", "t2tt"]:
+        for task in [ASR.name] if lang == tgt else [S2TT.name, T2TT.name]:
             example = Example(utt_id="", task=task, lang=lang, tgt=tgt, text="", src_text="")
             for wording in range(prompts.count(task)):
                 prompt = prompts.render(example, wording)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from espnet_part.corpora.mini.grammar import Frame, draw_frame, draw_frames, role, sentence
 from espnet_part.corpora.mini.prepare import targets
+from espnet_part.tasks import ASR, S2TT, T2TT
 
 ROLES = {"text", "train", "encoder"}
 SHARES = (0.3, 0.6, 1.0, 1.0, 1.0)  # of spelled words in a spelled source
@@ -108,9 +109,9 @@ def draw_instructions(
         if rng.random() < spelled:
             letters = spell(source, rng, rng.uniform(0.0, noise), rng.choice(SHARES))
         if lang == tgt:
-            task = "asr"
+            task = ASR.name
         else:
-            task = "s2tt" if letters or rng.random() < 0.3 else "t2tt"
+            task = S2TT.name if letters or rng.random() < 0.3 else T2TT.name
         yield Instruction(task, lang, tgt, source, answer, letters)
 
 
@@ -125,6 +126,6 @@ def held_out(
         for _, frame in zip(range(count), frames, strict=False):
             source, answer = sentence(frame, lang), sentence(frame, tgt)
             letters = spell(source, rng, 0.1) if spelled else ()
-            task = "asr" if lang == tgt else "s2tt" if spelled else "t2tt"
+            task = ASR.name if lang == tgt else S2TT.name if spelled else T2TT.name
             instructions.append(Instruction(task, lang, tgt, source, answer, letters))
     return instructions
