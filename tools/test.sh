@@ -1,6 +1,13 @@
 #!/usr/bin/env bash
 # Sets up what is missing, then style, types and tests. Arguments go to pytest:
 #   tools/test.sh tests/schedule -k selector
+case "${BASH_VERSION-}:${SHELLOPTS-}" in # this must be understood by every shell
+    :* | [1-3].* | 4.[0-3].* | *posix*)
+        echo "$0: error: a script for bash 4.4 or newer; start it by its name (./NAME), not with sh or zsh" >&2
+        exit 1
+        ;;
+esac
+
 set -euo pipefail
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."

@@ -160,3 +160,29 @@ def test_active_environment_that_satisfies_is_used(checkout):
     add_python(checkout, "nothing")
     done = setup(checkout, VIRTUAL_ENV=prefix, PART_SETUP_MIN_MB="999999999")
     assert f"the active environment {prefix} does not satisfy the package" in done.stdout
+
+
+SCRIPTS = [
+    *(path for path in sorted(ROOT.glob("egs2/*/part/*.sh")) if "exit" in path.read_text()),
+    ROOT / "tools/setup.sh",
+    ROOT / "tools/test.sh",
+]
+STARTED = [path for path in SCRIPTS if os.access(path, os.X_OK)]
+
+
+def test_every_script_that_is_started_is_seen():
+    names = {path.name for path in STARTED}
+    assert {"run.sh", "part.sh", "baseline.sh", "setup.sh", "test.sh"} <= names
+    assert len([path for path in STARTED if path.name == "run.sh"]) >= 6
+
+
+@pytest.mark.parametrize("shell", [["sh"], ["bash", "--posix"]])
+@pytest.mark.parametrize("script", STARTED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_another_shell_is_refused_in_one_line(script, shell):
+    done = subprocess.run([*shell, str(script), "--help"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == (
+        f"{script}: error: a script for bash 4.4 or newer; start it by its name (./NAME),"
+        " not with sh or zsh\n"
+    )

@@ -2,6 +2,13 @@
 # shellcheck disable=SC2016,SC2034,SC2119
 # Trains, decodes and scores stock ESPnet models on a recipe's dump directories; see --help. Called
 # from the recipe's directory.
+case "${BASH_VERSION-}:${SHELLOPTS-}" in # this must be understood by every shell
+    :* | [1-3].* | 4.[0-3].* | *posix*)
+        echo "$0: error: a script for bash 4.4 or newer; start it by its name (./NAME), not with sh or zsh" >&2
+        exit 1
+        ;;
+esac
+
 set -e
 set -u
 set -o pipefail

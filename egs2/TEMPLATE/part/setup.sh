@@ -1,5 +1,12 @@
 #!/usr/bin/env bash
 # Makes a new recipe directory from this template.
+case "${BASH_VERSION-}:${SHELLOPTS-}" in # this must be understood by every shell
+    :* | [1-3].* | 4.[0-3].* | *posix*)
+        echo "$0: error: a script for bash 4.4 or newer; start it by its name (./NAME), not with sh or zsh" >&2
+        exit 1
+        ;;
+esac
+
 set -euo pipefail
 
 if [ $# -ne 1 ] || [ "$1" = --help ] || [ "$1" = -h ]; then

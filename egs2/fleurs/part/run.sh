@@ -1,6 +1,13 @@
 #!/usr/bin/env bash
 # PART on FLEURS: speech recognition in ten languages, and speech translation from and into English.
 # Takes part.sh's options as well (./part.sh --help).
+case "${BASH_VERSION-}:${SHELLOPTS-}" in # this must be understood by every shell
+    :* | [1-3].* | 4.[0-3].* | *posix*)
+        echo "$0: error: a script for bash 4.4 or newer; start it by its name (./NAME), not with sh or zsh" >&2
+        exit 1
+        ;;
+esac
+
 set -e
 set -u
 set -o pipefail

@@ -1,6 +1,13 @@
 #!/usr/bin/env bash
 # Stock ESPnet models on the embedded corpus, beside PART in exp/RESULTS.md. Takes the options of the
 # template's baseline.sh as well (./baseline.sh --help).
+case "${BASH_VERSION-}:${SHELLOPTS-}" in # this must be understood by every shell
+    :* | [1-3].* | 4.[0-3].* | *posix*)
+        echo "$0: error: a script for bash 4.4 or newer; start it by its name (./NAME), not with sh or zsh" >&2
+        exit 1
+        ;;
+esac
+
 set -e
 set -u
 set -o pipefail
