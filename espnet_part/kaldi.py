@@ -121,7 +121,8 @@ def write_table(path: str | os.PathLike[str], rows: Iterable[tuple[str, str]]) -
     """Write a table sorted by id, whole or not at all.
 
     Args:
-        rows: (id, value) in any order; with an empty value the id stands alone.
+        rows: (id, value) in any order; with an empty value the id stands alone. Blanks around a
+            value are not written.
 
     Raises:
         DataError: an id is given twice, or would not be read again as it is, or its value.
@@ -144,8 +145,9 @@ def format_line(path: str | os.PathLike[str], utt: str, value: str) -> str:
     Raises:
         DataError: it would not be read again as it is.
     """
+    value = value.strip(_BLANK)
     line = f"{utt} {value}\n" if value else f"{utt}\n"
-    if not utt or why_no_id(utt) or "\n" in value or split_line(line) != (utt, value):
+    if not is_id(utt) or "\n" in value or split_line(line) != (utt, value):
         raise DataError(f"{os.fspath(path)}: cannot be written as one line: {utt!r} {value!r}")
     return line
 
@@ -154,6 +156,11 @@ def split_line(line: str) -> tuple[str, str]:
     """Id and value of a line; both are empty where nothing but blanks is in it."""
     utt, *rest = _SEPARATOR.split(line.rstrip("\r\n").strip(_BLANK), maxsplit=1)
     return utt, rest[0].strip(_BLANK) if rest else ""
+
+
+def is_id(text: str) -> bool:
+    """Whether a text can be an id: not empty, no white space, no control characters."""
+    return bool(text) and " " not in text and why_no_id(text) is None
 
 
 def why_no_id(utt: str) -> tuple[str, str] | None:

@@ -115,14 +115,13 @@ def test_counts(tmp_path: Path) -> None:
 
 def test_written_sorted_and_whole(tmp_path: Path) -> None:
     path = tmp_path / "new" / "text"
-    write_table(path, [("b", "y  z"), ("a", ""), ("ä", "x"), ("B", "\u2028x")])
+    write_table(path, [("b", " y  z\t"), ("a", ""), ("ä", "x"), ("B", "\u2028x")])
     assert path.read_bytes().decode() == "B \u2028x\na\nb y  z\nä x\n"
     for rows, said in [
         ([("a", "x"), ("a", "y")], "given twice"),
         ([("a b", "x")], "one line"),
         ([("a\u00a0b", "x")], "one line"),
         ([("", "x")], "one line"),
-        ([("a", " x")], "one line"),
         ([("a", "x\n")], "one line"),
         ([("a", "x\r")], "one line"),
     ]:
@@ -168,8 +167,8 @@ def test_what_is_written_is_read_again(
     try:
         write_table(path, rows.items())
     except DataError:
-        assert any("\n" in v or v != v.rstrip("\r\n").strip(" \t") for v in rows.values()) or any(
+        assert any("\n" in v or "\r" in v for v in rows.values()) or any(
             "\ufeff" in utt for utt in rows
         )
         return
-    assert read_table(path) == rows
+    assert read_table(path) == {utt: value.strip(" \t") for utt, value in rows.items()}

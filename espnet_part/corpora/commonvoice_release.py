@@ -11,7 +11,7 @@ from pathlib import Path
 
 from espnet_part.archive import unpack
 from espnet_part.corpora.languages import parse_languages, split_words
-from espnet_part.data.datadir import is_language
+from espnet_part.data.language_codes import is_language
 from espnet_part.errors import ConfigError, DataError
 
 UNKNOWN_RELEASE = "unknown release"

@@ -5,20 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Sequence
 
-from espnet_part.data.datadir import is_language
+from espnet_part.data.language_codes import is_language, meant_language
 from espnet_part.errors import ConfigError
 
 #: The ten languages of PART, in the order of its tables.
 PART_LANGUAGES = ("zh", "en", "ja", "ko", "yue", "de", "fr", "ru", "es", "it")
-
-# What people write for a language, beside its code.
-_MEANT = {
-    "cn": "zh", "cmn": "zh", "zh-cn": "zh", "zh-tw": "zh", "zh-hans": "zh", "chinese": "zh",
-    "mandarin": "zh", "zh-hk": "yue", "cantonese": "yue", "english": "en", "en-us": "en",
-    "jp": "ja", "japanese": "ja", "kr": "ko", "korean": "ko", "ge": "de", "ger": "de", "deu": "de",
-    "german": "de", "french": "fr", "russian": "ru", "sp": "es", "spanish": "es", "italian": "it",
-    "swedish": "sv", "sv-se": "sv",
-}  # fmt: skip
 
 
 def split_words(text: str) -> tuple[str, ...]:
@@ -62,7 +53,7 @@ def parse_tasks(text: str, known: Sequence[str]) -> tuple[str, ...]:
 
 def _suggest(code: str, known: Collection[str] | None) -> str:
     candidates = sorted(known) if known is not None else list(PART_LANGUAGES)
-    meant = _MEANT.get(code.lower(), "")
+    meant = meant_language(code) or ""
     if meant not in candidates and (known is not None or not meant):
         close = difflib.get_close_matches(code.lower(), candidates, 1)
         meant = close[0] if close else ""

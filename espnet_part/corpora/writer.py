@@ -12,9 +12,10 @@ from typing import BinaryIO
 
 from espnet_part.corpora.ledger import Ledger
 from espnet_part.corpora.sorting import LineSorter
-from espnet_part.data.datadir import CONTROL, Example
+from espnet_part.data.datadir import Example
 from espnet_part.errors import DataError
 from espnet_part.files import sync_directory
+from espnet_part.kaldi import CONTROL, is_id
 
 # A record's fields after the id, and the table that each makes.
 _TABLES = (
@@ -105,8 +106,8 @@ class DirectoryWriter:
             e.utt_id, e.task, e.lang, e.tgt, e.text, e.src_text or "", samples, e.spk or "",
             e.feats or "", e.audio or "", start, end,
         )  # fmt: skip
-        line = "\n".join(values)
-        if line.count("\n") != _FIELDS - 1 or CONTROL.search(line) or not _is_word(e.utt_id):
+        line = "\n".join(value.strip(" ") for value in values)
+        if line.count("\n") != _FIELDS - 1 or CONTROL.search(line) or not is_id(e.utt_id):
             raise DataError(f"{self.path}: cannot be written as lines: {values!r}")
         self._records.add(line.replace("\n", "\t").encode() + b"\n")
 
@@ -118,7 +119,7 @@ class DirectoryWriter:
                 if name not in tables:
                     file = (self._aside / name).open("wb", buffering=1 << 18)
                     tables[name] = stack.enter_context(file)
-                tables[name].write(b"%b %b\n" % (key, value))
+                tables[name].write(b"%b %b\n" % (key, value) if value else b"%b\n" % key)
 
             for name in _ALWAYS:
                 tables[name] = stack.enter_context((self._aside / name).open("wb"))
@@ -127,6 +128,7 @@ class DirectoryWriter:
             recordings.reverse()  # the first is taken from the end
             kept: Counter[tuple[bytes, bytes, bytes]] = Counter()
             previous = b""
+            with_text = False
             for line in self._records.merged():
                 fields = line[:-1].split(b"\t")
                 utt = fields[0]
@@ -136,8 +138,9 @@ class DirectoryWriter:
                 previous = utt
                 kept[fields[1], fields[2], fields[3]] += 1
                 for place, name in _TABLES:
-                    if fields[place] or place <= 3:
+                    if fields[place] or place <= 4:  # an empty text is an empty reference
                         put(name, utt, fields[place])
+                with_text = with_text or bool(fields[4])
                 audio = fields[_AUDIO]
                 if audio and fields[_START]:
                     span = b"%b %b %b" % (names[audio], fields[_START], fields[_END])
@@ -151,6 +154,8 @@ class DirectoryWriter:
             for file in tables.values():
                 file.flush()
                 os.fsync(file.fileno())
+        if not with_text:
+            (self._aside / "text").unlink(missing_ok=True)
         self._count(kept)
 
     def _recording_names(self) -> dict[bytes, bytes]:
@@ -163,7 +168,7 @@ class DirectoryWriter:
         }
         taken: dict[str, str] = {}
         for audio, name in names.items():
-            if not _is_word(name) or taken.setdefault(name, audio) != audio:
+            if not is_id(name) or taken.setdefault(name, audio) != audio:
                 raise DataError(f"{self.path}: {audio}: the recording's name is taken: {name!r}")
         return {audio.encode(): name.encode() for audio, name in names.items()}
 
@@ -199,7 +204,3 @@ class DirectoryWriter:
 def direction(lang: str, tgt: str) -> str:
     """The key under which scores and ledgers count: "de", or "de-en" for a translation."""
     return lang if lang == tgt else f"{lang}-{tgt}"
-
-
-def _is_word(text: str) -> bool:
-    return text.split() == [text]

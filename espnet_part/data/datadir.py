@@ -10,22 +10,28 @@ Lines may come in any order. What is wrong is gathered, never raised line by lin
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from espnet_part.data.language_codes import is_language, say_language
 from espnet_part.errors import DataError
-from espnet_part.files import atomic_write
+from espnet_part.kaldi import CONTROL, iter_table, parse_count, write_table
 from espnet_part.tasks import TASKS
 
-#: Cc apart from the newline that ends a line, Unicode's own line ends, and a byte-order mark.
-CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
-_LANGUAGE = re.compile("[a-z]{2,3}")
+_MENDS = {
+    "utt2task": f"it names the task of each utterance: {', '.join(TASKS)}; for ASR alone: "
+    "awk '{print $1, \"asr\"}' text > utt2task",
+    "utt2lang": "it names the language heard or read by its ISO 639 code; for German alone: "
+    "awk '{print $1, \"de\"}' utt2task > utt2lang",
+    "text": "it holds what is to be written; a test set without references needs none",
+}
+_COMMAND = (
+    "nothing in data is run: run it once into a file, such as `sox IN.sph OUT.flac`, and name that"
+)
 _FATAL = ("missing directory", "missing file", "unreadable file")
 
 
@@ -38,7 +44,7 @@ class Example:
         task: a key of `tasks.TASKS`.
         lang: language heard or read, ISO 639-1/3.
         tgt: language written.
-        text: the target; empty where a test set has no reference.
+        text: the target; empty where a test set has no reference, or where nothing is said.
         src_text: what a task reads that reads text; else a transcript, where there is one.
         audio: path or ``path.ark:offset``; None for a task without speech.
         segment: (start, end) in seconds within ``audio``; None for the whole of it.
@@ -87,20 +93,25 @@ class DataDir:
 
     @staticmethod
     def load(
-        path: str | Path, tasks: Collection[str] | None = None, need_text: bool = True
+        path: str | Path,
+        tasks: Collection[str] | None = None,
+        need_text: bool = True,
+        empty_text: bool = False,
     ) -> tuple[list[Example], list[Fault]]:
         """Read a directory.
 
         Args:
             path: the directory.
             tasks: the task names that may occur; None for all.
-            need_text: false for a test set without references.
+            need_text: false for a test set, whose references may be lacking or empty.
+            empty_text: whether a text that is needed may be empty: of a test set that holds silence
+                every word that is written is an insertion.
 
         Returns:
             The examples without any fault, in the order of ``utt2task``, and all faults. An
             utterance with a fault in any of its lines is in the second, never in the first.
         """
-        return _Reader(Path(path), tasks, need_text).read()
+        return _Reader(Path(path), tasks, need_text, empty_text or not need_text).read()
 
     @staticmethod
     def combine(
@@ -129,8 +140,14 @@ class DataDir:
         return [e for examples, _ in loaded for e in examples if e.utt_id not in twice], faults
 
     @staticmethod
-    def write(path: str | Path, examples: Iterable[Example]) -> None:
+    def write(path: str | Path, examples: Iterable[Example], with_text: bool | None = None) -> None:
         """Write a directory: every table sorted by id, whole or not at all.
+
+        Args:
+            path: the directory.
+            examples: in any order.
+            with_text: whether there is a ``text``, in which a line without anything but its id is
+                an empty reference; None where one example at least has a text.
 
         Raises:
             DataError: an id is given twice, or a value would not survive in a line.
@@ -143,6 +160,8 @@ class DataDir:
         # A cut piece needs a recording's name in wav.scp; a whole file keeps the utterance's.
         cut = sorted({e.audio for e in ordered if e.audio and e.segment})
         recordings = {audio: f"recording_{n:07d}" for n, audio in enumerate(cut, 1)}
+        if with_text is None:
+            with_text = any(e.text.strip(" \t") for e in ordered)
         # generators: of millions of lines, those of one table at a time
         tables: dict[str, Iterable[tuple[str, str]]] = {
             "wav.scp": sorted(
@@ -154,8 +173,10 @@ class DataDir:
                 for e in ordered
                 if e.audio and e.segment
             ),
-            "text": ((e.utt_id, e.text) for e in ordered if e.text),
-            "src_text": ((e.utt_id, e.src_text) for e in ordered if e.src_text),
+            "text": ((e.utt_id, e.text) for e in ordered if with_text),
+            "src_text": (
+                (e.utt_id, e.src_text) for e in ordered if e.src_text and e.src_text.strip(" \t")
+            ),
             "utt2task": ((e.utt_id, e.task) for e in ordered),
             "utt2lang": ((e.utt_id, e.lang) for e in ordered),
             "utt2tgt": ((e.utt_id, e.tgt) for e in ordered),
@@ -168,7 +189,12 @@ class DataDir:
         for name, lines in tables.items():
             rows = list(lines)
             if rows or name in ("utt2task", "utt2lang", "utt2tgt"):
-                _write_table(path / name, rows)
+                for utt, value in rows:
+                    if not value.isprintable() and CONTROL.search(value):
+                        raise DataError(
+                            f"{path / name}: cannot be written as one line: {utt!r} {value!r}"
+                        )
+                write_table(path / name, rows)
             else:  # a table of an earlier run must not stay behind
                 (path / name).unlink(missing_ok=True)
 
@@ -217,23 +243,16 @@ def _summary(faults: Sequence[Fault]) -> str:
     return "; ".join(parts)
 
 
-@functools.lru_cache(maxsize=512)
-def is_language(code: str) -> bool:
-    """Whether ``code`` is a known ISO 639-1 or 639-3 code in lower case."""
-    if not _LANGUAGE.fullmatch(code):
-        return False
-    import langcodes
-
-    return langcodes.tag_is_valid(code)
-
-
 class _Reader:
     """Reads one directory; `faults` and `bad` fill up on the way."""
 
-    def __init__(self, path: Path, tasks: Collection[str] | None, need_text: bool):
+    def __init__(
+        self, path: Path, tasks: Collection[str] | None, need_text: bool, empty_text: bool
+    ):
         self.path = path
         self.tasks = tuple(TASKS) if tasks is None else tasks
         self.need_text = need_text
+        self.empty_text = empty_text
         self.faults: list[Fault] = []
         self.bad: set[str] = set()
         self.sound_kinds: set[tuple[str, str, str, bool, bool]] = set()
@@ -319,74 +338,60 @@ class _Reader:
         """One file as {id: rest of the line}; ``columns`` counts the values after the id."""
         path = self.path / name
         try:
-            raw = path.read_bytes()
-        except FileNotFoundError:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
             if required:
-                self.fault("missing file", name, None)
+                self.fault("missing file", name, None, _MENDS.get(name, ""))
             return {}
-        except OSError as error:
-            self.fault("unreadable file", name, None, error.strerror or str(error))
-            return {}
-        lines = self.lines(name, raw)
-        plain = not (self.controls or self.replaced)
-        spaces = None if free or columns is None else columns - 1
+        except OSError:
+            pass  # named when it is opened
+
+        def bad_line(number: int, utt: str, what: str, detail: str) -> None:
+            self.fault(what, f"{name}:{number}", utt or None, detail)
+            if utt:
+                table.setdefault(share(utt, utt), "")  # there, though not usable
+
         few = name in ("utt2task", "utt2lang", "utt2tgt", "utt2spk")
         table: dict[str, str] = {}
         share = self.shared.setdefault
-        for number, line in enumerate(lines, 1):
-            utt, _, value = line.partition(" ")
-            utt, value = share(utt, utt), value.strip()
-            if few:
-                value = share(value, value)
-            sound = plain and utt and value and (spaces is None or value.count(" ") == spaces)
-            if sound and utt not in table:  # the way of nearly all lines of millions
+        try:
+            for number, utt, value in iter_table(path, bad_line):
+                utt = share(utt, utt)
+                if few:
+                    value = share(value, value)
+                if utt in table:
+                    self.fault("duplicate id", f"{name}:{number}", utt)
+                    continue
                 table[utt] = value
-            else:
-                where = f"{name}:{number}"
-                self.doubtful_line(table, where, line, None if free else columns, free)
+                # nearly all lines of millions have no more to be asked
+                plain = value and value.isprintable() and (free or columns != 1 or " " not in value)
+                if not plain or columns == 3:
+                    table[utt] = self.doubtful_value(f"{name}:{number}", utt, value, columns, free)
+        except DataError as error:
+            self.fault("unreadable file", name, None, str(error).removeprefix(f"{path}: "))
         return table
 
-    def doubtful_line(
-        self, table: dict[str, str], where: str, line: str, columns: int | None, free: bool
-    ) -> None:
-        """Put a line into ``table``, and say what is wrong with it, if anything is."""
-        utt, _, value = line.partition(" ")
-        if "\t" in utt:
-            utt, _, value = line.partition("\t")
-        found = len(value.split()) + 1
-        value = value.strip(" ") if free else value.strip(" \t")
-        if not utt:
-            self.fault("wrong number of columns", where, None, "an empty line or id")
-            return
-        if utt in table:
-            self.fault("duplicate id", where, utt)
-            return
-        table[utt] = value.strip()
-        if free and not value.strip():
-            self.fault("empty text", where, utt)
-        elif not value or (columns is not None and found != columns + 1):
-            self.fault("wrong number of columns", where, utt, f"{found} columns")
-        elif self.controls and CONTROL.search(utt + value):
-            marks = sorted({f"U+{ord(c):04X}" for c in CONTROL.findall(utt + value)})
+    def doubtful_value(
+        self, where: str, utt: str, value: str, columns: int | None, free: bool
+    ) -> str:
+        """The value as it counts; says what is wrong with it, if anything is."""
+        if free:
+            value = value.strip()
+            if not value and not self.empty_text:
+                self.fault("empty text", where, utt)
+        elif columns is not None:
+            parts = value.replace("\t", " ").split(" ")
+            value = " ".join(part for part in parts if part)
+            if value.count(" ") != columns - 1 or not value:
+                found = len(value.split(" ")) + 1 if value else 1
+                self.fault("wrong number of columns", where, utt, f"{found} columns")
+                return value
+        elif not value:
+            self.fault("wrong number of columns", where, utt, "1 columns")
+        if CONTROL.search(value):
+            marks = sorted({f"U+{ord(c):04X}" for c in CONTROL.findall(value)})
             self.fault("control character", where, utt, " ".join(marks))
-        elif self.replaced and "\ufffd" in line:
-            self.fault("wrong encoding", where, utt, "not UTF-8")
-
-    def lines(self, name: str, raw: bytes) -> list[str]:
-        """The lines of a file; a line that is not UTF-8 keeps U+FFFD for what is wrong in it."""
-        try:
-            content = raw.decode("utf-8")
-        except UnicodeDecodeError:
-            content = raw.decode("utf-8", errors="replace")
-        if content.startswith("\ufeff"):
-            self.fault("byte-order mark", f"{name}:1", None, "save the file without it")
-            content = content[1:]
-        self.replaced = "\ufffd" in content
-        self.controls = CONTROL.search(content) is not None
-        lines = content.split("\n")
-        if lines and not lines[-1]:
-            lines.pop()
-        return lines
+        return value
 
     def span(
         self, utt: str, row: str, wavs: Mapping[str, str]
@@ -415,7 +420,7 @@ class _Reader:
             if utt not in self.bad:
                 self.sound_kinds.add(kind)
         if audio is not None and (audio.endswith("|") or audio.startswith("|")):
-            self.fault("command instead of a file", "wav.scp", utt, "nothing in data is run")
+            self.fault("command instead of a file", "wav.scp", utt, _COMMAND)
         return utt not in self.bad
 
     def check_kind(
@@ -428,7 +433,7 @@ class _Reader:
             if not code:
                 self.fault("unmatched id", name, utt, f"a {task} example needs a line in {name}")
             elif not is_language(code):
-                self.fault("unknown language", name, utt, f"{code}; use ISO 639-1 or 639-3")
+                self.fault("unknown language", name, utt, say_language(code))
         if task not in TASKS:
             return
         reads, why_not = TASKS[task], TASKS[task].why_not(lang, tgt) if lang and tgt else ""
@@ -443,15 +448,7 @@ class _Reader:
 
     def samples(self, utt: str, value: str) -> int | None:
         """The number of samples, None where it is wrong."""
-        if value.isascii() and value.isdigit() and int(value) > 0:
-            return int(value)
-        self.fault("wrong number of samples", "utt2num_samples", utt, value)
+        if count := parse_count(value):
+            return count
+        self.fault("wrong number of samples", "utt2num_samples", utt, value[:40])
         return None
-
-
-def _write_table(path: Path, rows: Iterable[tuple[str, str]]) -> None:
-    with atomic_write(path) as file:
-        for key, value in rows:
-            if not key or any(c.isspace() for c in key) or CONTROL.search(value) or "\n" in value:
-                raise DataError(f"{path}: cannot be written as one line: {key!r} {value!r}")
-            file.write(f"{key} {value}\n")

@@ -98,7 +98,9 @@ def format_directory(
     in_dir, out_dir = Path(in_dir), Path(out_dir)
     if in_dir.resolve() == out_dir.resolve():
         raise DataError(f"{in_dir}: the new directory must be another one")
-    examples, faults = DataDir.load(in_dir, need_text=(in_dir / "text").exists())
+    with_text = (in_dir / "text").exists()
+    # whether a text may be empty is for those to say who train on it or score with it
+    examples, faults = DataDir.load(in_dir, need_text=with_text, empty_text=True)
     for fault in faults:
         if fault.utt_id is None:
             raise DataError(str(fault))
@@ -124,7 +126,7 @@ def format_directory(
     with atomic_write(out_dir / "bad_audio.tsv") as file:
         file.writelines(f"{utt}\t{reason}\n" for utt, reason in bad)
     check_share(faults, formatted, max_bad_share, f"{in_dir} (see {out_dir / 'bad_audio.tsv'})")
-    DataDir.write(out_dir, formatted)
+    DataDir.write(out_dir, formatted, with_text)
     return formatted, bad
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from espnet_part.corpora.fleurs import main, parse_directions
 from espnet_part.corpora.fleurs_layout import CODE_OF, CODES
-from espnet_part.data.datadir import DataDir, is_language
+from espnet_part.data.datadir import DataDir
+from espnet_part.data.language_codes import is_language
 from espnet_part.errors import ConfigError
 from tests.corpora.tiny_fleurs import write_fleurs
 

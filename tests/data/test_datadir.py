@@ -1,12 +1,29 @@
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from espnet_part.data.datadir import DataDir, Example, Fault, check_share, report_faults
+from espnet_part.data.language_codes import is_language, meant_language
 from espnet_part.errors import DataError
+
+TABLES = (
+    "utt2task",
+    "utt2lang",
+    "utt2tgt",
+    "text",
+    "src_text",
+    "wav.scp",
+    "segments",
+    "utt2spk",
+    "utt2num_samples",
+    "feats.scp",
+)
 
 
 def kinds(faults):
@@ -59,7 +76,7 @@ def test_tabs_and_windows_files(data_dir):
     lang.write_text(lang.read_text().replace(" ", "\t"))
     assert not DataDir.load(data_dir)[1]
     lang.write_bytes(lang.read_bytes().replace(b"\n", b"\r\n"))
-    assert kinds(DataDir.load(data_dir)[1]) == ["control character"]
+    assert not DataDir.load(data_dir)[1]
 
 
 UTT = "es_000-s2tt-en"
@@ -82,7 +99,12 @@ UTT = "es_000-s2tt-en"
         ("utt2num_samples", f"{UTT} 0", "wrong number of samples"),
         ("wav.scp", f"{UTT} sox a.wav -t wav - |", "command instead of a file"),
         ("wav.scp", UTT, "wrong number of columns"),
-        ("wav.scp", "", "wrong number of columns"),
+        ("wav.scp", "", "speech task without audio"),
+        ("wav.scp", f"{UTT}\u00a0 a.wav", "odd space or control in the id"),
+        ("utt2num_samples", f"{UTT} {'9' * 5000}", "wrong number of samples"),
+        ("utt2num_samples", f"{UTT} {10**18}", "wrong number of samples"),
+        ("utt2lang", f"{UTT} eng", "unknown language"),
+        ("utt2lang", f"{UTT} zh-CN", "unknown language"),
     ],
 )
 def test_faults_of_one_line(data_dir, examples, table, line, kind):
@@ -170,10 +192,11 @@ def test_missing_files_and_directory(data_dir, tmp_path):
     assert not faults and loaded[0].text == ""
 
 
-def test_byte_order_mark(data_dir):
+def test_byte_order_mark(data_dir, examples):
     path = data_dir / "utt2task"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert kinds(DataDir.load(data_dir)[1]) == ["byte-order mark"]
+    loaded, faults = DataDir.load(data_dir)
+    assert not faults and len(loaded) == len(examples)
 
 
 def test_ids_are_unique_over_directories(tmp_path, examples):
@@ -208,3 +231,95 @@ def test_too_large_a_bad_share_stops(data_dir):
     )
     with pytest.raises(DataError, match="0 of 0"):
         check_share([], [], 1.0, "train")
+
+
+@pytest.mark.parametrize(
+    ("code", "meant"),
+    [
+        ("zh-CN", "zh"), ("zh_CN", "zh"), ("DE", "de"), ("eng", "en"), ("cmn", "zh"), ("zho", "zh"),
+        ("jp", "ja"), ("de-DE", "de"), ("iw", "he"), ("arb", "ar"), ("zh-HK", "yue"), ("xx", None),
+        ("", None), ("x" * 5000, None), ("d\u00e9", None),
+    ],
+)  # fmt: skip
+def test_a_language_has_one_code(code: str, meant: str | None) -> None:
+    assert not is_language(code)
+    assert meant_language(code) == meant
+    for own in ("zh", "yue", "nan", "wuu", "en", "nb", "fil", "or", "lo"):
+        assert is_language(own)
+
+
+def test_the_mend_is_named(data_dir: Path) -> None:
+    said = []
+    for table, line in [("utt2lang", f"{UTT} cmn"), ("wav.scp", f"{UTT} sox a.wav -t wav - |")]:
+        path = data_dir / table
+        before = path.read_text()
+        path.write_text(before.replace(next(x for x in before.split("\n") if UTT in x), line))
+        said.append(report_faults(DataDir.load(data_dir)[1]))
+        path.write_text(before)
+    (data_dir / "utt2task").unlink()
+    said.append(report_faults(DataDir.load(data_dir)[1]))
+    assert "cmn; did you mean `zh`?" in said[0]
+    assert "run it once into a file" in said[1]
+    assert "awk '{print $1, \"asr\"}' text > utt2task" in said[2]
+
+
+def test_a_table_that_is_no_file_is_named_and_never_waited_for(data_dir: Path) -> None:
+    for table in ("utt2task", "utt2spk", "wav.scp"):
+        content = (data_dir / table).read_text() if (data_dir / table).exists() else ""
+        (data_dir / table).unlink(missing_ok=True)
+        os.mkfifo(data_dir / table)
+        loaded, faults = DataDir.load(data_dir)
+        assert not loaded and "unreadable file" in kinds(faults)
+        assert "not a regular file" in report_faults(faults)
+        (data_dir / table).unlink()
+        (data_dir / table).write_text(content)
+        if not content:
+            (data_dir / table).unlink()
+
+
+def test_an_empty_reference_is_one(tmp_path: Path) -> None:
+    """Every word that is written for silence is an insertion; a training has no use for it."""
+    spoken = Example("a", "asr", "de", "de", "x", audio="a.wav")
+    silent = Example("b", "asr", "de", "de", "", audio="b.wav")
+    DataDir.write(tmp_path, [spoken, silent])
+    assert (tmp_path / "text").read_text() == "a x\nb\n"
+    assert DataDir.load(tmp_path, empty_text=True) == ([spoken, silent], [])
+    assert DataDir.load(tmp_path, need_text=False) == ([spoken, silent], [])
+    loaded, faults = DataDir.load(tmp_path)
+    assert loaded == [spoken] and kinds(faults) == ["empty text"]
+    DataDir.write(tmp_path, [silent], with_text=True)
+    assert (tmp_path / "text").read_text() == "b\n"
+    DataDir.write(tmp_path, [silent])
+    assert not (tmp_path / "text").exists()
+    assert kinds(DataDir.load(tmp_path, empty_text=True)[1]) == ["missing file"]
+
+
+_damage = st.one_of(
+    st.binary(max_size=60),
+    st.lists(
+        st.sampled_from(
+            ["a", "b", "asr", "t2tt", "de", "eng", " ", "\t", "\n", "\r\n", "\u3000", "\x00", "\ufeff",
+             "9" * 5000, "-1", "1e999", "nan", "x.wav", "|", "r 0 1"]
+        ),
+        max_size=12,
+    ).map(lambda parts: "".join(parts).encode()),
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.dictionaries(st.sampled_from(TABLES), _damage, min_size=1, max_size=4))
+def test_any_bytes_in_any_table_give_faults_or_examples(
+    tmp_path_factory: pytest.TempPathFactory, tables: dict[str, bytes]
+) -> None:
+    path = tmp_path_factory.mktemp("any", numbered=True)
+    content = {"utt2task": "asr", "utt2lang": "de", "text": "x y", "wav.scp": "a.wav"}
+    for name, value in content.items():
+        (path / name).write_text(f"a {value}\nb {value}\n")
+    for name, raw in tables.items():
+        (path / name).write_bytes(raw)
+    loaded, faults = DataDir.load(path)
+    bad = {fault.utt_id for fault in faults}
+    assert not bad & {example.utt_id for example in loaded}
+    assert loaded or faults or not set(tables).isdisjoint({"utt2task"})
+    DataDir.write(path, loaded)  # what is read can be written
+    assert DataDir.load(path)[0] == sorted(loaded, key=lambda e: e.utt_id) or not loaded
