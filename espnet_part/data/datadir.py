@@ -23,7 +23,7 @@ from espnet_part.kaldi import CONTROL, iter_table, parse_count, write_table
 from espnet_part.tasks import TASKS
 
 _MENDS = {
-    "utt2task": f"it names the task of each utterance: {', '.join(TASKS)}; for ASR alone: "
+    "utt2task": "it names the task of each utterance, such as asr or s2tt; for ASR alone: "
     "awk '{print $1, \"asr\"}' text > utt2task",
     "utt2lang": "it names the language heard or read by its ISO 639 code; for German alone: "
     "awk '{print $1, \"de\"}' utt2task > utt2lang",
