@@ -15,11 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from espnet_part.lock import locked
+
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "egs2/TEMPLATE/part"
 
 STAND_IN = r"""
-import json, shutil, sys
+import json, shutil, sys, uuid
 from pathlib import Path
 
 command, words = sys.argv[1].rsplit(".", 1)[1], sys.argv[2:]
@@ -30,6 +32,9 @@ if Path("broken").is_file() and Path("broken").read_text() == command:
     sys.exit("this cannot work")
 if command in ("part_format_data", "part_filter_data"):
     shutil.copytree(options["--in_dir"], options["--out_dir"], dirs_exist_ok=True)
+    if options.get("--max_text_chars") == "1":  # nothing but the first example
+        for table in Path(options["--out_dir"]).iterdir():
+            table.write_text(table.read_text().splitlines()[0] + "\n")
 elif command == "part_inference":
     out = Path(options["--output_dir"], "1best_recog")
     out.mkdir(parents=True, exist_ok=True)
@@ -43,12 +48,13 @@ elif command == "part_train":
     count = len(list(out.glob("started*")))
     (out / f"started{count}").touch()
     (out / "config.yaml").write_text("{}")
-    (out / "valid.acc.ave.safetensors").write_text("weights")
+    (out / "valid.acc.ave.safetensors").write_text(str(uuid.uuid4()))
 else:
     out = Path(options["--out_dir"])
     out.mkdir(parents=True, exist_ok=True)
     (out / "mixture.md").write_text("| the mixture |\n")
     (out / "text_tokens").write_text("")
+    (out / "feats.scp").write_text("")
 """
 DATA = r"""#!/usr/bin/env bash
 set -euo pipefail
@@ -62,9 +68,15 @@ for dset in train dev test2 test3; do
 done
 """
 MODEL = """
-encoder_conf: {config: {d_model: 8}}
+encoder_conf: {config: {d_model: 48}}
 llm_conf: {config: {model_type: qwen2}, tokenizer: t}
 """
+
+
+def stage(steps: int) -> str:
+    """A stage file with one phase."""
+    phase = "{name: all, train: [adapter], lr: {adapter: 1.0e-3}, tasks: [asr], steps: %d}"
+    return f"phases: [{phase % steps}]\n"
 
 
 class Recipe:
@@ -92,7 +104,7 @@ class Recipe:
         (directory / "conf/my system").mkdir(parents=True)
         (directory / "conf/model.yaml").write_text(MODEL)
         for n in (1, 2, 3):
-            (directory / f"conf/my system/stage{n}.yaml").write_text("phases: []\n")
+            (directory / f"conf/my system/stage{n}.yaml").write_text(stage(10))
 
     @staticmethod
     def script(path: Path, content: str) -> None:
@@ -196,27 +208,23 @@ def test_stage_given_runs_again_and_keeps_the_old_training(recipe):
 
 
 def test_changed_configuration_runs_what_depends_on_it(recipe):
-    (recipe.directory / "conf/my system/stage3.yaml").write_text("phases: [{name: other}]\n")
+    (recipe.directory / "conf/my system/stage3.yaml").write_text(stage(11))
     recipe.run(*OPTIONS)
     assert recipe.names() == ["train", "inference", "inference"]
     recipe.run(*OPTIONS, "--inference_args", "--beam_size 4")
     calls = recipe.calls()
     assert [name for name, _ in calls] == ["part_inference"] * 2
     assert calls[0][1]["--beam_size"] == "4"
-    recipe.run(
-        *OPTIONS,
-        "--inference_args",
-        "--beam_size 4",
-        "--max_wav_duration",
-        "20",
-        "--skip_eval",
-        "true",
-    )
+    eval_again = ("--inference_args", "--beam_size 4", "--skip_eval", "true")
+    # a filter that leaves the same examples changes nothing after it
+    recipe.run(*OPTIONS, *eval_again, "--max_wav_duration", "20")
+    assert recipe.names() == ["filter_data"] * 2
+    recipe.run(*OPTIONS, *eval_again, "--max_text_chars", "1")
     assert recipe.names() == ["filter_data"] * 2 + ["collect_stats"] * 2 + ["train"] * 3
 
 
 def test_failure_names_the_log_and_the_same_command_goes_on(recipe):
-    (recipe.directory / "conf/my system/stage2.yaml").write_text("phases: [{name: new}]\n")
+    (recipe.directory / "conf/my system/stage2.yaml").write_text(stage(12))
     (recipe.directory / "broken").write_text("part_train")
     output = recipe.run(*OPTIONS, fails=True)
     assert "this cannot work" in output
@@ -237,9 +245,9 @@ def test_token_counts_of_stage_5_serve_the_trainings(recipe, finished):
             assert options["--train_shape_file"] == f"{stats}/train/text_tokens"
             assert options["--valid_shape_file"] == f"{stats}/dev/text_tokens"
     recipe.run(*OPTIONS, "--stage", "5", "--stop_stage", "5")
-    recipe.calls()
-    recipe.run(*OPTIONS, "--skip_eval", "true")
-    assert recipe.names() == ["train"] * 3
+    assert recipe.names() == ["collect_stats"] * 2
+    recipe.run(*OPTIONS)
+    assert recipe.names() == []  # counted again, they are the same
 
 
 def test_interrupted_second_decoding_goes_on(recipe):
@@ -269,7 +277,7 @@ def test_baseline_of_two_stages(recipe):
     baseline = recipe.directory / "conf/baseline"
     baseline.mkdir()
     for n in (1, 3):
-        (baseline / f"stage{n}.yaml").write_text("phases: []\n")
+        (baseline / f"stage{n}.yaml").write_text(stage(10))
     options = (
         "--part_config",
         "conf/baseline",
@@ -289,10 +297,12 @@ def test_baseline_of_two_stages(recipe):
 
 def test_two_test_sets(recipe):
     recipe.run(*OPTIONS, "--test_sets", "test2 test3")
-    shards = [o["--key_file"] for name, o in recipe.calls() if name == "part_inference"]
-    decoded = "exp/my system/decode_greedy"
-    assert sorted(shards) == [
-        f"{decoded}/{dset}/logdir/keys.{n}.scp" for dset in ("test2", "test3") for n in (1, 2)
+    calls = recipe.calls()
+    # what was made for the first one stays
+    assert [name for name, _ in calls] == ["part_format_data"] + ["part_inference"] * 2
+    logdir = "exp/my system/decode_greedy/test3/logdir"
+    assert sorted(o["--key_file"] for _, o in calls[1:]) == [
+        f"{logdir}/keys.{n}.scp" for n in (1, 2)
     ]
     results = json.loads((recipe.directory / "exp/results.json").read_text())
     assert list(results["systems"]["my system"]["sets"]) == ["test2", "test3"]
@@ -354,16 +364,10 @@ def test_launchers_of_an_espnet_checkout_come_first(tmp_path, monkeypatch):
 
 
 def test_two_runs_at_once_are_refused(recipe):
-    lock = recipe.directory / "exp/my system/.lock"
-    with subprocess.Popen(["flock", str(lock), "sleep", "30"]) as holder:
-        try:
-            for _ in range(100):
-                probe = subprocess.run(["flock", "-n", str(lock), "true"])
-                if probe.returncode:
-                    break
-            assert "another run is at work" in recipe.run(*OPTIONS, fails=True)
-        finally:
-            holder.terminate()
+    with locked(recipe.directory / "exp/my system/.lock", "the training"):
+        output = recipe.run(*OPTIONS, fails=True)
+    assert "exp/my system: another process is at work there" in output
+    assert f"stop it with: kill {os.getpid()}" in output
 
 
 def test_new_recipe_directory(tmp_path):

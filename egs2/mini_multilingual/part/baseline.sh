@@ -14,7 +14,7 @@ set -o pipefail
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 
-if [ ! -f dump/.done/stage3 ] && [[ " $* " != *" --help "* ]]; then
+if [ ! -f dump/.done/stage3_train ] && [[ " $* " != *" --help "* ]]; then
     ./run.sh --stop_stage 3 # the corpus
 fi
 # The ASR model also hears the clips that PART's encoder was pretrained on, with their transcripts.

@@ -3,6 +3,8 @@
 
 # shellcheck source=utils/words.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/words.sh"
+# shellcheck source=utils/options.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/options.sh"
 part_script=$(realpath -- "$(dirname -- "${BASH_SOURCE[0]}")/../part.sh") # wherever run.sh goes to
 
 corpus_directories() { # VARIABLE ...: what the environment says, relative to where the command is typed
@@ -15,19 +17,11 @@ corpus_directories() { # VARIABLE ...: what the environment says, relative to wh
     done
 }
 
-part_options() { # the names of part.sh's options, " NAME NAME ... ": what it sets above its help
-    awk '
-        /^# (General|Data|System|Decoding|Packing)/ { on = 1 }
-        /^help_message/ { exit }
-        on && /^[a-z_]+=/ { printf " %s", substr($0, 1, index($0, "=") - 1) }
-        END { print " config " }' "${part_script}"
-}
-
 # Sets the variables NAME; what is part.sh's goes into `rest`. A wrong name is found here, before
 # anything is set up.
 own_options() { # "NAME ..." ARGUMENT ...
     local own=" $1 " all name value
-    all="${own}$(part_options)"
+    all="${own}$(option_names "${part_script}" | tr '\n' ' ')config "
     shift
     rest=()
     data_needed=true # stage 1 alone needs the corpus; where it is skipped it may be done already

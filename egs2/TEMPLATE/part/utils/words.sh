@@ -2,9 +2,7 @@
 # Sourced: options within an option, as in --part_args "--lr 1e-4 --name 'two words'".
 
 split_words() { # STRING: its words into the array `words`, with a shell's quotes honoured
-    mapfile -d '' -t words < <("${python:-python3}" -c '
-import shlex, sys
-sys.stdout.write("".join(word + "\0" for word in shlex.split(sys.argv[1])))' "$1" 2>/dev/null)
+    mapfile -d '' -t words < <("${python:-python3}" -m espnet_part.recipe.words "$1")
     if ! wait "$!"; then
         echo "${0##*/}: error: a quote without its partner in: $1" >&2
         exit 1

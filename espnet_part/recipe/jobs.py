@@ -1,0 +1,171 @@
+"""Jobs: started through a launcher (run.pl, slurm.pl …), with log files, ended with the recipe."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from espnet_part.recipe import leash
+from espnet_part.recipe.options import RecipeOptions
+from espnet_part.recipe.progress import Progress
+
+Words = Sequence[str | Path]
+
+
+class JobFailed(Exception):
+    """A job ended with an error.
+
+    Attributes:
+        logs: the files that say why, the likeliest first; empty where the job spoke on the terminal.
+        what: the job, where it has no log.
+    """
+
+    def __init__(self, logs: Sequence[Path] = (), what: str = "") -> None:
+        super().__init__(what)
+        self.logs, self.what = list(logs), what
+
+
+class Jobs:
+    """Starts what a recipe runs.
+
+    Attributes:
+        held: descriptors of locks that a job holds, too.
+    """
+
+    def __init__(self, options: RecipeOptions) -> None:
+        self._options = options
+        self.held: list[int] = []
+
+    def run(
+        self, words: Words, output: Path | None = None, both: bool = False, what: str = ""
+    ) -> None:
+        """Run a command on this machine, its output on the terminal or in a file.
+
+        Args:
+            both: stderr goes into the file as well.
+            what: its name when it fails; by default the stage's.
+
+        Raises:
+            JobFailed: it ended with an error.
+        """
+        if output is None:
+            if self._start(words, None, None):
+                raise JobFailed(what=what)
+            return
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with output.open("wb") as file:
+            if self._start(words, file, file if both else None):
+                raise JobFailed([output] if both else [], what)
+
+    def run_python(self, module: str, *words: str | Path, output: Path | None = None) -> None:
+        """Run a module on this machine."""
+        self.run([self._options.python, "-m", module, *words], output)
+
+    def launch(self, log: Path, module: str, *words: str | Path, gpus: int | None = None) -> None:
+        """Run one module through the launcher: of data preparation, or with ``gpus`` of training."""
+        options = self._options
+        launcher: Words = [*options.launchers["train_cmd"], "--num_threads", str(options.nj)]
+        if gpus is not None:
+            launcher = [*options.launchers["cuda_cmd"], "--gpu", str(gpus)]
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with Progress([log]):
+            status = self._start([*launcher, log, options.python, "-m", module, *words], None, None)
+        if status:
+            raise JobFailed([log])
+
+    def launch_array(
+        self, launcher: Words, logs: Path, count: int, words: Words, at_once: int | None = None
+    ) -> None:
+        """Run ``count`` jobs; JOB in the name of the log and in the words is a job's number."""
+        files = [Path(str(logs).replace("JOB", str(job))) for job in range(1, count + 1)]
+        limit = [] if at_once is None else ["--max-jobs-run", str(at_once)]
+        logs.parent.mkdir(parents=True, exist_ok=True)
+        with Progress(files):
+            status = self._start([*launcher, *limit, f"JOB=1:{count}", logs, *words], None, None)
+        if status:
+            raise JobFailed(files)
+
+    def decoder(self) -> tuple[list[str], list[str]]:
+        """The launcher of decoding, and how the program is told what it has."""
+        if self._options.gpu_inference:
+            return [*self._options.launchers["cuda_cmd"], "--gpu", "1"], ["--ngpu", "1"]
+        return [*self._options.launchers["decode_cmd"], "--gpu", "0"], ["--ngpu", "0"]
+
+    def train(self, directory: Path, title: str, module: str, words: Words) -> None:
+        """Run a training on all GPUs and nodes, through ``espnet2.bin.launch``."""
+        options = self._options
+        launcher = list(options.launchers["cuda_cmd"])
+        if Path(launcher[0]).name != "run.pl":  # which has no job names
+            launcher += ["--name", title]
+        more: list[str] = []
+        if options.master_port:
+            more += ["--master_port", options.master_port]
+        if options.master_addr:
+            more += ["--master_addr", options.master_addr]
+        log, launch_log = directory / "train.log", directory / "launch.log"
+        command: list[str | Path] = [options.python, "-m", "espnet2.bin.launch"]
+        command += ["--cmd", shlex.join(launcher), "--log", log, "--ngpu", str(options.ngpu)]
+        command += ["--num_nodes", str(options.num_nodes)]
+        command += ["--init_file_prefix", directory / ".dist_init_"]
+        command += ["--multiprocessing_distributed", "true", *more, "--"]
+        command += ["env", f"OMP_NUM_THREADS={options.num_threads}"]
+        command += [options.python, "-m", module, *words]
+        with Progress([log]), launch_log.open("wb") as file:
+            status = self._start(command, file, file)
+        if status:
+            raise JobFailed([log, launch_log])
+
+    def _start(self, words: Words, stdout: IO[bytes] | None, stderr: IO[bytes] | None) -> int:
+        """Run a command on a leash; return its exit status."""
+        sys.stdout.flush()
+        with _pipe() as (end, kept):
+            command = [sys.executable, "-I", "-S", leash.__file__, str(end), *map(str, words)]
+            job = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+                pass_fds=[end, *self.held],
+            )
+            try:
+                return job.wait()
+            except BaseException:
+                os.close(kept.pop())
+                job.wait()
+                raise
+
+
+@contextmanager
+def _pipe() -> Iterator[tuple[int, list[int]]]:
+    """A pipe's reading end, and its writing end as long as it is in the list."""
+    end, writing = os.pipe()
+    kept = [writing]
+    try:
+        yield end, kept
+    finally:
+        for descriptor in (end, *kept):
+            os.close(descriptor)
+
+
+def show_failure(logs: Sequence[Path]) -> Path | None:
+    """Print the end of the first of the logs whose job did not end well; return it."""
+    for path in logs:
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            continue
+        if lines and lines[-1].startswith("# Ended (code 0)"):
+            continue
+        print(f"---------- the end of {path}:", file=sys.stderr)
+        for line in lines[-20:]:
+            print("".join(c for c in line[:500] if c.isprintable() or c == "\t"), file=sys.stderr)
+        print("----------", file=sys.stderr)
+        return path
+    return None

@@ -1,0 +1,147 @@
+"""Options of the recipe scripts, as `utils/options.sh` hands them over: `--name value` pairs."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from espnet_part.errors import ConfigError
+
+T = TypeVar("T", bound="RecipeOptions")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecipeOptions:
+    """What both scripts take; part.sh and baseline.sh explain each option in their --help.
+
+    Attributes:
+        command: how the script was called, in the words of a shell.
+        stage: None where all stages are looked at and those that are done are left alone.
+    """
+
+    command: str
+    stage: int | None
+    stop_stage: int
+    ngpu: int
+    num_nodes: int
+    num_threads: int
+    nj: int
+    inference_nj: int
+    gpu_inference: bool
+    dumpdir: Path
+    expdir: Path
+    python: str
+    train_set: str
+    valid_set: str
+    test_sets: str
+    seed: int
+    master_port: str
+    master_addr: str
+    score_config: str
+    train_cmd: str
+    cuda_cmd: str
+    decode_cmd: str
+    cmd_backend: str
+
+    @property
+    def tests(self) -> list[str]:
+        return list(dict.fromkeys(self.test_sets.split()))
+
+    @property
+    def launchers(self) -> dict[str, list[str]]:
+        """The words of each launcher."""
+        names = ("train_cmd", "cuda_cmd", "decode_cmd")
+        return {name: getattr(self, name).split() for name in names}
+
+    def check(self) -> None:
+        """Refuse numbers out of range, quotes without a partner and launchers that are not there.
+
+        Raises:
+            ConfigError: names the option and the mend.
+        """
+        for name in ("num_nodes", "num_threads", "nj", "inference_nj"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"--{name} must be at least 1: {getattr(self, name)}")
+        for name in ("dumpdir", "expdir"):
+            path = getattr(self, name)
+            if path.exists() and not path.is_dir():
+                raise ConfigError(f"--{name} {path}: is not a directory")
+        if self.master_port:
+            _number("master_port", self.master_port)
+        for field in dataclasses.fields(self):
+            if field.name.endswith(("_args", "_opts")):
+                split_words(getattr(self, field.name), f"--{field.name}")
+        for words in self.launchers.values():
+            if not words or shutil.which(words[0]) is None:
+                raise ConfigError(
+                    f"cmd.sh names {words[0] if words else 'no launcher'}, which is not on PATH "
+                    f"(cmd_backend={self.cmd_backend}); with MAIN_ROOT naming an ESPnet checkout, "
+                    "its launchers are found"
+                )
+        cuda = Path(self.launchers["cuda_cmd"][0]).name
+        if self.num_nodes > 1 and cuda in ("run.pl", "ssh.pl"):
+            raise ConfigError(
+                f"--num_nodes {self.num_nodes}: {cuda} starts jobs on one node; choose a cluster's "
+                "launcher in cmd.sh, e.g. CMD_BACKEND=slurm"
+            )
+
+
+def read_options(cls: type[T], words: Sequence[str]) -> T:
+    """Read `--name value` pairs into the dataclass ``cls``, whose fields all must be given.
+
+    Raises:
+        ConfigError: a value of another type than its field's.
+    """
+    given = {
+        name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=False)
+    }
+    types = get_type_hints(cls)
+    fields = [field.name for field in dataclasses.fields(cls)]
+    unlike = set(given) ^ set(fields)
+    if unlike or len(words) % 2:
+        raise ConfigError(f"options that the script and {cls.__name__} do not share: {unlike}")
+    return cls(**{name: _convert(name, given[name], types[name]) for name in fields})
+
+
+def _convert(name: str, value: str, kind: object) -> Any:
+    if kind is bool:
+        if value not in ("true", "false"):
+            raise ConfigError(f"--{name} must be true or false: {value}")
+        return value == "true"
+    if kind is int:
+        return _number(name, value)
+    if kind == int | None:
+        return _number(name, value) if value else None
+    if kind is float:
+        try:
+            return float(value)
+        except ValueError:
+            raise ConfigError(f"--{name} must be a number: {value}") from None
+    if kind is Path:
+        if not value:
+            raise ConfigError(f"--{name} is empty: it must name a directory")
+        return Path(value)
+    return value
+
+
+def _number(name: str, value: str) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) < 10):
+        raise ConfigError(f"--{name} must be a number: {value}")
+    return int(value)
+
+
+def split_words(text: str, option: str = "") -> list[str]:
+    """The words of an option within an option, as in --part_args "--note 'two words'".
+
+    Raises:
+        ConfigError: a quote without its partner.
+    """
+    try:
+        return shlex.split(text)
+    except ValueError:
+        where = f"{option}: " if option else ""
+        raise ConfigError(f"{where}a quote without its partner in: {text}") from None

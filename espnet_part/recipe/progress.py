@@ -1,0 +1,99 @@
+"""The progress bars that running jobs write into their log files, shown on the terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+_PROGRESS = re.compile(r"\d+%\||\bETA\b", re.IGNORECASE)
+_PREFIX = re.compile(r"^.*?\b(?:INFO|WARNING)\b:?\s*")  # the logger's time and module
+
+
+class _Follower:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.position = 0
+        self.inode: int | None = None
+        if path.exists():  # of an earlier run; its lines are not this run's progress
+            self.position, self.inode = path.stat().st_size, path.stat().st_ino
+        self.rest = ""
+
+    def lines(self) -> list[str]:
+        try:
+            with self.path.open("rb") as file:
+                state = os.fstat(file.fileno())
+                if state.st_ino != self.inode or state.st_size < self.position:
+                    self.position, self.inode, self.rest = 0, state.st_ino, ""
+                file.seek(self.position)
+                content = file.read(1 << 20)
+                self.position += len(content)
+        except OSError:
+            return []
+        pieces = re.split(r"[\r\n]+", self.rest + content.decode("utf-8", "replace"))
+        self.rest = pieces.pop()
+        return pieces
+
+
+class Progress:
+    """Shows the newest line of some logs that has a bar (tqdm's "NN%|") or an estimate ("ETA").
+
+    On a terminal the line is drawn over the last one; elsewhere a line is printed at most every
+    ``pause`` seconds. Runs in a thread of its own while the block does.
+    """
+
+    def __init__(
+        self, logs: Sequence[Path], stream: TextIO | None = None, pause: float = 15.0
+    ) -> None:
+        self._followers = [_Follower(path) for path in logs]
+        self._stream = stream or sys.stdout
+        self._terminal = self._stream.isatty()
+        self._pause = pause
+        self._latest = self._shown = ""
+        self._shown_at = -pause
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> Progress:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._look()
+        if self._terminal:
+            if self._latest:
+                self._show()
+                print(file=self._stream, flush=True)
+        elif self._latest != self._shown:
+            self._show()
+
+    def _follow(self) -> None:
+        while not self._ended.wait(0.5 if self._terminal else 2):
+            self._look()
+            due = self._terminal or time.monotonic() - self._shown_at >= self._pause
+            if self._latest != self._shown and due:
+                self._show()
+
+    def _look(self) -> None:
+        for follower in self._followers:
+            for line in follower.lines():
+                if _PROGRESS.search(line):
+                    self._latest = _PREFIX.sub("", line).strip()
+
+    def _show(self) -> None:
+        self._shown, self._shown_at = self._latest, time.monotonic()
+        # control characters of a log must not steer the terminal
+        line = "".join(c for c in self._latest if c.isprintable())
+        if self._terminal:
+            width = shutil.get_terminal_size().columns
+            print(f"\r\033[K  {line}"[: width + 4], end="", file=self._stream, flush=True)
+        else:
+            print(f"  {line}", file=self._stream, flush=True)

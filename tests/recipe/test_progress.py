@@ -1,0 +1,25 @@
+"""Progress of running jobs: the newest bar of their logs."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from espnet_part.recipe.progress import Progress
+
+
+def test_the_newest_bar_of_a_new_log_is_shown(tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    log.write_text("old 10%| of an earlier run\n")
+    shown = io.StringIO()
+    with Progress([log], shown):
+        log.rename(tmp_path / "train.1.log")
+        log.write_text("2026 (trainer:1) INFO: phase a, step 5, ETA 0:01\nnothing\rx:  50%|##")
+    assert shown.getvalue() == "  phase a, step 5, ETA 0:01\n"
+
+
+def test_control_characters_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    shown = io.StringIO()
+    with Progress([tmp_path / "a.log"], shown):
+        (tmp_path / "a.log").write_text("\x1b[2Jx 50%|#\x07|\n")
+    assert shown.getvalue() == "  [2Jx 50%|#|\n"
