@@ -14,9 +14,12 @@ from typing import Any
 import numpy as np
 
 from espnet_part.data.datadir import Example
+from espnet_part.data.headers import means_unknown, with_known_length
 from espnet_part.data.mp3 import CutMp3, with_length
+from espnet_part.inputs import bad_input, open_input
+from espnet_part.kaldi import parse_count
+from espnet_part.sample_rate import SAMPLE_RATE
 
-SAMPLE_RATE = 16000
 #: Longer audio must come with a ``segments`` file; reading it whole would fill the memory.
 MAX_SECONDS = 3600.0
 
@@ -25,7 +28,11 @@ _ARK = re.compile(r"(.+):(\d+)")
 _SHORT_DATA = re.compile(
     r"^ *(?:data|riff|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE
 )
-_STREAMED = 0x7FFFFF00  # a header written before the length was known
+NO_LENGTH = 2**62
+"""From here on libsndfile's count of frames says that it does not know."""
+LOUDEST = 10.0
+"""Full scale is 1, and a mix may overshoot. What is beyond this are integers written as floats."""
+_CLIPPED = 0.001  # share of samples beyond full scale that is worth a word
 _END_TOLERANCE = 0.05  # seconds that a segment may reach beyond the audio
 
 
@@ -57,6 +64,21 @@ def read_audio(
     Raises:
         BadAudio: missing, unreadable, empty, truncated, not a number, too long, or a command.
     """
+    return read_with_remarks(audio, segment, fs, max_seconds, remark=False)[0]
+
+
+def read_with_remarks(
+    audio: str | Path | Example,
+    segment: tuple[float, float] | None = None,
+    fs: int = SAMPLE_RATE,
+    max_seconds: float = MAX_SECONDS,
+    remark: bool = True,
+) -> tuple[np.ndarray, list[str]]:
+    """Read audio as `read_audio` does, and say what is odd about it.
+
+    Returns:
+        The samples, and remarks such as "silence": what can be used, but hardly is what was meant.
+    """
     if isinstance(audio, Example):
         spec, segment = audio.audio or "", audio.segment
     else:
@@ -65,12 +87,32 @@ def read_audio(
         raise BadAudio("no audio is named")
     if spec.startswith("|") or spec.endswith("|"):
         raise BadAudio("a command instead of a file; commands in wav.scp are not run")
-    match = _ARK.fullmatch(spec)
-    if match and not Path(spec).exists():
-        samples, rate = _read_ark(Path(match[1]), int(match[2]), segment, max_seconds)
-    else:
-        samples, rate = _read_file(Path(spec), segment, max_seconds)
-    return _finish(samples, rate, fs)
+    with bad_input(BadAudio):
+        match = _ARK.fullmatch(spec)
+        if match and not os.path.exists(spec):  # noqa: PTH110 (true of no name)
+            samples, rate = _read_ark(Path(match[1]), match[2], segment, max_seconds)
+        else:
+            samples, rate = _read_file(Path(spec), segment, max_seconds)
+        check_range(samples)
+        return _finish(samples, rate, fs, remark)
+
+
+def check_range(samples: np.ndarray) -> None:
+    """Refuse samples of any shape that are not finite, or far beyond full scale.
+
+    Raises:
+        BadAudio: says which.
+    """
+    if not samples.size:
+        return
+    low, high = float(samples.min()), float(samples.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise BadAudio("samples that are not finite numbers")
+    if max(-low, high) > LOUDEST:
+        raise BadAudio(
+            f"samples up to {max(-low, high):.0f} where full scale is 1, such as 16-bit values written "
+            "as floats; divide them by 32768 (sox -v 0.000030517578125 IN.wav -b 16 OUT.wav)"
+        )
 
 
 def audio_state(audio: str) -> str:
@@ -81,7 +123,7 @@ def audio_state(audio: str) -> str:
     for path in (audio, audio.rpartition(":")[0]):
         try:
             found = Path(path).stat()
-        except OSError:
+        except (OSError, ValueError):
             continue
         return f"{found.st_size} {found.st_mtime_ns}"
     return "missing"
@@ -101,33 +143,31 @@ def read_matrix(spec: str) -> np.ndarray:
     match = _ARK.fullmatch(spec)
     if match is None:
         raise BadAudio(f"not of the form path.ark:offset: {spec}")
-    with _open(Path(match[1])) as file:
-        file.seek(int(match[2]))
+    with bad_input(BadAudio), open_input(match[1]) as file:
+        start = _offset(file, match[2])
         if file.read(2) != b"\0B":
             raise BadAudio(f"no binary Kaldi matrix at {spec}")
-        file.seek(int(match[2]))
+        file.seek(start)
         try:
             matrix = np.array(read_kaldi(file), dtype=np.float32)  # a copy that can be written
+        except OSError:
+            raise
         except Exception as error:  # kaldiio raises whatever its parts raise
             raise BadAudio(f"damaged matrix: {error}") from None
-    if matrix.ndim != 2 or not matrix.size:
-        raise BadAudio(f"not a matrix: shape {matrix.shape}")
-    if not np.isfinite(matrix).all():
-        raise BadAudio("values that are not finite")
-    return matrix
+        if matrix.ndim != 2 or not matrix.size:
+            raise BadAudio(f"not a matrix: shape {matrix.shape}")
+        if not np.isfinite(matrix).all():
+            raise BadAudio("values that are not finite")
+        return matrix
 
 
-def _open(path: Path) -> io.BufferedReader:
-    try:
-        if path.exists() and not path.is_file():
-            raise BadAudio("not a regular file")  # a named pipe would wait for ever
-        return path.open("rb")
-    except FileNotFoundError:
-        raise BadAudio("missing file") from None
-    except PermissionError:
-        raise BadAudio("no permission to read the file") from None
-    except OSError as error:
-        raise BadAudio(f"unreadable file: {error.strerror or error}") from None
+def _offset(file: io.BufferedReader, digits: str) -> int:
+    """Go to an offset of an ark, which must lie inside it."""
+    size = file.seek(0, io.SEEK_END)
+    offset = parse_count(digits)
+    if offset is None or offset >= size:
+        raise BadAudio(f"the offset {digits[:20]} lies beyond the end of the ark ({size} bytes)")
+    return file.seek(offset)
 
 
 def _read_file(
@@ -147,36 +187,45 @@ def open_sound(path: Path) -> Iterator[Any]:
     """
     import soundfile
 
-    with _open(path) as file:
-        size = file.seek(0, 2)
+    with bad_input(BadAudio), open_input(path) as file:
+        size = file.seek(0, io.SEEK_END)
         if size == 0:
             raise BadAudio("empty file")
         if path.suffix.lower() in (".ogg", ".opus", ".oga") and _ends_inside_ogg_page(file, size):
             raise BadAudio("truncated: the file ends inside an Ogg page")
+        if path.suffix.lower() == ".raw":
+            raise UnknownFormat(
+                "raw samples without a header, which would say their rate and size; convert the file to "
+                "wav or flac (sox -r 16000 -e signed -b 16 -c 1 IN.raw OUT.wav)"
+            )
         try:
-            mended = with_length(file)
+            mended = with_known_length(file) or with_length(file)
         except CutMp3 as error:
             raise BadAudio(f"truncated: {error}") from None
         try:
             # bytes, for names that are no text
             sound = soundfile.SoundFile(os.fsencode(path) if mended is None else mended)
-        except (soundfile.SoundFileError, RuntimeError, ValueError, OSError) as error:
+        except OSError:
+            raise
+        except Exception as error:
             raise UnknownFormat(f"not readable as audio: {_reason(error)}") from None
         with sound:
             if short := _SHORT_DATA.search(sound.extra_info):
                 promised, present = int(short[1]), int(short[2])
-                if present < promised < _STREAMED:
+                if present < promised and not means_unknown(promised):
                     raise BadAudio(f"truncated: {present} of {promised} bytes")
             try:
                 yield sound
-            except (soundfile.SoundFileError, RuntimeError, ValueError, OSError) as error:
+            except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
                 raise BadAudio(f"not readable as audio: {_reason(error)}") from None
 
 
-def _read_sound(sound, segment: tuple[float, float] | None, max_seconds: float) -> np.ndarray:
+def _read_sound(sound: Any, segment: tuple[float, float] | None, max_seconds: float) -> np.ndarray:
     rate, frames = sound.samplerate, sound.frames
     if frames <= 0:
         raise BadAudio("no samples")
+    if frames >= NO_LENGTH:
+        return _read_to_the_end(sound, segment, max_seconds)
     start, stop = _bounds(segment, frames, rate)
     _check_length((stop - start) / rate, max_seconds)
     if start:
@@ -188,33 +237,83 @@ def _read_sound(sound, segment: tuple[float, float] | None, max_seconds: float) 
     return samples
 
 
+def _read_to_the_end(
+    sound: Any, segment: tuple[float, float] | None, max_seconds: float
+) -> np.ndarray:
+    """Read what does not say its length, such as FLAC from a pipe."""
+    rate = sound.samplerate
+    sound.seekable = lambda: False  # soundfile would seek after each block
+    first = 0 if segment is None else round(segment[0] * rate)
+    last = None if segment is None else round(segment[1] * rate)
+    blocks: list[np.ndarray] = []
+    read = kept = 0
+    while last is None or read < last:
+        block = sound.read(1 << 16, dtype="float32", always_2d=True)
+        if not len(block):
+            break
+        part = block[max(0, first - read) : None if last is None else last - read]
+        read += len(block)
+        kept += len(part)
+        blocks.append(part)
+        _check_length(kept / rate, max_seconds)
+    if not read:
+        raise BadAudio("no samples")
+    _bounds(segment, read if last is None or read < last else last, rate)
+    return np.concatenate(blocks)
+
+
 def _read_ark(
-    path: Path, offset: int, segment: tuple[float, float] | None, max_seconds: float
+    path: Path, digits: str, segment: tuple[float, float] | None, max_seconds: float
 ) -> tuple[np.ndarray, int]:
     """Read an entry of an ark: a WAV file, or kaldiio's audio entry in any format.
 
     The entry is not left to kaldiio, which would unpickle one that says it is a pickle.
     """
-    import soundfile
 
-    with _open(path) as file:
-        file.seek(offset)
+    with open_input(path) as file:
+        offset = _offset(file, digits)
         head = file.read(8)
         if head[:4] == b"RIFF" and len(head) == 8:
             size = struct.unpack("<I", head[4:])[0] + 8
             file.seek(offset)
+            if means_unknown(size - 8):
+                return _read_last_of_ark(file.read(), segment, max_seconds)
         elif head[:5] == b"AUDIO" and len(head) == 8:
             file.seek(offset + 6)
             size = int.from_bytes(file.read(head[5]), "little")
         else:
             raise BadAudio(f"no audio at offset {offset} of the ark")
+        length = file.seek(0, io.SEEK_END) - offset
+        if length < size:  # said before it is taken for a number of bytes to be read
+            raise BadAudio(f"truncated: {length} of {size} bytes")
+        file.seek(offset if head[:4] == b"RIFF" else offset + 6 + head[5])
         content = file.read(size)
     if len(content) < size:
         raise BadAudio(f"truncated: {len(content)} of {size} bytes")
+    return _read_bytes(content, segment, max_seconds)
+
+
+def _read_last_of_ark(
+    content: bytes, segment: tuple[float, float] | None, max_seconds: float
+) -> tuple[np.ndarray, int]:
+    """An entry whose header does not say its length: it can only be the ark's last one."""
+    if b" RIFF" in content or b" AUDIO" in content:
+        raise BadAudio("an entry of unknown length, with others behind it")
+    return _read_bytes(content, segment, max_seconds)
+
+
+def _read_bytes(
+    content: bytes, segment: tuple[float, float] | None, max_seconds: float
+) -> tuple[np.ndarray, int]:
+    import soundfile
+
+    file = io.BytesIO(content)
     try:
-        with soundfile.SoundFile(io.BytesIO(content)) as sound:
+        known = with_known_length(file)
+        file.seek(0)
+        with soundfile.SoundFile(known or file) as sound:
             return _read_sound(sound, segment, max_seconds), sound.samplerate
-    except (soundfile.SoundFileError, RuntimeError, ValueError, OSError) as error:
+    except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as error:
         raise BadAudio(f"not readable as audio: {_reason(error)}") from None
 
 
@@ -235,20 +334,44 @@ def _check_length(seconds: float, max_seconds: float) -> None:
         )
 
 
-def _finish(samples: np.ndarray, rate: int, fs: int) -> np.ndarray:
+def _finish(samples: np.ndarray, rate: int, fs: int, remark: bool) -> tuple[np.ndarray, list[str]]:
     import soxr
 
+    remarks = []
     if samples.ndim == 2:
-        samples = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+        channels = samples
+        samples = channels[:, 0] if channels.shape[1] == 1 else channels.mean(axis=1)
+        if remark and channels.shape[1] > 1 and _cancels(channels, samples):
+            remarks.append(
+                f"its {channels.shape[1]} channels cancel each other (opposite phase), so that their "
+                "average is next to silence; keep one of them"
+            )
     if not len(samples):
         raise BadAudio("no samples")
-    if not np.isfinite(samples).all():
-        raise BadAudio("samples that are not finite numbers")
     if rate != fs:
         samples = soxr.resample(samples, rate, fs, quality="HQ")
         if not len(samples):
             raise BadAudio("no samples")
-    return np.ascontiguousarray(samples, dtype=np.float32)
+    if remark and not remarks:
+        remarks = _remarks(samples)
+    return np.ascontiguousarray(samples, dtype=np.float32), remarks
+
+
+def _cancels(channels: np.ndarray, mean: np.ndarray) -> bool:
+    loudest = float(np.sqrt(np.mean(np.square(channels), axis=0)).max())
+    return loudest > 1e-3 and float(np.sqrt(np.mean(np.square(mean)))) < 0.01 * loudest
+
+
+def _remarks(samples: np.ndarray) -> list[str]:
+    low, high = float(samples.min()), float(samples.max())
+    if low == high == 0.0:
+        return ["digital silence"]
+    if high - low < 1e-4:
+        return ["no sound but a constant (a recording without a microphone?)"]
+    clipped = float(np.mean(np.abs(samples) > 1.0))
+    if clipped > _CLIPPED:
+        return [f"{clipped:.1%} of the samples are beyond full scale, and cut off there"]
+    return []
 
 
 def _ends_inside_ogg_page(file: io.BufferedReader, size: int) -> bool:

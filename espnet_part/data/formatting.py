@@ -5,16 +5,18 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
-from espnet_part.data.audio import SAMPLE_RATE, BadAudio, audio_state, read_audio
+from espnet_part.data.audio import BadAudio, audio_state, read_with_remarks
 from espnet_part.data.datadir import DataDir, Example, Fault, check_share
 from espnet_part.data.parallel import run_jobs
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
+from espnet_part.sample_rate import SAMPLE_RATE
 
 _JOURNAL = ".formatted.jsonl"
 
@@ -37,10 +39,11 @@ class AudioJob:
 
 @dataclass(frozen=True, slots=True)
 class AudioResult:
-    """The number of samples, or why there are none."""
+    """The number of samples, or why there are none; what is odd about them."""
 
     samples: int
     bad: str | None = None
+    remark: str = ""
 
 
 def process_audio(job: AudioJob) -> AudioResult:
@@ -50,7 +53,7 @@ def process_audio(job: AudioJob) -> AudioResult:
         DataError: the target cannot be written.
     """
     try:
-        samples = read_audio(job.audio, job.segment)
+        samples, remarks = read_with_remarks(job.audio, job.segment)
     except BadAudio as error:
         return AudioResult(0, str(error))
     if job.target is not None:
@@ -65,7 +68,7 @@ def process_audio(job: AudioJob) -> AudioResult:
         except (OSError, soundfile.SoundFileError) as error:
             aside.unlink(missing_ok=True)
             raise DataError(f"{target}: cannot be written: {error}") from None
-    return AudioResult(len(samples))
+    return AudioResult(len(samples), remark="; ".join(remarks))
 
 
 def format_directory(
@@ -83,7 +86,8 @@ def format_directory(
     Args:
         in_dir: any data directory.
         out_dir: the new one; audio goes to ``out_dir/audio``. ``bad_audio.tsv`` names what is left
-            out and why.
+            out and why, ``odd_audio.tsv`` what is kept and should be listened to (silence, channels
+            that cancel each other, clipping).
         audio_format: "wav" or "flac" (16 bit, mono, segments cut out), or "copy": the audio stays
             where and as it is.
         nj: number of processes.
@@ -108,12 +112,15 @@ def format_directory(
     sources, jobs = _plan(examples, out_dir, audio_format)
     results = dict(zip(sources, _run(list(jobs), out_dir, nj, in_dir.name), strict=True))
     formatted = []
+    odd: list[tuple[str, str]] = []
     for example in examples:
         if example.audio is None:
             formatted.append(example)
             continue
         source = (example.audio, example.segment)
         result, target = results[source], sources[source].target
+        if result.remark:
+            odd.append((example.utt_id, result.remark))
         if result.bad is not None:
             bad.append((example.utt_id, result.bad))
             faults.append(Fault("bad audio", example.audio, example.utt_id, result.bad))
@@ -125,6 +132,16 @@ def format_directory(
             )
     with atomic_write(out_dir / "bad_audio.tsv") as file:
         file.writelines(f"{utt}\t{reason}\n" for utt, reason in bad)
+    with atomic_write(out_dir / "odd_audio.tsv") as file:
+        file.writelines(f"{utt}\t{remark}\n" for utt, remark in odd)
+    if odd:
+        logging.warning(
+            "%s: %d utterances have odd audio (first: %s: %s); see %s",
+            in_dir,
+            len(odd),
+            *odd[0],
+            out_dir / "odd_audio.tsv",
+        )
     check_share(faults, formatted, max_bad_share, f"{in_dir} (see {out_dir / 'bad_audio.tsv'})")
     DataDir.write(out_dir, formatted, with_text)
     return formatted, bad
@@ -192,7 +209,7 @@ def _run(jobs: Sequence[AudioJob], out_dir: Path, nj: int, label: str) -> list[A
             for job, result in zip(new, run_jobs(process_audio, new, nj, label), strict=True):
                 found[job.key] = result
                 if result.bad is None:
-                    file.write(json.dumps([job.key, result.samples]) + "\n")
+                    file.write(json.dumps([job.key, result.samples, result.remark]) + "\n")
     except OSError as error:
         raise DataError(f"{journal}: cannot be written: {error.strerror}") from None
     return [found[job.key] for job in jobs]
@@ -204,8 +221,8 @@ def _read_journal(path: Path) -> dict[str, AudioResult]:
         return found
     for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
-            key, samples = json.loads(line)
-            found[str(key)] = AudioResult(int(samples))
+            key, samples, remark = json.loads(line)
+            found[str(key)] = AudioResult(int(samples), remark=str(remark))
         except (ValueError, TypeError):
             continue  # unfinished; that piece is done again
     return found

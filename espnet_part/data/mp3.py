@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
+
+from espnet_part.data.headers import Patched
 
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _KBITS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
@@ -50,40 +52,7 @@ class _Header:
         return 9 if self.mono else 17
 
 
-class _Lengthened(io.RawIOBase):
-    """A file from ``start`` on, with other bytes before it; holds no more than is asked for."""
-
-    def __init__(self, head: bytes, file: BinaryIO, start: int):
-        self.head, self.file, self.start = head, file, start
-        self.size = len(head) + file.seek(0, io.SEEK_END) - start
-        self.at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self.at = max(0, offset + (0, self.at, self.size)[whence])
-        return self.at
-
-    def tell(self) -> int:
-        return self.at
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        found = self.head[self.at : self.at + len(view)]
-        # libsndfile takes less than it has asked for as the end
-        if len(found) < len(view):
-            self.file.seek(self.start + max(0, self.at - len(self.head)))
-            found += self.file.read(len(view) - len(found))
-        view[: len(found)] = found
-        self.at += len(found)
-        return len(found)
-
-
-def with_length(file: BinaryIO) -> io.RawIOBase | None:
+def with_length(file: BinaryIO) -> Patched | None:
     """The same MP3 with a frame at its start that says how many there are.
 
     Only an MP3 that lacks it is read to the end, frame by frame: hours of it take no memory.
@@ -106,7 +75,7 @@ def with_length(file: BinaryIO) -> io.RawIOBase | None:
     if first is None or _says_length(head, first):
         return None
     count = _count_frames(file, start, first)
-    return None if count is None else _Lengthened(_length_frame(head, first, count), file, start)
+    return None if count is None else Patched(_length_frame(head, first, count), file, start)
 
 
 def _after_id3(content: bytes) -> int:

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_part.data.audio import SAMPLE_RATE, BadAudio, UnknownFormat, open_sound
+from espnet_part.data.audio import NO_LENGTH, BadAudio, UnknownFormat, check_range, open_sound
+from espnet_part.sample_rate import SAMPLE_RATE
 
 BLOCK_SECONDS = 10.0
 
@@ -29,7 +30,6 @@ AUDIO_SUFFIXES = frozenset(f".{name}" for name in _KNOWN.split())
 """What is taken for audio, or for video with sound, in a directory."""
 
 _DURATION = re.compile(r"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
-_NO_LENGTH = 2**62  # libsndfile's count of frames where it does not know
 _TOLERANCE = 0.1  # seconds by which a header may promise more than there is
 _CUT_OFF = ("File ended prematurely", "partial file")  # ffmpeg's words for it
 _INSTALL = (
@@ -90,7 +90,7 @@ def probe_duration(path: Path) -> float | None:
         with open_sound(path) as sound:
             if sound.frames == 0:
                 raise BadAudio("no samples")
-            return sound.frames / sound.samplerate if sound.frames < _NO_LENGTH else None
+            return sound.frames / sound.samplerate if sound.frames < NO_LENGTH else None
     except UnknownFormat as error:
         ffmpeg = _find_ffmpeg(error)
     done = subprocess.run(
@@ -136,9 +136,8 @@ def _read_sound(path: Path, seconds: float) -> Iterator[np.ndarray]:
         while True:
             block = sound.read(length, dtype="float32", always_2d=True)
             read += len(block)
+            check_range(block)
             samples = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
-            if not np.isfinite(samples).all():
-                raise BadAudio("samples that are not finite numbers")
             last = len(block) < length
             if rate != SAMPLE_RATE:
                 samples = resampler.resample_chunk(np.ascontiguousarray(samples), last=last)
@@ -147,7 +146,7 @@ def _read_sound(path: Path, seconds: float) -> Iterator[np.ndarray]:
                 yield samples
             if last:
                 break
-        if read + _TOLERANCE * rate < frames < _NO_LENGTH:
+        if read + _TOLERANCE * rate < frames < NO_LENGTH:
             # libsndfile gives what is left of a truncated MP3 and no error
             raise BadAudio(f"truncated: {read / rate:.1f} of {frames / rate:.1f} s")
         if not written:
@@ -184,8 +183,7 @@ def _read_ffmpeg(path: Path, ffmpeg: str, seconds: float) -> Iterator[np.ndarray
             # a buffered read gives whole blocks, up to the end
             while content := process.stdout.read(length):
                 samples = np.frombuffer(content[: len(content) // 4 * 4], dtype="<f4")
-                if not np.isfinite(samples).all():
-                    raise BadAudio("samples that are not finite numbers")
+                check_range(samples)
                 written += len(samples)
                 yield samples.astype(np.float32, copy=False)
             status = process.wait()

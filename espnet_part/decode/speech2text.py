@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from espnet_part.config import ConfigError, build
-from espnet_part.data.audio import SAMPLE_RATE
+from espnet_part.data.audio import SAMPLE_RATE, BadAudio, check_range
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.collate import Row, collate, make_row
 from espnet_part.data.datadir import Example
@@ -204,6 +204,10 @@ class Speech2Text:
             samples = waveform.float().numpy()
             if samples.ndim != 1 or not samples.size or not np.isfinite(samples).all():
                 raise ValueError(f"speech must be finite samples of one channel: {samples.shape}")
+            try:
+                check_range(samples)
+            except BadAudio as error:
+                raise ValueError(f"speech must be floats in [-1, 1]: {error}") from None
         example = Example("utterance", task, lang, written, "", text, audio="")
         return self.decode_rows([self.prepare(example, samples)])[0]
 
