@@ -194,7 +194,12 @@ def _batch_config(args: argparse.Namespace, train: bool, accum: int) -> BatchCon
     if not train:
         size = args.valid_batch_size or size
         bins = args.valid_batch_bins or bins
-    common = {"encoder_cost": args.encoder_cost, "max_llm_length": args.max_llm_length}
+    common = {
+        "encoder_cost": args.encoder_cost,
+        "max_llm_length": args.max_llm_length,
+        "bins_per_gpu": args.max_bins_per_gpu,
+        "size_per_gpu": args.max_batch_size_per_gpu,
+    }
     if args.batch_type == "unsorted":
         return BatchConfig(size=size * accum, **common)
     if args.batch_type != "numel":

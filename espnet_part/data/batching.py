@@ -7,11 +7,14 @@ content depends on neither; `split_step` then cuts it into one part per process 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+#: What an encoder frame costs beside an LLM position, unless a configuration says so.
+ENCODER_COST = 0.4
 #: Steps that are sorted together: more for less padding, fewer for steps of more varied content.
 POOL_STEPS = 64
 
@@ -37,7 +40,7 @@ class Cost:
     """
 
     lengths: Lengths
-    encoder_cost: float = 1.0
+    encoder_cost: float = ENCODER_COST
 
     def __call__(self, batch: Sequence[int] | np.ndarray) -> float:
         """The cost of a batch of examples."""
@@ -54,22 +57,19 @@ def plan_steps(
     *,
     budget: float | None = None,
     max_examples: int | None = None,
-    seed: int = 0,
-    epoch: int | None = None,
-    pool_steps: int = POOL_STEPS,
+    rng: np.random.Generator | None = None,
 ) -> list[np.ndarray]:
-    """Cut an epoch into steps of examples of like length.
+    """Cut a pool of examples into steps of examples of like length.
 
-    The examples are shuffled, dealt into pools of about ``pool_steps`` steps, sorted by length
-    within a pool, cut where the next example would break the budget, and the steps are shuffled.
+    The examples are sorted by length, cut where the next example would break the budget, and the
+    steps are shuffled.
 
     Args:
-        indices: the examples of the epoch.
+        indices: the examples.
         cost: the cost of a batch.
         budget: largest cost of a step; None for steps of ``max_examples`` examples.
         max_examples: most examples of a step.
-        seed, epoch: of the shuffles; ``epoch`` None leaves the order fixed (validation).
-        pool_steps: see `POOL_STEPS`.
+        rng: of the shuffles; None leaves the order fixed (validation).
 
     Returns:
         Steps of (n,) int64, every index in exactly one. An example that breaks the budget by
@@ -81,22 +81,17 @@ def plan_steps(
     if budget is None and max_examples is None:
         raise ValueError("a budget or a number of examples is needed")
     order = np.asarray(indices, dtype=np.int64)
-    if not len(order):
-        return []
-    rng = None
-    if epoch is not None:
-        rng = np.random.default_rng([seed, epoch])
+    if rng is not None:
         order = rng.permutation(order)
-    pool = pool_steps * _examples_a_step(order, cost, budget, max_examples)
-    steps: list[np.ndarray] = []
-    for start in range(0, len(order), pool):
-        steps += _cut(_by_length(order[start : start + pool], cost), cost, budget, max_examples)
+    steps = _cut(_by_length(order, cost), cost, budget, max_examples) if len(order) else []
     if rng is not None:
         steps = [steps[n] for n in rng.permutation(len(steps))]
     return steps
 
 
-def split_step(step: Sequence[int] | np.ndarray, parts: int, cost: Cost) -> list[np.ndarray]:
+def split_step(
+    step: Sequence[int] | np.ndarray, parts: int, cost: Cost, most: int | None = None
+) -> list[np.ndarray]:
     """Cut a step into micro-batches of like cost.
 
     The examples are sorted by length and cut into runs such that the dearest run is as cheap as
@@ -106,6 +101,7 @@ def split_step(step: Sequence[int] | np.ndarray, parts: int, cost: Cost) -> list
         step: the examples of the step.
         parts: processes x accumulated micro-batches.
         cost: the cost of a batch.
+        most: most examples of a part; must leave room for all.
 
     Returns:
         ``parts`` arrays; the dearest-to-pad (longest) examples are in the last ones.
@@ -117,11 +113,11 @@ def split_step(step: Sequence[int] | np.ndarray, parts: int, cost: Cost) -> list
     # halving the interval 24 times leaves less than a position of any step that fits a machine
     for _ in range(24):
         middle = (low + high) / 2
-        if len(_cut(order, cost, middle, None)) <= parts:
+        if len(_cut(order, cost, middle, most)) <= parts:
             high = middle
         else:
             low = middle
-    runs = _cut(order, cost, high, None)
+    runs = _cut(order, cost, high, most)
     while len(runs) < min(parts, len(order)):
         dearest = max(
             (n for n, run in enumerate(runs) if len(run) > 1), key=lambda n: cost(runs[n])
@@ -129,6 +125,20 @@ def split_step(step: Sequence[int] | np.ndarray, parts: int, cost: Cost) -> list
         half = len(runs[dearest]) // 2
         runs[dearest : dearest + 1] = [runs[dearest][:half], runs[dearest][half:]]
     return runs + [np.empty(0, dtype=np.int64)] * (parts - len(runs))
+
+
+def micro_batches_needed(
+    step: Sequence[int] | np.ndarray, world: int, cost: Cost, budget: float | None, most: int | None
+) -> int:
+    """How many micro-batches each of ``world`` processes needs for its share of a step.
+
+    Args:
+        step: the examples of the step. cost: the cost of a batch.
+        budget, most: largest cost and most examples of a micro-batch; an example that breaks the
+            budget by itself is a micro-batch of its own.
+    """
+    order = _by_length(np.asarray(step, dtype=np.int64), cost)
+    return max(1, math.ceil(len(_cut(order, cost, budget, most)) / world))
 
 
 def padding_share(batches: Sequence[np.ndarray], lengths: np.ndarray) -> float:
@@ -140,18 +150,6 @@ def padding_share(batches: Sequence[np.ndarray], lengths: np.ndarray) -> float:
             real += int(present.sum())
             padded += len(present) * int(present.max())
     return 1 - real / padded if padded else 0.0
-
-
-def _examples_a_step(
-    order: np.ndarray, cost: Cost, budget: float | None, max_examples: int | None
-) -> int:
-    """About how many examples a step holds."""
-    count = len(order) if max_examples is None else max_examples
-    if budget is not None:
-        lengths = cost.lengths
-        mean = (lengths.llm[order] + cost.encoder_cost * lengths.encoder[order]).mean()
-        count = min(count, int(budget / max(mean, 1.0)))
-    return max(1, count)
 
 
 def _by_length(order: np.ndarray, cost: Cost) -> np.ndarray:

@@ -13,9 +13,8 @@ from espnet_part.data.audio import SAMPLE_RATE, BadAudio, read_audio, read_matri
 from espnet_part.data.chat import ChatFormat, Tokens
 from espnet_part.data.datadir import Example
 from espnet_part.data.prompts import Prompts
+from espnet_part.model.splice import IGNORE
 
-#: No loss at positions with this label (torch's and transformers' convention).
-NO_LOSS = -100
 Batch = dict[str, Any]
 
 
@@ -102,7 +101,7 @@ def collate(rows: Sequence[Row], pad_token_id: int, bad: Sequence[tuple[str, str
     tokens = [row.tokens for row in rows] or [Tokens([pad_token_id], [], [])]
     lengths = [len(t.prefix_ids) + len(t.suffix_ids) + len(t.answer_ids) for t in tokens]
     input_ids = torch.full((len(tokens), max(lengths)), pad_token_id, dtype=torch.long)
-    labels = torch.full_like(input_ids, NO_LOSS)
+    labels = torch.full_like(input_ids, IGNORE)
     for number, (t, length) in enumerate(zip(tokens, lengths, strict=True)):
         ids = torch.tensor(t.prefix_ids + t.suffix_ids + t.answer_ids, dtype=torch.long)
         input_ids[number, :length] = ids

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
+import collections
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,17 +13,29 @@ from torch.utils.data import DataLoader, Dataset
 
 from espnet_part.config import ConfigError
 from espnet_part.data.audio import BadAudio
-from espnet_part.data.batching import Cost, Lengths, plan_steps, split_step
+from espnet_part.data.batching import (
+    ENCODER_COST,
+    Cost,
+    Lengths,
+    micro_batches_needed,
+    plan_steps,
+    split_step,
+)
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.collate import Batch, Row, collate, make_row
 from espnet_part.data.datadir import Example
-from espnet_part.data.mixture import Mixture, Stratum
+from espnet_part.data.heard import Heard, Stratum
+from espnet_part.data.mixture import Mixture
 from espnet_part.data.prompts import Prompts
 from espnet_part.data.tokens import count_tokens
 from espnet_part.errors import DataError
 
 #: (N,) int64 numbers of samples -> (N,) encoder frames and (N,) LLM positions of the speech.
 SpeechLengths = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+
+#: Steps that are sorted together: more for less padding, fewer for steps of more varied content.
+POOL_STEPS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +47,45 @@ class BatchConfig:
         size: examples of a step; with ``bins`` the most it may have.
         encoder_cost: what an encoder frame costs, in LLM positions.
         max_llm_length: an example with more positions is left out and named.
+        bins_per_gpu: cost of what a process computes at once; None for ``accum`` micro-batches.
+        size_per_gpu: examples of what a process computes at once.
     """
 
     bins: float | None = None
     size: int | None = None
-    encoder_cost: float = 1.0
+    encoder_cost: float = ENCODER_COST
     max_llm_length: int | None = None
+    bins_per_gpu: float | None = None
+    size_per_gpu: int | None = None
 
     def __post_init__(self) -> None:
         if self.bins is None and self.size is None:
             raise ConfigError("batches: give a cost (bins) or a number of examples (size) a step")
-        for name in ("bins", "size", "max_llm_length"):
+        for name in ("bins", "size", "max_llm_length", "bins_per_gpu", "size_per_gpu"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"batches: {name} must be positive: {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class DataPosition:
+    """A point between two steps of a phase.
+
+    Attributes:
+        pool: number of the pool, counted from the start of the run's first stage.
+        drawn: examples drawn in the phase before this pool.
+        step: steps of the pool that are done.
+        limit: most steps of the pool: those left of the phase when the pool was drawn.
+    """
+
+    pool: int = 0
+    drawn: int = 0
+    step: int = 0
+    limit: int | None = None
+
+
+#: A step of training: where the data are after it, and this process's micro-batches.
+Step = tuple[DataPosition, list[Batch]]
 
 
 class Corpus:
@@ -102,16 +139,18 @@ class Corpus:
 class PhaseData:
     """The steps of one phase on one process.
 
+    Examples are drawn in pools of about `POOL_STEPS` steps, which are sorted and cut by length; an
+    epoch is a whole number of pools. The phase's last pool is as large as its last steps need, so
+    that a phase ends with everything heard that was drawn.
+
     Args:
         corpus: the measured examples.
         tasks: sequence of tasks (natural sizes), task -> weight, or None for all of the corpus.
         batch: size of a step.
         temperature: of the languages, see `Mixture`.
         seed: of everything random here.
-        train: false for one fixed pass in a fixed order with the first wording (validation).
-        answers: false for prompts without answers (decoding).
         world, rank: processes and the number of this one.
-        accum: micro-batches of a process in a step.
+        accum: micro-batches of a process in a step, where ``batch`` has no size for a GPU.
         num_workers: loading processes; the content of the batches does not depend on it.
         pin_memory: see torch's DataLoader.
         start_method: of the workers (fork, forkserver, spawn); None for fork where there is one.
@@ -132,8 +171,6 @@ class PhaseData:
         *,
         temperature: float = 1.0,
         seed: int = 0,
-        train: bool = True,
-        answers: bool = True,
         world: int = 1,
         rank: int = 0,
         accum: int = 1,
@@ -149,125 +186,222 @@ class PhaseData:
         self.corpus = corpus
         self.batch = batch
         self.seed = seed
-        self.train = train
-        self.answers = answers
         self.world = world
         self.rank = rank
         self.accum = accum
         self.num_workers = num_workers
         self.pin_memory = pin_memory
         self.start_method = start_method
+        self.where = where
         self.cost = Cost(Lengths(corpus.llm, corpus.encoder), batch.encoder_cost)
         usable = self._usable(set(tasks))
         self.mixture = Mixture(corpus.examples, tasks, temperature, seed, where, usable)
-        self._planned: tuple[int, list[np.ndarray]] | None = None
+        # the pools of an epoch, of like size
+        self.pools = max(1, round(self.mixture.size / (POOL_STEPS * self._examples_a_step())))
+        self._planned: tuple[Heard, DataPosition, list[np.ndarray], int] | None = None
 
-    def counts(self, epoch: int = 0) -> dict[Stratum, int]:
+    def counts(self) -> dict[Stratum, int]:
         """How many examples of each (task, language, target language) an epoch holds."""
-        return self.mixture.counts(epoch)
+        return self.mixture.counts()
 
-    def steps(self, epoch: int = 0) -> list[np.ndarray]:
-        """The steps of an epoch, each an array of positions in ``corpus.examples``.
+    def pool(self, heard: Heard, position: DataPosition) -> tuple[list[np.ndarray], int]:
+        """The steps of the pool at ``position``, and how many examples are drawn after it.
 
-        They are the same on every process and for every number of processes and micro-batches.
+        A step is an array of positions in ``corpus.examples``. Steps are the same on every process
+        and for every number of processes and micro-batches.
         """
-        if self._planned is None or self._planned[0] != epoch:
-            steps = plan_steps(
-                self.mixture.epoch(epoch),
-                self.cost,
-                budget=self.batch.bins,
-                max_examples=self.batch.size,
-                seed=self.seed,
-                epoch=epoch if self.train else None,
-            )
-            self._planned = (epoch, steps)
-        return self._planned[1]
+        position = DataPosition(position.pool, position.drawn, 0, position.limit)
+        kept = self._planned
+        if kept is None or kept[0] is not heard or kept[1] != position:
+            start, limit = position.drawn, position.limit
+            stop = self._pool_end(start)
+            steps = self._cut(heard, position.pool, start, stop)
+            if limit is not None and len(steps) > limit:
+                short, long = start + 1, stop
+                while long - short > 1:
+                    middle = (short + long) // 2
+                    if len(self._cut(heard, position.pool, start, middle)) <= limit:
+                        short = middle
+                    else:
+                        long = middle
+                stop, steps = short, self._cut(heard, position.pool, start, short)
+            kept = self._planned = (heard, position, steps, stop)
+        return kept[2], kept[3]
 
-    def steps_per_epoch(self, epoch: int = 0) -> int:
-        """How many steps an epoch has."""
-        return len(self.steps(epoch))
+    def steps(
+        self, heard: Heard, start: DataPosition, count: int
+    ) -> Iterator[tuple[DataPosition, int, np.ndarray]]:
+        """The next ``count`` steps: the position after each, its pool's number, its examples."""
+        position = start
+        while count > 0:
+            if position.step == 0:
+                position = DataPosition(position.pool, position.drawn, 0, count)
+            steps, drawn = self.pool(heard, position)
+            end = DataPosition(position.pool + 1, drawn)
+            for number, step in enumerate(steps[position.step :], position.step + 1):
+                inside = DataPosition(position.pool, position.drawn, number, position.limit)
+                yield end if number == len(steps) else inside, position.pool, step
+                count -= 1
+                if count == 0:
+                    return
+            position = end
 
-    def loader(self, epoch: int = 0, start_step: int = 0) -> Iterator[list[Batch]]:
-        """The rest of an epoch: for each step this process's ``accum`` micro-batches.
+    def steps_in_epochs(self, heard: Heard, epochs: int) -> int:
+        """How many steps the ``epochs`` epochs of a phase have."""
+        position, count = DataPosition(heard.pools), 0
+        while position.drawn < epochs * self.mixture.size:
+            steps, drawn = self.pool(heard, position)
+            count += len(steps)
+            position = DataPosition(position.pool + 1, drawn)
+        return count
+
+    def heard_after(self, heard: Heard, position: DataPosition) -> Heard:
+        """What has been heard when the phase ends at ``position``."""
+        done: list[np.ndarray] = []
+        if position.step:
+            done = self.pool(heard, position)[0][: position.step]
+        more = np.concatenate([*done, np.empty(0, dtype=np.int64)])
+        pools = position.pool + (position.step > 0)
+        return self.mixture.heard_after(position.drawn, heard, pools, more)
+
+    def loader(self, heard: Heard, start: DataPosition, count: int) -> Iterator[Step]:
+        """The next ``count`` steps of training from ``start``.
 
         torch's global random state is left alone, so a resumed run draws what it would have drawn.
         """
-        steps = self.steps(epoch)[start_step:]
-        dataset = StepDataset(self, steps, epoch if self.train else None)
-        workers = min(self.num_workers, len(dataset))
-        method = self.start_method or _start_method()
-        batches = DataLoader(
-            dataset,
-            batch_size=None,
-            shuffle=False,
-            num_workers=workers,
-            multiprocessing_context=multiprocessing.get_context(method) if workers else None,
-            worker_init_fn=_start_worker,
-            generator=torch.Generator().manual_seed(0),
-            pin_memory=self.pin_memory,
+        return self._load(self.steps(heard, start, count))
+
+    def fixed_pass(self) -> Iterator[list[Batch]]:
+        """One pass over all examples in a fixed order with the first wording (validation)."""
+        everything = np.concatenate(list(self.mixture.members.values()))
+        steps = plan_steps(
+            everything, self.cost, budget=self.batch.bins, max_examples=self.batch.size
         )
-        iterator = iter(batches)
-        while step := list(itertools.islice(iterator, self.accum)):
-            yield step
+        nowhere = DataPosition()
+        return (batches for _, batches in self._load((nowhere, None, step) for step in steps))
+
+    def parts(self, step: np.ndarray) -> list[np.ndarray]:
+        """A step's micro-batches on this process; as many on every process.
+
+        Neighbouring parts are alike, so those that the processes compute at the same time are.
+        """
+        limit, most = self.batch.bins_per_gpu, self.batch.size_per_gpu
+        count = self.accum
+        if limit is not None or most is not None:
+            count = micro_batches_needed(step, self.world, self.cost, limit, most)
+        parts = split_step(step, self.world * count, self.cost, most)
+        return parts[self.rank :: self.world]
+
+    def _load(self, steps: Iterable[tuple[DataPosition, int | None, np.ndarray]]) -> Iterator[Step]:
+        begun: collections.deque[tuple[DataPosition, int]] = collections.deque()
+
+        def micro_batches() -> Iterator[tuple[np.ndarray, int | None]]:
+            for after, pool, step in steps:
+                parts = self.parts(step)
+                begun.append((after, len(parts)))
+                for part in parts:
+                    yield part, pool
+
+        method = self.start_method or _start_method()
+        batches = iter(
+            DataLoader(
+                RowDataset(self.corpus, self.seed),
+                batch_size=None,
+                sampler=micro_batches(),  # type: ignore[arg-type]  # any iterable will do
+                num_workers=self.num_workers,
+                multiprocessing_context=(
+                    multiprocessing.get_context(method) if self.num_workers else None
+                ),
+                worker_init_fn=_start_worker,
+                generator=torch.Generator().manual_seed(0),
+                pin_memory=self.pin_memory,
+            )
+        )
+        for first in batches:
+            after, count = begun.popleft()
+            yield after, [first, *(next(batches) for _ in range(count - 1))]
+
+    def _pool_end(self, start: int) -> int:
+        """Where the pool that begins with the example number ``start`` of the phase ends."""
+        size = self.mixture.size
+        epoch, offset = divmod(start, size)
+        number = offset * self.pools // size + 1
+        end = number * size // self.pools
+        if end <= offset:  # rounding
+            end = (number + 1) * size // self.pools
+        return epoch * size + end
+
+    def _cut(self, heard: Heard, pool: int, start: int, stop: int) -> list[np.ndarray]:
+        return plan_steps(
+            self.mixture.draw(start, stop, heard),
+            self.cost,
+            budget=self.batch.bins,
+            max_examples=self.batch.size,
+            rng=np.random.default_rng([self.seed, pool]),
+        )
+
+    def _examples_a_step(self) -> int:
+        """About how many examples a step holds."""
+        most = self.mixture.size if self.batch.size is None else self.batch.size
+        if self.batch.bins is not None:
+            lengths = self.cost.lengths
+            total = sum(
+                share
+                * (lengths.llm[members] + self.cost.encoder_cost * lengths.encoder[members]).mean()
+                for members, share in zip(
+                    self.mixture.members.values(), self.mixture.shares.values(), strict=True
+                )
+            )
+            most = min(most, int(self.batch.bins * self.mixture.size / max(total, 1.0)))
+        return max(1, most)
 
     def _usable(self, tasks: set[str]) -> np.ndarray:
-        """Mark what fits the LLM's context; name what does not in ``dropped``."""
-        limit = self.batch.max_llm_length
-        self.dropped: list[tuple[str, str]] = []
-        usable = np.ones(len(self.corpus.examples), dtype=bool)
+        """Mark what fits the LLM's context and a step; name what does not in ``dropped``."""
+        corpus, limit, bins = self.corpus, self.batch.max_llm_length, self.batch.bins
+        costs = corpus.llm + self.batch.encoder_cost * corpus.encoder
+        too_long = np.zeros(len(corpus.examples), dtype=bool)
         if limit is not None:
-            usable = self.corpus.llm <= limit
-        for position in np.flatnonzero(~usable).tolist():
-            example = self.corpus.examples[position]
+            too_long = corpus.llm > limit
+        too_dear = np.zeros_like(too_long) if bins is None else (costs > bins) & ~too_long
+        self.dropped: list[tuple[str, str]] = []
+        for position in np.flatnonzero(too_long | too_dear).tolist():
+            example = corpus.examples[position]
             if example.task in tasks:
-                length = self.corpus.llm[position]
-                reason = f"{length} positions in the LLM, at most {limit} fit"
+                reason = f"{corpus.llm[position]} positions in the LLM, at most {limit} fit"
+                if too_dear[position]:
+                    reason = f"costs {costs[position]:.0f}, and a whole step has {bins:.0f} bins"
                 self.dropped.append((example.utt_id, reason))
-        return usable
+        return ~(too_long | too_dear)
 
 
-class StepDataset(Dataset[Batch]):
-    """The micro-batches of a process: item n is micro-batch n % accum of step n // accum."""
+class RowDataset(Dataset[Batch]):
+    """Micro-batches: an item is (positions of examples, number that chooses their wordings).
 
-    def __init__(self, data: PhaseData, steps: Sequence[np.ndarray], epoch: int | None):
-        """See `PhaseData.loader`; ``epoch`` None takes the first wording of every prompt."""
-        self.corpus = data.corpus
-        self.cost = data.cost
-        self.seed = data.seed
-        self.answers = data.answers
-        self.world, self.rank, self.accum = data.world, data.rank, data.accum
-        self.steps = steps
-        self.epoch = epoch
+    Without a number the first wording of every prompt is taken.
+    """
 
-    def __len__(self) -> int:
-        return len(self.steps) * self.accum
+    def __init__(self, corpus: Corpus, seed: int):
+        self.corpus = corpus
+        self.seed = seed
 
-    def indices(self, item: int) -> np.ndarray:
-        """The examples of a micro-batch. Neighbouring parts are alike, so all processes' are."""
-        step, micro = divmod(item, self.accum)
-        parts = split_step(self.steps[step], self.world * self.accum, self.cost)
-        return parts[micro * self.world + self.rank]
-
-    def __getitem__(self, item: int) -> Batch:
-        if not 0 <= item < len(self):
-            raise IndexError(item)
+    def __getitem__(self, item: tuple[np.ndarray, int | None]) -> Batch:
+        positions, number = item
         rows: list[Row] = []
         bad: list[tuple[str, str]] = []
-        for position in self.indices(item).tolist():
+        for position in positions.tolist():
             example = self.corpus.examples[position]
             try:
-                rows.append(self._row(example, position))
-            except BadAudio as error:
+                rows.append(self._row(example, position, number))
+            except (BadAudio, DataError) as error:
                 bad.append((example.utt_id, str(error)))
         return collate(rows, self.corpus.chat.pad_token_id, bad)
 
-    def _row(self, example: Example, position: int) -> Row:
+    def _row(self, example: Example, position: int, number: int | None) -> Row:
         return make_row(
             example,
             self.corpus.prompts,
             self.corpus.chat,
-            wording=self.corpus.prompts.choose(example, self.seed, self.epoch),
-            answer=self.answers,
+            wording=self.corpus.prompts.choose(example, self.seed, number),
             frames=(int(self.corpus.encoder[position]), int(self.corpus.speech[position])),
         )
 

@@ -1,4 +1,4 @@
-"""Which examples an epoch holds: task shares, language temperature, every example in its turn."""
+"""Which examples a phase draws: task shares, language temperature, every example in its turn."""
 
 from __future__ import annotations
 
@@ -10,21 +10,19 @@ import numpy as np
 
 from espnet_part.config import ConfigError
 from espnet_part.data.datadir import Example
-
-#: (task, language heard or read, language written)
-Stratum = tuple[str, str, str]
+from espnet_part.data.heard import Heard, Stratum
 
 
 class Mixture:
-    """Chooses the examples of each epoch.
+    """Chooses the examples of a phase, in the order in which they are drawn.
 
-    A stratum (task, language, target language) is an endless stream: one seeded permutation of its
-    examples after the other. An epoch takes the next positions of each stream, so an example is
-    read again only after all others of its stratum, and none is left unread. With natural sizes
-    an epoch holds every example exactly once. Within a task a stratum of n examples has the
-    probability p ~ n^(1/temperature), as in multilingual BERT and XLM-R (Conneau et al., 2020,
-    section 3.1). A stratum's share of an epoch need not be whole: what is left over counts in the
-    next epoch.
+    A stratum (task, language, target language) is an endless stream of passes over its examples,
+    each in a seeded random order in which those come first that the run has heard less often (see
+    `Heard`). So an example is drawn again only after all others of its stratum, through phases and
+    stages, and every window of a pass's length that begins with the phase holds each once. With
+    natural sizes an epoch therefore holds every example exactly once. Within a task a stratum of n
+    examples has the probability p ~ n^(1/temperature), as in multilingual BERT and XLM-R (Conneau
+    et al., 2020, section 3.1). A stratum's share need not be whole: what is left over counts later.
 
     Args:
         examples: the examples; the mixture speaks of their positions in this sequence.
@@ -34,6 +32,10 @@ class Mixture:
         seed: of the permutations.
         where: file and phase, for messages.
         usable: (len(examples),) bool; false for what is never to be chosen.
+
+    Attributes:
+        size: examples drawn in an epoch.
+        members: (n,) positions of the usable examples of each stratum.
 
     Raises:
         ConfigError: a task has no (usable) data, a weight or the temperature is not positive.
@@ -51,7 +53,7 @@ class Mixture:
         if not (temperature > 0 and math.isfinite(temperature)):
             raise ConfigError(f"{where}: temperature: must be positive: {temperature}")
         self.seed = seed
-        self.members = _strata(examples, set(tasks), usable)
+        self.members = strata(examples, set(tasks), usable)
         sizes = {stratum: len(members) for stratum, members in self.members.items()}
         natural = {task: sum(n for s, n in sizes.items() if s[0] == task) for task in tasks}
         if not natural:
@@ -60,56 +62,89 @@ class Mixture:
             if size == 0:
                 has = ", ".join(sorted({e.task for e in examples})) or "nothing"
                 raise ConfigError(f"{where}: tasks: no data for {task}; the data hold {has}")
-        total = sum(natural.values())
+        self.size = sum(natural.values())
         weights = _shares(tasks, where) if isinstance(tasks, Mapping) else None
-        self._share: dict[Stratum, float] = {}
+        self.shares: dict[Stratum, float] = {}
         for stratum, size in sizes.items():
             task = stratum[0]
-            of_task = float(natural[task]) if weights is None else total * weights[task]
+            of_task = float(natural[task]) if weights is None else self.size * weights[task]
             powers = sum(n ** (1 / temperature) for s, n in sizes.items() if s[0] == task)
-            self._share[stratum] = of_task * size ** (1 / temperature) / powers
+            self.shares[stratum] = of_task * size ** (1 / temperature) / powers
+        self._orders: dict[Stratum, tuple[Heard, int, np.ndarray]] = {}
 
-    def counts(self, epoch: int) -> dict[Stratum, int]:
-        """How many examples of each stratum an epoch holds."""
-        return {stratum: stop - start for stratum, (start, stop) in self._spans(epoch).items()}
+    def counts(self) -> dict[Stratum, int]:
+        """How many examples of each stratum the first epoch draws."""
+        return {s: stop - start for s, (start, stop) in self._spans(0, self.size).items()}
 
-    def epoch(self, epoch: int) -> np.ndarray:
-        """The examples of an epoch.
+    def draw(self, start: int, stop: int, heard: Heard) -> np.ndarray:
+        """The examples number ``start`` to ``stop`` of a phase.
+
+        Args:
+            heard: what had been heard when the phase began.
 
         Returns:
-            (n,) int64 positions in ``examples``, stratum by stratum.
+            (about stop - start,) int64 positions in ``examples``, stratum by stratum.
         """
-        taken = [self._take(s, start, stop) for s, (start, stop) in self._spans(epoch).items()]
-        return np.concatenate(taken)
+        spans = self._spans(start, stop)
+        return np.concatenate([self._take(s, *span, heard) for s, span in spans.items()])
 
-    def _spans(self, epoch: int) -> dict[Stratum, tuple[int, int]]:
-        """The positions in each stratum's stream that belong to an epoch."""
-        return {
+    def heard_after(self, drawn: int, heard: Heard, pools: int, more: np.ndarray) -> Heard:
+        """What has been heard when a phase ends.
+
+        Args:
+            drawn: examples drawn in the phase, all of which were heard.
+            heard: what had been heard when it began.
+            pools: pools drawn by now (see `Heard`).
+            more: examples heard beside them.
+        """
+        times = heard.ahead.astype(np.int64)
+        for stratum, (_, stop) in self._spans(0, drawn).items():
+            lap, offset = divmod(stop, len(self.members[stratum]))
+            times[self._order(stratum, lap, heard)[:offset]] += 1
+        np.add.at(times, more, 1)
+        ahead = heard.ahead.copy()
+        for members in self.members.values():
+            ahead[members] = times[members] > times[members].min()
+        return Heard(pools, ahead)
+
+    def _spans(self, start: int, stop: int) -> dict[Stratum, tuple[int, int]]:
+        """The positions in each stratum's stream that are drawn from ``start`` to ``stop``."""
+        spans = {}
+        for stratum, share in self.shares.items():
             # the small number undoes rounding, so that whole shares stay whole
-            stratum: (math.floor(epoch * share + 1e-6), math.floor((epoch + 1) * share + 1e-6))
-            for stratum, share in self._share.items()
-        }
+            first, last = (math.floor(n * share / self.size + 1e-6) for n in (start, stop))
+            spans[stratum] = (first, last)
+        return spans
 
-    def _take(self, stratum: Stratum, start: int, stop: int) -> np.ndarray:
-        members = self.members[stratum]
+    def _take(self, stratum: Stratum, start: int, stop: int, heard: Heard) -> np.ndarray:
+        size = len(self.members[stratum])
         taken = [np.empty(0, dtype=np.int64)]
         while start < stop:
-            lap, offset = divmod(start, len(members))
-            count = min(stop - start, len(members) - offset)
-            key = [self.seed, _number("/".join(stratum)), lap]
-            order = np.random.default_rng(key).permutation(len(members))
-            taken.append(members[order[offset : offset + count]])
+            lap, offset = divmod(start, size)
+            count = min(stop - start, size - offset)
+            taken.append(self._order(stratum, lap, heard)[offset : offset + count])
             start += count
         return np.concatenate(taken)
 
+    def _order(self, stratum: Stratum, lap: int, heard: Heard) -> np.ndarray:
+        """The members of a stratum in the order of a pass over them."""
+        kept = self._orders.get(stratum)
+        if kept is None or kept[0] is not heard or kept[1] != lap:
+            members = self.members[stratum]
+            key = [self.seed, _number("/".join(stratum)), heard.pools, lap]
+            order = members[np.random.default_rng(key).permutation(len(members))]
+            order = order[np.argsort(heard.ahead[order], kind="stable")]
+            kept = self._orders[stratum] = (heard, lap, order)
+        return kept[2]
 
-def _strata(
-    examples: Sequence[Example], tasks: set[str], usable: np.ndarray | None
+
+def strata(
+    examples: Sequence[Example], tasks: set[str] | None = None, usable: np.ndarray | None = None
 ) -> dict[Stratum, np.ndarray]:
-    """Positions of the examples of each stratum, in a fixed order of strata."""
+    """Positions of the (usable) examples of each stratum of ``tasks``, in a fixed order."""
     found: dict[Stratum, list[int]] = {}
     for position, example in enumerate(examples):
-        if example.task in tasks and (usable is None or usable[position]):
+        if (tasks is None or example.task in tasks) and (usable is None or usable[position]):
             key = (example.task, example.lang, example.tgt)
             found.setdefault(key, []).append(position)
     return {stratum: np.array(found[stratum], dtype=np.int64) for stratum in sorted(found)}

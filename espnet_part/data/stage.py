@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -10,9 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.datadir import DataDir, Example, check_share, report_faults
-from espnet_part.data.dataset import BatchConfig, Corpus, PhaseData, SpeechLengths
+from espnet_part.data.dataset import BatchConfig, Corpus, DataPosition, PhaseData, SpeechLengths
+from espnet_part.data.heard import Heard, Streams
+from espnet_part.data.mixture import strata
 from espnet_part.data.prompts import Prompts
 from espnet_part.data.tokens import read_token_counts
 from espnet_part.errors import ConfigError, DataError
@@ -26,7 +31,7 @@ class LoaderConfig:
         batch: The size of a step.
         seed: Of everything random in the data.
         world, rank: Processes, and the number of this one.
-        accum: Micro-batches of a process in a step.
+        accum: Micro-batches of a process in a step, where ``batch`` has no size for a GPU.
         num_workers: Loading processes.
         pin_memory: See torch's DataLoader.
     """
@@ -133,7 +138,12 @@ class StageData:
                 f"{self.where}: no example of any task of the stage ({', '.join(tasks)}); "
                 f"the data hold {has}"
             )
-        return self._data(present, speech, untouched_encoder, self.where, train=False)
+        return self._data(present, speech, untouched_encoder, self.where)
+
+    @functools.cached_property
+    def streams(self) -> Streams:
+        """The strata of all examples."""
+        return Streams(self.examples, strata(self.examples))
 
     def digest(self) -> str:
         """What the order of the steps depends on; equal for any number of processes."""
@@ -252,11 +262,52 @@ def _with_feats(
 
 def log_mixture(data: PhaseData, where: str) -> None:
     """Log what an epoch of a phase holds, and what is left out of it."""
-    counts = data.counts(0)
+    counts = data.counts()
     shown = ", ".join(f"{'-'.join(stratum)} {n}" for stratum, n in counts.items())
     logging.info("%s: an epoch holds %d examples: %s", where, sum(counts.values()), shown)
+    log_dropped(data, where)
+
+
+def log_dropped(data: PhaseData, where: str) -> None:
+    """Name what is left out of the data."""
     if data.dropped:
         utt, reason = data.dropped[0]
         logging.warning(
             "%s: %d examples are left out, such as %s: %s", where, len(data.dropped), utt, reason
         )
+
+
+def log_sizes(data: PhaseData, heard: Heard, position: DataPosition, where: str) -> None:
+    """Log who computes what of a step, and warn where a process has nothing to do."""
+    batch, world = data.batch, data.world
+    steps, _ = data.pool(heard, position)
+    examples = np.array([len(step) for step in steps])
+    micro = max(len(data.parts(step)) for step in steps)
+    size = f"{batch.bins:.0f} bins" if batch.bins is not None else f"{batch.size} examples"
+    logging.info(
+        "%s: a step of %s holds %d to %d examples, whatever the number of processes; %s in up to "
+        "%d micro-batches",
+        *(where, size, examples.min(), examples.max()),
+        *(
+            "it is computed" if world == 1 else f"each of {world} processes computes its share",
+            micro,
+        ),
+    )
+    idle = np.maximum(world - examples, 0).sum() / (world * len(steps))
+    if idle > 0.01:
+        logging.warning(
+            "%s: %d processes are more than the steps can fill: %d %% of their turns are empty, since "
+            "a step holds %.1f examples on average; take fewer processes, or larger steps "
+            "(--batch_bins, --batch_size) at other learning rates",
+            *(where, world, 100 * idle, examples.mean()),
+        )
+    if batch.bins_per_gpu is not None:
+        alone = data.corpus.llm + batch.encoder_cost * data.corpus.encoder
+        dear = np.flatnonzero((alone > batch.bins_per_gpu) & (alone <= (batch.bins or np.inf)))
+        if len(dear):
+            logging.warning(
+                "%s: %d examples cost more than --max_bins_per_gpu %.0f, such as %s (%.0f); each is "
+                "computed alone",
+                *(where, len(dear), batch.bins_per_gpu),
+                *(data.corpus.examples[dear[0]].utt_id, alone[dear[0]]),
+            )

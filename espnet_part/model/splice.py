@@ -14,6 +14,7 @@ from torch import Tensor
 
 from espnet_part.model.masking import valid_mask
 
+#: No loss at positions with this label (torch's and transformers' convention).
 IGNORE = -100
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from espnet_part.config import ConfigError, load_yaml
+from espnet_part.data.batching import ENCODER_COST
 from espnet_part.model.protected import PROTECTED
 from espnet_part.plan.batch import Example, make_batch
 from espnet_part.plan.compute import Flops, batch_flops
@@ -198,6 +199,6 @@ def _batching(path: str, options: Mapping[str, Any], gpus: int, padding: float) 
         rows=options[key] / gpus if kind == "unsorted" else None,
         accum=int(options.get("accum_grad", 1)),
         gpus=gpus,
-        encoder_cost=float(options.get("encoder_cost", 0.4)),
+        encoder_cost=float(options.get("encoder_cost", ENCODER_COST)),
         padding=padding,
     )

@@ -104,6 +104,15 @@ class Schedule:
         """Every task of the stage, in the order in which they are brought in."""
         return tuple(dict.fromkeys(task for phase in self.phases for task in phase.tasks))
 
+    def joined(self, number: int) -> tuple[int, int]:
+        """The first and the last of the phases that share a learning-rate scheduler with one."""
+        first = last = number
+        while first > 0 and not self.phases[first].restart_warmup:
+            first -= 1
+        while last + 1 < len(self.phases) and not self.phases[last + 1].restart_warmup:
+            last += 1
+        return first, last
+
     def resolve(
         self, names: Collection[str], protected: Iterable[str] = ()
     ) -> tuple[Trainable, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from espnet_part.data.batching import ENCODER_COST
 from espnet_part.parsing import parse_yaml
 
 #: ESPnet's options that most runs set: (name, metavar, default under this task, explanation).
@@ -28,10 +29,16 @@ COMMON: tuple[tuple[str, str, Any, str], ...] = (
         "batch_bins",
         "N",
         1000000,
-        "Size of a batch over all GPUs: LLM positions and encoder frames by --encoder_cost",
+        "Size of a batch over all GPUs, however many: LLM positions and encoder frames by "
+        "--encoder_cost",
     ),
     ("batch_size", "N", 20, "Examples in a batch over all GPUs, with --batch_type unsorted"),
-    ("accum_grad", "N", 1, "Batches to a step of the optimizer"),
+    (
+        "accum_grad",
+        "N",
+        1,
+        "Batches to a step of the optimizer, which so holds --accum_grad x --batch_bins",
+    ),
     ("num_workers", "N", 1, "Processes that load data, to each GPU"),
     ("num_iters_per_epoch", "N", None, "Steps between validations"),
     ("optim", "NAME", "adamw", "The optimizer; --optim_conf lr=2e-4 sets its options"),
@@ -164,13 +171,27 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
             "the audio as long as the encoder has not been trained",
         )
     group.add_argument(
+        "--max_bins_per_gpu",
+        type=float,
+        metavar="N",
+        default=None,
+        help="What a GPU computes at once: it splits its share of a step of --batch_bins x "
+        "--accum_grad into micro-batches of at most so many bins. Without it, into --accum_grad "
+        "micro-batches. The steps depend on neither this nor the number of GPUs",
+    )
+    group.add_argument(
+        "--max_batch_size_per_gpu",
+        type=int,
+        metavar="N",
+        default=None,
+        help="The same in examples, such as with --batch_type unsorted",
+    )
+    group.add_argument(
         "--encoder_cost",
         type=float,
         metavar="X",
-        default=0.4,
-        help="What an encoder frame costs beside an LLM position in --batch_bins. A step holds "
-        "--batch_bins x --accum_grad over all processes (--batch_size examples in place of "
-        "bins with --batch_type unsorted)",
+        default=ENCODER_COST,
+        help="What an encoder frame costs beside an LLM position in --batch_bins",
     )
     group.add_argument(
         "--max_llm_length",

@@ -18,12 +18,16 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from espnet_part.data.heard import Heard, Streams
 from espnet_part.errors import DataError
-from espnet_part.files import apply_umask, is_disk_full, sync_directory, sync_file
+from espnet_part.files import apply_umask, atomic_write, is_disk_full, sync_directory, sync_file
 from espnet_part.model.base import file_sha256
+from espnet_part.parsing import read_json
 from espnet_part.weights import read_weights, write_weights
 
 MANIFEST = "manifest.json"
+HEARD = "heard.json"  # beside the weights of a finished stage
+LARGEST_HEARD = 1 << 28  # bytes; a bit an example
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,3 +279,31 @@ def restore_weights(model: nn.Module, checkpoint: Checkpoint, where: str) -> Non
     own = bases_of(model).get("base_models", [])
     check_bases(own, checkpoint.state.get("base_models", []), where)
     _copy(model, checkpoint.weights, where)
+
+
+# --- what has been heard ------------------------------------------------------------------------
+
+
+def write_heard(output_dir: Path, streams: Streams, heard: Heard) -> None:
+    """Keep what a finished stage has heard, for the stage after it."""
+    with atomic_write(output_dir / HEARD) as file:
+        json.dump(streams.to_json(heard), file)
+
+
+def read_heard(init: Path, streams: Streams) -> Heard | None:
+    """What the stage that trained the weights ``init`` had heard; None where it does not say.
+
+    Raises:
+        DataError: the file beside the weights is damaged.
+    """
+    path = init.parent / HEARD
+    if not path.exists():
+        logging.warning(
+            "%s: there is no %s beside it, so all data are heard from the start", init, HEARD
+        )
+        return None
+    heard, anew = streams.from_json(read_json(path, LARGEST_HEARD), str(path))
+    logging.info("%s: going on with what has been heard least", path)
+    if anew:
+        logging.warning("%s: is of other utterances; heard anew: %s", path, ", ".join(anew))
+    return heard

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -40,47 +42,112 @@ def parameter_groups(
     ]
 
 
-def start_phase(
-    optimizer: torch.optim.Optimizer,
-    phase: Phase,
-    steps: int,
-    scheduler_class: type | None,
-    conf: dict[str, Any],
-    length_option: str | None,
-    previous: Scheduler | None,
-) -> Scheduler | None:
-    """Set each group's peak rate for ``phase``, and start or continue the scheduler.
+class Rates:
+    """The learning rates of phases that share one scheduler.
 
     Args:
-        steps: Length of the phase.
-        length_option: The scheduler's option that is set to ``steps``, such as ``max_steps``.
-        previous: The scheduler of the phase before, which continues when the phase says
-            ``restart_warmup: false``.
+        optimizer: Its groups are named.
+        scheduler_class: An ESPnet scheduler; None for constant rates.
+        conf: The scheduler's options.
+        length_option: The scheduler's option that is set to `length`, such as ``max_steps``.
+        length: Steps of all phases that share the scheduler.
 
-    Raises:
-        ConfigError: options that the scheduler does not take.
+    Attributes:
+        updates: Steps that the scheduler has counted.
     """
-    groups = optimizer.param_groups
-    peaks = [phase.lr.get(group["name"], 0.0) for group in groups]
-    if scheduler_class is None or phase.restart_warmup or previous is None:
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        scheduler_class: type | None,
+        conf: dict[str, Any],
+        length_option: str | None,
+        length: int,
+    ) -> None:
+        self.optimizer = optimizer
+        self.scheduler_class = scheduler_class
+        self.conf = conf
+        self.length_option = length_option
+        self.length = length
+        self.updates = 0
+        self.scheduler: Scheduler | None = None
+
+    def start_phase(self, phase: Phase, length: int) -> None:
+        """Set each group's peak rate, and start the scheduler or let it go on.
+
+        Args:
+            length: Steps of all phases that share the scheduler, as far as is known by now.
+
+        Raises:
+            ConfigError: options that the scheduler does not take.
+        """
+        groups = self.optimizer.param_groups
+        peaks = [phase.lr.get(group["name"], 0.0) for group in groups]
+        if self.scheduler is None:
+            self.length = length
+            self._make(phase.name, peaks)
+            return
+        # All groups share a scheduler's factor; a group that was frozen has none of its own yet.
+        factor = max(
+            (g["lr"] / g["initial_lr"] for g in groups if g.get("initial_lr")), default=1.0
+        )
         for group, peak in zip(groups, peaks, strict=True):
+            group["initial_lr"], group["lr"] = peak, peak * factor
+        if hasattr(self.scheduler, "base_lrs"):
+            self.scheduler.base_lrs = peaks
+        self.stretch(length)
+
+    def stretch(self, length: int) -> None:
+        """Go on as if the scheduler had had another length from its start."""
+        if length == self.length or self.length_option is None:
+            return
+        self.length = length
+        if isinstance(self.scheduler, AbsBatchStepScheduler):
+            self._make("", [group["initial_lr"] for group in self.optimizer.param_groups])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # no step of the optimizer goes before these
+                for _ in range(self.updates):
+                    self.scheduler.step()
+
+    def _make(self, where: str, peaks: Sequence[float]) -> None:
+        for group, peak in zip(self.optimizer.param_groups, peaks, strict=True):
             group["lr"] = group["initial_lr"] = peak
-        if scheduler_class is None:
-            return None
-        options = {**conf, **phase.scheduler_conf}
-        if length_option is not None:
-            options[length_option] = steps
+        if self.scheduler_class is None:
+            return
+        options = dict(self.conf)
+        if self.length_option is not None:
+            options[self.length_option] = self.length
         try:
-            return scheduler_class(optimizer, **options)
+            self.scheduler = self.scheduler_class(self.optimizer, **options)
         except TypeError as error:
-            raise ConfigError(f"scheduler_conf: phase {phase.name}: {error}") from None
-    # All groups share a scheduler's factor; a group that was frozen has none of its own yet.
-    factor = max((g["lr"] / g["initial_lr"] for g in groups if g.get("initial_lr")), default=1.0)
-    for group, peak in zip(groups, peaks, strict=True):
-        group["initial_lr"], group["lr"] = peak, peak * factor
-    if hasattr(previous, "base_lrs"):
-        previous.base_lrs = peaks
-    return previous
+            raise ConfigError(f"scheduler_conf: phase {where}: {error}") from None
+
+    def after_step(self) -> None:
+        """Advance a scheduler that counts steps."""
+        if isinstance(self.scheduler, AbsBatchStepScheduler):
+            self.scheduler.step()
+            self.updates += 1
+
+    def after_epoch(self, value: float) -> None:
+        """Advance a scheduler that counts epochs, or watches a validation ``value``."""
+        if isinstance(self.scheduler, AbsValEpochStepScheduler):
+            self.scheduler.step(value)
+        elif isinstance(self.scheduler, AbsEpochStepScheduler):
+            self.scheduler.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "length": self.length,
+            "updates": self.updates,
+            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` gave; the length may have changed since."""
+        length, self.length, self.updates = self.length, state["length"], state["updates"]
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+            self.stretch(length)
 
 
 def forget_frozen(optimizer: torch.optim.Optimizer) -> None:
@@ -109,17 +176,3 @@ def load_optimizer_state(
         before = rates.get(group["name"], {})
         group.update({key: before[key] for key in ("lr", "initial_lr") if key in before})
     optimizer.load_state_dict(state)
-
-
-def after_step(scheduler: Scheduler | None) -> None:
-    """Advance a scheduler that counts steps."""
-    if isinstance(scheduler, AbsBatchStepScheduler):
-        scheduler.step()
-
-
-def after_epoch(scheduler: Scheduler | None, value: float) -> None:
-    """Advance a scheduler that counts epochs, or watches a validation ``value``."""
-    if isinstance(scheduler, AbsValEpochStepScheduler):
-        scheduler.step(value)
-    elif isinstance(scheduler, AbsEpochStepScheduler):
-        scheduler.step()

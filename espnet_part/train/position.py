@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from espnet_part.data.dataset import DataPosition
 from espnet_part.errors import DataError
 from espnet_part.schedule.schedule import Schedule
 
@@ -18,9 +19,8 @@ class Position:
         step: Steps done in this phase.
         total_step: Steps done in this stage.
         epoch: Validation intervals finished (ESPnet's reporter calls them epochs).
-        data_epoch: Passes over the data begun in this stage, before the current one.
-        data_step: Steps done in the current pass.
-        first_data_epoch: `data_epoch` at the start of the phase.
+        data: The point in the phase's data.
+        lengths: Steps of the phases that have begun.
         nonfinite: Skipped steps in a row.
         skipped: Skipped steps in all.
         examples: Utterances read so far, good or bad.
@@ -32,29 +32,40 @@ class Position:
     step: int = 0
     total_step: int = 0
     epoch: int = 0
-    data_epoch: int = 0
-    data_step: int = 0
-    first_data_epoch: int = 0
+    data: DataPosition = dataclasses.field(default_factory=DataPosition)
+    lengths: list[int] = dataclasses.field(default_factory=list)
     nonfinite: int = 0
     skipped: int = 0
     examples: int = 0
     bad: int = 0
     seconds: float = 0.0
 
-    def next_phase(self) -> None:
-        """Go to the start of the next phase, which begins a new pass over its own mixture."""
+    @classmethod
+    def from_json(cls, values: dict[str, Any], where: str) -> Position:
+        """Read what ``dataclasses.asdict`` gave.
+
+        Raises:
+            DataError: a checkpoint of another version of this package.
+        """
+        try:
+            return cls(**{**values, "data": DataPosition(**values["data"])})
+        except (KeyError, TypeError):
+            raise DataError(
+                f"{where}: was written by another version of this package; finish the training with "
+                "that one, or choose another --output_dir"
+            ) from None
+
+    def next_phase(self, pool: int) -> None:
+        """Go to the start of the next phase, whose data begin with the pool number ``pool``."""
         self.phase += 1
         self.step = 0
-        self.data_epoch += 1
-        self.data_step = 0
-        self.first_data_epoch = self.data_epoch
+        self.data = DataPosition(pool)
 
-    def after_step(self, data_epoch: int, data_step: int) -> None:
-        """Count one step, which was the ``data_step``-th (from 0) of the pass ``data_epoch``."""
+    def after_step(self, data: DataPosition) -> None:
+        """Count one step, after which the data are at ``data``."""
         self.step += 1
         self.total_step += 1
-        self.data_epoch = data_epoch
-        self.data_step = data_step + 1
+        self.data = data
 
 
 def check_same_schedule(saved: list[dict[str, Any]], schedule: Schedule, phase: int) -> None:

@@ -12,6 +12,7 @@ import torch
 from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
 from torch import nn
 
+from espnet_part.model.splice import IGNORE
 from espnet_part.train.parallel import Parallel
 
 Batch = dict[str, Any]
@@ -117,7 +118,7 @@ def train_step(
     finite leaves the weights alone.
     """
     counts = Counts.zero(tasks)
-    labelled = sum(int((batch["labels"] != -100).sum()) for batch in micro_batches)
+    labelled = sum(int((batch["labels"] != IGNORE).sum()) for batch in micro_batches)
     tokens = float(parallel.sum(torch.tensor(float(labelled), dtype=torch.float64)))
     scale = parallel.world / max(tokens, 1.0)  # DDP averages over ranks; the loss is a sum
     forward_time = backward_time = 0.0

@@ -6,15 +6,16 @@ import argparse
 import dataclasses
 import logging
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from espnet_part.data.dataset import PhaseData
-from espnet_part.data.stage import SpeechSide, StageData, log_mixture
+from espnet_part.data.dataset import DataPosition, PhaseData
+from espnet_part.data.heard import Heard
+from espnet_part.data.stage import SpeechSide, StageData, log_dropped, log_mixture, log_sizes
 from espnet_part.errors import DataError
 from espnet_part.model.protected import PROTECTED
 from espnet_part.schedule.activation import activate, set_modes
@@ -26,11 +27,13 @@ from espnet_part.train.checkpoint import (
     Checkpoint,
     bases_of,
     find_checkpoints,
+    read_heard,
     read_newest_checkpoint,
     restore_weights,
     save_trained,
     trained_state,
     write_checkpoint,
+    write_heard,
 )
 from espnet_part.train.options import TrainerOptions
 from espnet_part.train.parallel import Parallel
@@ -113,7 +116,7 @@ class Run:
         self.model = model
         self.optimizer = optimizer
         self.scheduler_class = scheduler_class
-        self.scheduler: Any = None
+        self.rates: Any = None  # learning_rate.Rates, from the first phase on
         self.train_data = train_data
         self.valid_data = valid_data
         self.options = options
@@ -127,6 +130,7 @@ class Run:
         self.speech = _speech_side(model)
         self.names = {parameter: name for name, parameter in model.named_parameters()}
         self.position = Position()
+        self.heard = Heard.nothing(len(train_data.examples))  # when the phase began
         self.ever_trained: set[str] = set()
         self.saved: Checkpoint | None = None  # until the first phase has taken it over
         self.report = Report(options, parallel.is_main)
@@ -136,13 +140,22 @@ class Run:
         self.saved = self._resume() if self.options.resume else None
         if self.saved is None:
             self._refuse_earlier_run()
-            if self.options.part_init:
-                self.ever_trained.update(read_header(self.options.part_init)[1])
+            self._start()
         data = self._plan()
         while self.position.phase < len(self.schedule.phases):
-            self._run_phase(data[self.position.phase])
-            self.position.next_phase()
+            self._run_phase(data)
+            self.heard = data[self.position.phase].heard_after(self.heard, self.position.data)
+            self.position.next_phase(self.heard.pools)
         self._finish()
+
+    def _start(self) -> None:
+        """Take over from an earlier stage what it trained and what it heard."""
+        if self.options.part_init:
+            self.ever_trained.update(read_header(self.options.part_init)[1])
+            before = read_heard(Path(self.options.part_init), self.train_data.streams)
+            if before is not None:
+                self.heard = before
+        self.position.data = DataPosition(self.heard.pools)
 
     def _plan(self) -> list[PhaseData]:
         """The data of all phases and of the validation, so that what they lack is said at once."""
@@ -156,31 +169,33 @@ class Run:
                     phase.tasks, phase.language_temperature, self.speech, untouched, where
                 )
             )
-        self._validation()
+        log_dropped(self._validation(), "validation")
         return data
 
     def _validation(self) -> PhaseData:
         untouched = _is_encoder_untouched(self.ever_trained)
         return self.valid_data.validation(self.schedule.tasks, self.speech, untouched)
 
-    def _run_phase(self, data: PhaseData) -> None:
+    def _run_phase(self, planned: Sequence[PhaseData]) -> None:
         """Train one phase from ``self.position`` to its end."""
-        phase = self.schedule.phases[self.position.phase]
+        phase, data = self.schedule.phases[self.position.phase], planned[self.position.phase]
         trainable = self.trainable[self.position.phase]
         activate(self.model, trainable.names)
         learning_rate.forget_frozen(self.optimizer)
         self.ever_trained |= trainable.names
         module = self.parallel.wrap(self.model)  # anew: the trainable set has changed
         steps = self._length(phase, data)
-        self._start_scheduler(phase, steps)
+        self._start_rates(phase, planned, steps)
         log_mixture(data, phase.name)
+        log_sizes(data, self.heard, self.position.data, phase.name)
         interval = self.options.num_iters_per_epoch or steps
         logging.info("phase %s: %d steps, trains %s", phase.name, steps, ", ".join(phase.train))
         self.report.start_phase(phase.name, self.position, steps)
         if self.position.step < steps:
             self.report.start_epoch(self.position.epoch + 1)
         clock = time.perf_counter()
-        for data_epoch, data_step, batches in _stream(data, self.position, steps):
+        left = steps - self.position.step
+        for data_position, batches in data.loader(self.heard, self.position.data, left):
             loaded = time.perf_counter()
             seed_step(self.options.seed, self.position.total_step, self.parallel)
             result = train_step(
@@ -194,8 +209,8 @@ class Run:
                 grad_clip_type=self.options.grad_clip_type,
             )
             if result.updated:
-                learning_rate.after_step(self.scheduler)
-            self.position.after_step(data_epoch, data_step)
+                self.rates.after_step()
+            self.position.after_step(data_position)
             now = time.perf_counter()
             self.position.seconds += now - clock
             self.report.after_step(result, self.optimizer.param_groups, loaded - clock, now - clock)
@@ -208,14 +223,14 @@ class Run:
             if is_epoch_end or self.position.step % log_interval == 0:
                 self.report.progress(phase.name, self.position, steps, self.optimizer.param_groups)
             if is_epoch_end:
-                self._finish_epoch(phase, is_end)
+                self._finish_epoch(phase, data, is_end)
                 if not is_end:
                     self.report.start_epoch(self.position.epoch + 1)
                 clock = time.perf_counter()
             elif (
                 self.options.save_interval and self.position.step % self.options.save_interval == 0
             ):
-                self._save_checkpoint()
+                self._save_checkpoint(data)
         self.report.finish_phase()
 
     def _length(self, phase: Phase, data: PhaseData) -> int:
@@ -223,35 +238,38 @@ class Run:
         if phase.steps is not None:
             return phase.steps
         assert phase.epochs is not None
-        first = self.position.first_data_epoch
-        return sum(data.steps_per_epoch(epoch) for epoch in range(first, first + phase.epochs))
+        return data.steps_in_epochs(self.heard, phase.epochs)
 
-    def _start_scheduler(self, phase: Phase, steps: int) -> None:
-        self.scheduler = learning_rate.start_phase(
-            self.optimizer,
-            phase,
-            steps,
-            self.scheduler_class,
-            self.options.scheduler_conf,
-            self.options.scheduler_length,
-            self.scheduler,
-        )
+    def _start_rates(self, phase: Phase, planned: Sequence[PhaseData], steps: int) -> None:
+        """Start the learning rates anew, or let them go on over the phases that are joined."""
+        phases, number = self.schedule.phases, self.position.phase
+        first, last = self.schedule.joined(number)
+        self.position.lengths[number:] = [steps]
+        after = range(number + 1, last + 1)
+        length = sum(self.position.lengths[first:])
+        length += sum(self._length(phases[n], planned[n]) for n in after)
+        if number == first or self.rates is None:
+            conf = {**self.options.scheduler_conf, **phases[first].scheduler_conf}
+            option = self.options.scheduler_length
+            self.rates = learning_rate.Rates(
+                self.optimizer, self.scheduler_class, conf, option, length
+            )
+        self.rates.start_phase(phase, length)
         if self.saved is not None:
             # Loading puts back the rates, so it comes after the scheduler has set its own.
-            saved_state = self.saved.optimizer["optimizer"]
-            learning_rate.load_optimizer_state(self.optimizer, self.names, saved_state)
-            if self.scheduler is not None:
-                self.scheduler.load_state_dict(self.saved.optimizer["scheduler"])
+            saved = self.saved.optimizer
+            learning_rate.load_optimizer_state(self.optimizer, self.names, saved["optimizer"])
+            self.rates.load_state_dict(saved["rates"])
             self.saved = None  # gigabytes of weights and moments
 
     # --- the end of a validation interval -------------------------------------------------------
 
-    def _finish_epoch(self, phase: Phase, is_phase_end: bool) -> None:
+    def _finish_epoch(self, phase: Phase, data: PhaseData, is_phase_end: bool) -> None:
         """Validate, report, keep the model, and write a checkpoint."""
         self.position.epoch += 1
         counts, bad = validate(
             self.model,
-            (batch for step in self._validation().loader() for batch in step),
+            (batch for step in self._validation().fixed_pass() for batch in step),
             self.schedule.tasks,
             self.parallel,
             amp=self.options.use_amp,
@@ -262,9 +280,7 @@ class Run:
         self.report.finish_epoch(
             phase.name, self.position, counts.means(), is_phase_end=is_phase_end
         )
-        learning_rate.after_epoch(
-            self.scheduler, self.report.value(*self.options.val_scheduler_criterion)
-        )
+        self.rates.after_epoch(self.report.value(*self.options.val_scheduler_criterion))
         if self.parallel.is_main:
             save_trained(
                 model_file(self.output_dir, self.position.epoch),
@@ -273,7 +289,7 @@ class Run:
                 {"phase": phase.name, "step": self.position.total_step},
             )
         # the model's file before the checkpoint that counts on it, the removals after it
-        self._save_checkpoint()
+        self._save_checkpoint(data)
         self._update_links()
 
     def _update_links(self) -> None:
@@ -294,6 +310,7 @@ class Run:
         """Average the best models; typed again, this is all that a finished stage does."""
         self.report.close()
         if self.parallel.is_main:
+            write_heard(self.output_dir, self.train_data.streams, self.heard)
             average_best(
                 self.output_dir,
                 self.report.history,
@@ -349,9 +366,9 @@ class Run:
 
     # --- checkpoints -----------------------------------------------------------------------------
 
-    def _save_checkpoint(self) -> None:
+    def _save_checkpoint(self, data: PhaseData) -> None:
         if self.parallel.is_main:
-            scheduler = None if self.scheduler is None else self.scheduler.state_dict()
+            now = data.heard_after(self.heard, self.position.data)
             write_checkpoint(
                 self.checkpoints / f"{self.position.total_step:08d}",
                 Checkpoint(
@@ -359,7 +376,7 @@ class Run:
                     _without_numpy(
                         {
                             "optimizer": learning_rate.optimizer_state(self.optimizer, self.names),
-                            "scheduler": scheduler,
+                            "rates": self.rates.state_dict(),
                         }
                     ),
                     {
@@ -367,6 +384,10 @@ class Run:
                         "ever_trained": sorted(self.ever_trained),
                         "phases": self.schedule.to_list(),
                         "data": self.train_data.digest(),
+                        "heard": {
+                            "at_phase_start": self.train_data.streams.to_json(self.heard),
+                            "now": self.train_data.streams.to_json(now),
+                        },
                         "report": self.report.state_dict(),
                         **bases_of(self.model),
                     },
@@ -385,18 +406,22 @@ class Run:
         saved = read_newest_checkpoint(self.checkpoints)
         if saved is None:
             return None
-        position = Position(**saved.state["position"])
+        position = Position.from_json(saved.state["position"], str(self.checkpoints))
         check_same_schedule(saved.state["phases"], self.schedule, position.phase)
         restore_weights(self.model, saved, str(self.checkpoints))
         self.ever_trained.update(saved.state["ever_trained"])
         self.report.load_state_dict(saved.state["report"])
         self.position = position
-        if saved.state["data"] != self.train_data.digest():
+        unchanged = saved.state["data"] == self.train_data.digest()
+        heard = saved.state["heard"]["at_phase_start" if unchanged else "now"]
+        self.heard, anew = self.train_data.streams.from_json(heard, str(self.checkpoints))
+        if not unchanged:
             logging.warning(
                 "the data, their batches, the prompts or the seed have changed since the checkpoint "
-                "was written: going on with a new pass over the data"
+                "was written: going on with what has been heard least%s",
+                f"; heard anew from the start: {', '.join(anew)}" if anew else "",
             )
-            position.data_epoch, position.data_step = position.data_epoch + 1, 0
+            position.data = DataPosition(self.heard.pools)
         if self.report.train is None:
             self._update_links()  # killed between a checkpoint and its links
         return saved
@@ -417,19 +442,6 @@ def _speech_side(model: Any) -> SpeechSide:
 
 def _is_encoder_untouched(ever_trained: Collection[str]) -> bool:
     return not any(name.startswith("encoder.") for name in ever_trained)
-
-
-def _stream(data: Any, position: Position, steps: int) -> Iterator[tuple[int, int, list[Batch]]]:
-    """The steps of a phase from ``position`` to its end: (pass, step within it, batches)."""
-    epoch, start = position.data_epoch, position.data_step
-    remaining = steps - position.step
-    while remaining > 0:
-        for step, batches in enumerate(data.loader(epoch, start), start):
-            yield epoch, step, batches
-            remaining -= 1
-            if remaining == 0:
-                return
-        epoch, start = epoch + 1, 0
 
 
 def _log_interval(steps: int) -> int:

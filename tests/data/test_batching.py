@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from espnet_part.data.batching import Cost, Lengths, padding_share, plan_steps, split_step
+from espnet_part.data.batching import (
+    Cost,
+    Lengths,
+    micro_batches_needed,
+    padding_share,
+    plan_steps,
+    split_step,
+)
 
 
 def make_cost(pairs, encoder_cost=1.0) -> Cost:
@@ -48,20 +55,22 @@ def test_cost():
     pairs=examples,
     budget=st.integers(50, 5000),
     most=st.one_of(st.none(), st.integers(1, 10)),
-    epoch=st.one_of(st.none(), st.integers(0, 9)),
-    pool=st.integers(1, 10),
+    seed=st.one_of(st.none(), st.integers(0, 9)),
 )
-def test_steps_hold_everything_once_within_budget(pairs, budget, most, epoch, pool):
+def test_steps_hold_everything_once_within_budget(pairs, budget, most, seed):
     cost = make_cost(pairs)
     indices = np.arange(len(pairs))
-    options = {"budget": budget, "max_examples": most, "epoch": epoch, "pool_steps": pool}
-    steps = plan_steps(indices, cost, **options)
+
+    def plan() -> list[np.ndarray]:
+        rng = None if seed is None else np.random.default_rng(seed)
+        return plan_steps(indices, cost, budget=budget, max_examples=most, rng=rng)
+
+    steps = plan()
     assert sorted(np.concatenate(steps)) == indices.tolist()
     for step in steps:
         assert len(step) == 1 or cost(step) <= budget
         assert most is None or len(step) <= most
-    again = plan_steps(indices, cost, **options)
-    assert [s.tolist() for s in steps] == [s.tolist() for s in again]
+    assert [s.tolist() for s in steps] == [s.tolist() for s in plan()]
 
 
 @settings(max_examples=100, deadline=None)
@@ -72,6 +81,25 @@ def test_parts_hold_everything_once_and_are_balanced(pairs, parts):
     assert len(split) == parts
     assert sorted(np.concatenate(split)) == list(range(len(pairs)))
     assert sum(len(part) == 0 for part in split) == max(0, parts - len(pairs))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    pairs=examples,
+    world=st.integers(1, 5),
+    limit=st.integers(50, 5000),
+    most=st.one_of(st.none(), st.integers(1, 10)),
+)
+def test_micro_batches_fit_a_gpu(pairs, world, limit, most):
+    """Unless an example alone is larger, which no split can mend."""
+    cost = make_cost(pairs)
+    step = np.arange(len(pairs))
+    count = micro_batches_needed(step, world, cost, limit, most)
+    parts = split_step(step, world * count, cost, most)
+    largest = max(limit, *(cost([n]) for n in step))
+    assert sorted(np.concatenate(parts)) == step.tolist()
+    assert all(cost(part) <= largest + 1e-3 for part in parts)
+    assert all(most is None or len(part) <= most for part in parts)
 
 
 @settings(max_examples=50, deadline=None)
@@ -86,16 +114,16 @@ def test_dearest_of_two_parts_is_as_cheap_as_can_be(pairs):
 
 def test_a_fixed_number_of_examples():
     cost = like_corpus(50)
-    steps = plan_steps(np.arange(50), cost, max_examples=8, epoch=0)
+    steps = plan_steps(np.arange(50), cost, max_examples=8, rng=np.random.default_rng(0))
     assert sorted(map(len, steps)) == [2] + [8] * 6
     assert [len(part) for part in split_step(steps[0], 1, cost)] == [len(steps[0])]
 
 
 def test_epochs_and_seeds_differ():
     cost = like_corpus(100)
+    rngs = [np.random.default_rng(key) for key in [(0, 0), (0, 1), (1, 0)]]
     plans = [
-        [s.tolist() for s in plan_steps(np.arange(100), cost, budget=4000, seed=s, epoch=e)]
-        for s, e in [(0, 0), (0, 1), (1, 0)]
+        [s.tolist() for s in plan_steps(np.arange(100), cost, budget=4000, rng=rng)] for rng in rngs
     ]
     assert all(one != other for one, other in itertools.combinations(plans, 2))
 
@@ -104,7 +132,7 @@ def test_epochs_and_seeds_differ():
 @pytest.mark.parametrize(("count", "budget", "parts"), [(96, 8000, 4), (5000, 16000, 1)])
 def test_padding_share_is_below_a_tenth(text_share, count, budget, parts):
     cost = like_corpus(count, text_share)
-    steps = plan_steps(np.arange(count), cost, budget=budget, epoch=0)
+    steps = plan_steps(np.arange(count), cost, budget=budget, rng=np.random.default_rng(0))
     batches = [part for step in steps for part in split_step(step, parts, cost)]
     assert padding_share(batches, cost.lengths.encoder) < 0.1
     assert padding_share(batches, cost.lengths.llm) < 0.1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import pickle
 
 import numpy as np
@@ -9,11 +10,13 @@ import torch
 
 from espnet_part.config import ConfigError
 from espnet_part.data.chat import ChatFormat
-from espnet_part.data.collate import NO_LOSS, collate, make_row
-from espnet_part.data.dataset import BatchConfig, Corpus, PhaseData, StepDataset
+from espnet_part.data.collate import Batch, collate, make_row
+from espnet_part.data.dataset import BatchConfig, Corpus, DataPosition, PhaseData, RowDataset
+from espnet_part.data.heard import Heard
 from espnet_part.data.prompts import Prompts
 from espnet_part.data.tokens import count_tokens, read_token_counts, write_token_counts
 from espnet_part.errors import DataError
+from espnet_part.model.splice import IGNORE
 from tests.data.conftest import make_tokenizer
 
 
@@ -32,6 +35,15 @@ def corpus(examples, prompts, tokenizer) -> Corpus:
     return Corpus(examples, prompts, ChatFormat(tokenizer), speech_lengths)
 
 
+def epoch(data: PhaseData, skip: int = 0) -> list[list[Batch]]:
+    """The steps of a phase's first epoch from the step ``skip`` on."""
+    heard, start = Heard.nothing(len(data.corpus.examples)), DataPosition()
+    count = data.steps_in_epochs(heard, 1)
+    for after, _, _ in itertools.islice(data.steps(heard, start, count), skip):
+        start = after
+    return [batches for _, batches in data.loader(heard, start, count - skip)]
+
+
 def same(one, other) -> bool:
     if isinstance(one, torch.Tensor):
         return one.dtype == other.dtype and torch.equal(one, other)
@@ -44,7 +56,7 @@ def test_labels_are_the_answer_and_the_end_token_only(corpus):
     batch = collate(rows, chat.pad_token_id)
     for n, example in enumerate(corpus.examples):
         length = int(batch["input_lengths"][n])
-        labelled = batch["labels"][n] != NO_LOSS
+        labelled = batch["labels"][n] != IGNORE
         answer = batch["labels"][n][labelled].tolist()
         assert answer == chat.encode(corpus.prompts.render(example), example.text).answer_ids
         assert answer[-1] == chat.end_token_id
@@ -61,9 +73,9 @@ def test_peer_defect_07_prompt_is_not_trained_on_and_end_token_is_when_pad_is_eo
     batch = collate([make_row(e, prompts, chat) for e in examples], chat.pad_token_id)
     ends = (batch["labels"] == chat.end_token_id).sum(dim=1)
     assert ends.tolist() == [1] * len(examples)
-    assert (batch["labels"][:, 0] == NO_LOSS).all()
+    assert (batch["labels"][:, 0] == IGNORE).all()
     beyond = torch.arange(batch["labels"].shape[1]) >= batch["input_lengths"][:, None]
-    assert (batch["labels"][beyond] == NO_LOSS).all()
+    assert (batch["labels"][beyond] == IGNORE).all()
 
 
 def test_speech_stands_where_the_prompt_says(corpus):
@@ -86,12 +98,6 @@ def test_text_batch_holds_no_speech(corpus):
     assert batch["padding"]["encoder_padded"] == 0
 
 
-def test_without_answers_for_decoding(corpus):
-    data = PhaseData(corpus, None, BatchConfig(size=4), train=False, answers=False)
-    for (batch,) in data.loader():
-        assert (batch["labels"] == NO_LOSS).all()
-
-
 def test_every_example_once_over_ranks_and_micro_batches(corpus):
     steps = None
     for world, accum in [(1, 1), (2, 1), (1, 3), (2, 2)]:
@@ -105,7 +111,7 @@ def test_every_example_once_over_ranks_and_micro_batches(corpus):
                 rank=rank,
                 accum=accum,
             )
-            for number, step in enumerate(data.loader(3)):
+            for number, step in enumerate(epoch(data)):
                 assert len(step) == accum
                 ids = [utt for batch in step for utt in batch["utt_ids"]]
                 by_step[number] = by_step.get(number, []) + ids
@@ -123,7 +129,7 @@ def test_peer_defect_03_nothing_is_unread_whatever_the_workers(corpus):
     seen = []
     for workers in (0, 2):
         data = PhaseData(corpus, None, batch, num_workers=workers)
-        seen.append([b for step in data.loader(0) for b in step])
+        seen.append([b for step in epoch(data) for b in step])
         assert {utt for utt, _ in data.dropped} >= {corpus.examples[longest].utt_id}
         read = [utt for b in seen[-1] for utt in b["utt_ids"]]
         dropped = {utt for utt, _ in data.dropped}
@@ -135,16 +141,17 @@ def test_peer_defect_03_nothing_is_unread_whatever_the_workers(corpus):
 
 def test_peer_defect_04_epochs_differ_and_repeat_on_demand(corpus):
     data = PhaseData(corpus, None, BatchConfig(size=2))
-    order = [[u for s in data.loader(e) for b in s for u in b["utt_ids"]] for e in (0, 1, 0)]
-    assert order[0] != order[1]
-    assert order[0] == order[2]
+    heard, count = Heard.nothing(len(corpus.examples)), len(epoch(data))
+    order = [u for _, s in data.loader(heard, DataPosition(), 2 * count) for u in s[0]["utt_ids"]]
+    one, other = order[: len(order) // 2], order[len(order) // 2 :]
+    assert one != other
+    assert sorted(one) == sorted(other) == sorted(e.utt_id for e in corpus.examples)
+    assert one == [u for s in epoch(data) for u in s[0]["utt_ids"]]
 
 
 def test_resumes_inside_an_epoch(corpus):
     data = PhaseData(corpus, None, BatchConfig(size=2), accum=2)
-    whole = list(data.loader(1))
-    rest = list(data.loader(1, start_step=3))
-    assert len(whole) == data.steps_per_epoch(1)
+    whole, rest = epoch(data), epoch(data, skip=3)
     assert [[b["utt_ids"] for b in s] for s in rest] == [[b["utt_ids"] for b in s] for s in whole][
         3:
     ]
@@ -153,13 +160,13 @@ def test_resumes_inside_an_epoch(corpus):
 def test_loading_leaves_the_global_random_state_alone(corpus):
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    list(PhaseData(corpus, None, BatchConfig(size=4)).loader(0))
+    epoch(PhaseData(corpus, None, BatchConfig(size=4)))
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_validation_is_a_fixed_full_pass_with_the_first_wording(corpus):
-    data = PhaseData(corpus, None, BatchConfig(size=4), train=False)
-    first, again = list(data.loader(0)), list(data.loader(5))
+    data = PhaseData(corpus, None, BatchConfig(size=4))
+    first, again = list(data.fixed_pass()), list(data.fixed_pass())
     ids = [u for (b,) in first for u in b["utt_ids"]]
     assert sorted(ids) == sorted(e.utt_id for e in corpus.examples)
     assert ids == [u for (b,) in again for u in b["utt_ids"]]
@@ -173,7 +180,7 @@ def test_bad_audio_is_named_and_the_rest_goes_on(corpus, tmp_path):
     examples[spoken[1]] = dataclasses.replace(examples[spoken[1]], audio=str(tmp_path / "junk.wav"))
     examples[spoken[2]] = dataclasses.replace(examples[spoken[2]], num_samples=99999)
     broken = Corpus(examples, corpus.prompts, corpus.chat, speech_lengths)
-    batches = [b for s in PhaseData(broken, None, BatchConfig(size=4)).loader(0) for b in s]
+    batches = [b for s in epoch(PhaseData(broken, None, BatchConfig(size=4))) for b in s]
     bad = dict(pair for b in batches for pair in b["bad"])
     assert bad.keys() == {examples[n].utt_id for n in spoken[:3]}
     assert "missing file" in bad[examples[spoken[0]].utt_id]
@@ -184,26 +191,25 @@ def test_bad_audio_is_named_and_the_rest_goes_on(corpus, tmp_path):
 def test_micro_batch_with_nothing_left_is_a_row_without_labels(corpus, tmp_path):
     example = dataclasses.replace(corpus.examples[0], audio=str(tmp_path / "none.wav"))
     broken = Corpus([example], corpus.prompts, corpus.chat, speech_lengths)
-    ((batch, empty),) = PhaseData(broken, None, BatchConfig(size=1), accum=2).loader(0)
+    ((batch, empty),) = epoch(PhaseData(broken, None, BatchConfig(size=1), accum=2))
     for b in (batch, empty):
         assert b["input_ids"].shape == (1, 1)
-        assert b["labels"].tolist() == [[NO_LOSS]]
+        assert b["labels"].tolist() == [[IGNORE]]
         assert b["utt_ids"] == []
     assert len(batch["bad"]) == 1
 
 
 def test_padding_is_counted(corpus):
-    for (batch,) in PhaseData(corpus, None, BatchConfig(size=5)).loader(0):
+    for (batch,) in epoch(PhaseData(corpus, None, BatchConfig(size=5))):
         count = batch["padding"]
         assert count["llm_padded"] >= count["llm"] > 0
         assert count["encoder_padded"] >= count["encoder"]
 
 
 def test_dataset_travels_to_a_spawned_worker(corpus):
-    data = PhaseData(corpus, None, BatchConfig(size=4))
-    dataset = StepDataset(data, data.steps(0), 0)
+    dataset = RowDataset(corpus, 0)
     copy = pickle.loads(pickle.dumps(dataset))
-    assert copy[0]["utt_ids"] == dataset[0]["utt_ids"]
+    assert copy[np.array([0]), 1]["utt_ids"] == dataset[np.array([0]), 1]["utt_ids"]
 
 
 def test_cached_encoder_output_in_place_of_audio(corpus, tmp_path):
@@ -220,7 +226,7 @@ def test_cached_encoder_output_in_place_of_audio(corpus, tmp_path):
     feats = dict(line.split(" ") for line in scp.read_text().splitlines())
     examples = [dataclasses.replace(e, feats=feats.get(e.utt_id)) for e in corpus.examples]
     cached = Corpus(examples, corpus.prompts, corpus.chat, speech_lengths)
-    for (batch,) in PhaseData(cached, None, BatchConfig(size=4)).loader(0):
+    for (batch,) in epoch(PhaseData(cached, None, BatchConfig(size=4))):
         assert "speech" not in batch
         for clip, row in enumerate(batch.get("speech_row", [])):
             matrix = matrices[batch["utt_ids"][row]]
@@ -241,7 +247,7 @@ def test_cached_encoder_output_of_another_length_is_named(corpus, tmp_path):
     cached = Corpus(
         [dataclasses.replace(example, feats=feats)], corpus.prompts, corpus.chat, speech_lengths
     )
-    ((batch,),) = PhaseData(cached, None, BatchConfig(size=1)).loader(0)
+    ((batch,),) = epoch(PhaseData(cached, None, BatchConfig(size=1)))
     ((utt, reason),) = batch["bad"]
     assert utt == example.utt_id
     assert reason.startswith(f"{frames + 3} frames of cached encoder output")
@@ -254,9 +260,9 @@ def test_unknown_length_is_a_clear_error(corpus):
 
 
 def test_lengths_bill_the_longest_wording(corpus):
-    for epoch in range(4):
+    for number in range(4):
         for n, example in enumerate(corpus.examples):
-            wording = corpus.prompts.choose(example, 0, epoch)
+            wording = corpus.prompts.choose(example, 0, number)
             tokens = corpus.chat.encode(corpus.prompts.render(example, wording), example.text)
             real = sum(map(len, (tokens.prefix_ids, tokens.suffix_ids, tokens.answer_ids)))
             assert real + corpus.speech[n] <= corpus.llm[n]

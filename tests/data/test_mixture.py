@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import numpy as np
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 
 from espnet_part.config import ConfigError
 from espnet_part.data.datadir import Example
-from espnet_part.data.mixture import Mixture
+from espnet_part.data.heard import Heard, Streams
+from espnet_part.data.mixture import Mixture, strata
+from espnet_part.errors import DataError
 
 
 def make(**sizes: int) -> list[Example]:
@@ -21,12 +24,23 @@ def make(**sizes: int) -> list[Example]:
     return made
 
 
+def drawn(mixture: Mixture, epoch: int, count: int) -> np.ndarray:
+    """What an epoch of a run's first phase holds, of data with ``count`` examples."""
+    size = mixture.size
+    return mixture.draw(
+        epoch * size, (epoch + 1) * size, NOTHING.setdefault(count, Heard.nothing(count))
+    )
+
+
+NOTHING: dict[int, Heard] = {}
+
+
 def test_natural_sizes_hold_everything_once():
     examples = make(asr_de=7, asr_es=3, s2tt_de=5, t2tt_de=4)
     mixture = Mixture(examples, ["asr", "s2tt"])
     for epoch in range(4):
-        assert sorted(mixture.epoch(epoch)) == list(range(15))
-    assert mixture.counts(0) == {
+        assert sorted(drawn(mixture, epoch, len(examples))) == list(range(15))
+    assert mixture.counts() == {
         ("asr", "de", "en"): 7,
         ("asr", "es", "en"): 3,
         ("s2tt", "de", "en"): 5,
@@ -36,17 +50,17 @@ def test_natural_sizes_hold_everything_once():
 def test_weights_are_shares():
     examples = make(asr_de=80, s2tt_de=20)
     mixture = Mixture(examples, {"asr": 1, "s2tt": 3})
-    assert mixture.counts(0) == {("asr", "de", "en"): 25, ("s2tt", "de", "en"): 75}
+    assert mixture.counts() == {("asr", "de", "en"): 25, ("s2tt", "de", "en"): 75}
 
 
 def test_one_task_with_any_weight_is_its_natural_size():
     examples = make(asr_de=7, asr_es=3)
-    assert sorted(Mixture(examples, {"asr": 0.3}).epoch(5)) == list(range(10))
+    assert sorted(drawn(Mixture(examples, {"asr": 0.3}), 5, 10)) == list(range(10))
 
 
 def test_temperature_evens_the_languages():
     examples = make(asr_de=900, asr_es=100)
-    counts = Mixture(examples, ["asr"], temperature=2.0).counts(0)
+    counts = Mixture(examples, ["asr"], temperature=2.0).counts()
     assert counts == {("asr", "de", "en"): 750, ("asr", "es", "en"): 250}  # 30 to 10
 
 
@@ -70,31 +84,29 @@ def test_nothing_is_left_unread(sizes, weights, temperature, seed):
     mixture = Mixture(
         examples, {"asr": weights[0], "s2tt": weights[1]}, temperature=temperature, seed=seed
     )
-    read = Counter(np.concatenate([mixture.epoch(e) for e in range(6)]).tolist())
+    read = Counter(np.concatenate([drawn(mixture, e, len(examples)) for e in range(6)]).tolist())
     for members in mixture.members.values():
         times = [read[m] for m in members]
         assert max(times) - min(times) <= 1
-    for epoch in range(6):
-        assert len(mixture.epoch(epoch)) == sum(mixture.counts(epoch).values())
 
 
 def test_deterministic_in_seed_and_epoch():
     examples = make(asr_de=20, s2tt_de=20)
     one, again, other = (Mixture(examples, {"asr": 1, "s2tt": 2}, seed=s) for s in (1, 1, 2))
-    np.testing.assert_array_equal(one.epoch(3), again.epoch(3))
-    assert one.epoch(3).tolist() != one.epoch(4).tolist()
-    assert one.epoch(3).tolist() != other.epoch(3).tolist()
+    np.testing.assert_array_equal(drawn(one, 3, 40), drawn(again, 3, 40))
+    assert drawn(one, 3, 40).tolist() != drawn(one, 4, 40).tolist()
+    assert drawn(one, 3, 40).tolist() != drawn(other, 3, 40).tolist()
 
 
 def test_a_stratum_does_not_depend_on_the_others():
-    few = Mixture(make(asr_de=9), ["asr"]).epoch(0)
-    more = Mixture(make(asr_de=9, t2tt_es=4), ["asr", "t2tt"]).epoch(0)
+    few = drawn(Mixture(make(asr_de=9), ["asr"]), 0, 9)
+    more = drawn(Mixture(make(asr_de=9, t2tt_es=4), ["asr", "t2tt"]), 0, 13)
     assert few.tolist() == [n for n in more if n < 9]
 
 
 def test_unusable_examples_are_never_chosen():
     usable = np.array([True, False, True])
-    assert sorted(Mixture(make(asr_de=3), ["asr"], usable=usable).epoch(0)) == [0, 2]
+    assert sorted(drawn(Mixture(make(asr_de=3), ["asr"], usable=usable), 0, 3)) == [0, 2]
     with pytest.raises(ConfigError, match="no data for asr"):
         Mixture(make(asr_de=3), ["asr"], usable=np.zeros(3, dtype=bool))
 
@@ -109,3 +121,74 @@ def test_errors_name_phase_and_task():
     ]:
         with pytest.raises(ConfigError, match=message):
             Mixture(examples, tasks, temperature, where="phase joint")
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 12), min_size=1, max_size=3),
+    phases=st.lists(
+        st.tuples(
+            st.one_of(
+                st.just(["asr"]),
+                st.just(["asr", "s2tt"]),
+                st.fixed_dictionaries({"asr": st.floats(0.1, 5), "s2tt": st.floats(0.1, 5)}),
+            ),
+            st.sampled_from([1.0, 2.0, 0.7]),
+            st.integers(1, 60),
+        ),
+        min_size=1,
+        max_size=5,
+    ),
+)
+def test_one_stream_through_all_phases(sizes, phases):
+    """Whatever the mixtures, nothing is heard twice before all else of its stratum was once.
+
+    The state goes through JSON between any two phases, as between stages.
+    """
+    langs = ["de", "es", "fr"]
+    examples = make(
+        **{
+            f"{task}_{lang}": n
+            for task in ("asr", "s2tt")
+            for n, lang in zip(sizes, langs, strict=False)
+        }
+    )
+    streams = Streams(examples, strata(examples))
+    heard, times = Heard.nothing(len(examples)), np.zeros(len(examples), dtype=int)
+    for tasks, temperature, draws in phases:
+        mixture = Mixture(examples, tasks, temperature, seed=3)
+        np.add.at(times, mixture.draw(0, draws, heard), 1)
+        if (
+            isinstance(tasks, list) and temperature == 1
+        ):  # every example once an epoch, wherever the stream stands
+            assert sorted(mixture.draw(0, mixture.size, heard)) == sorted(
+                np.concatenate(list(mixture.members.values()))
+            )
+        heard = mixture.heard_after(draws, heard, heard.pools + 1, np.empty(0, dtype=int))
+        heard, anew = streams.from_json(json.loads(json.dumps(streams.to_json(heard))), "state")
+        assert not anew
+        for members in streams.members.values():
+            assert times[members].max() - times[members].min() <= 1
+            np.testing.assert_array_equal(
+                heard.ahead[members], times[members] > times[members].min()
+            )
+
+
+def test_a_stream_of_other_utterances_begins_anew_and_is_named():
+    before, after = make(asr_de=3, asr_es=4), make(asr_de=3, asr_es=5)
+    streams = Streams(before, strata(before))
+    saved = streams.to_json(Heard(7, np.arange(7) % 2 == 0))
+    heard, anew = Streams(after, strata(after)).from_json(saved, "state")
+    assert anew == ["asr/es/en"]
+    assert heard.pools == 7
+    assert heard.ahead.tolist() == [True, False, True] + [False] * 5
+
+
+@pytest.mark.parametrize("damage", [{}, {"pools": 1, "streams": {"asr/de/en": {"ids": 0}}}, []])
+def test_a_damaged_state_is_an_error(damage):
+    examples = make(asr_de=3)
+    streams = Streams(examples, strata(examples))
+    if damage:
+        damage["streams"]["asr/de/en"]["ids"] = streams.ids["asr", "de", "en"]
+    with pytest.raises(DataError, match=r"state: does not say what has been heard"):
+        streams.from_json(damage, "state")

@@ -10,13 +10,11 @@ from espnet2.tasks.abs_task import scheduler_classes
 
 from espnet_part.schedule.schedule import Phase
 from espnet_part.train.learning_rate import (
-    after_epoch,
-    after_step,
+    Rates,
     forget_frozen,
     load_optimizer_state,
     optimizer_state,
     parameter_groups,
-    start_phase,
 )
 
 
@@ -46,16 +44,75 @@ def test_biases_have_no_weight_decay(parameters: dict[str, Any]) -> None:
     ]
 
 
-def test_warm_up_restarts_with_the_phase(parameters: dict[str, Any]) -> None:
+TRISTAGE = {"warmup_ratio": 0.1, "hold_ratio": 0.4, "decay_ratio": 0.5, "final_lr_scale": 0.1}
+
+
+def tristage(step: int, length: int) -> float:
+    """The factor after ``step`` updates of a tri-stage scheduler with TRISTAGE's ratios."""
+    warmup, hold = int(0.1 * length), int(0.4 * length)
+    step = min(step + 1, length)
+    if step < warmup:
+        return 0.01 + 0.99 * step / warmup
+    if step < warmup + hold:
+        return 1.0
+    return 0.1 ** ((step - warmup - hold) / (length - warmup - hold))
+
+
+def make_rates(
+    parameters: dict[str, Any], length: int, name: str = "tristagelr", conf: dict | None = None
+) -> Rates:
     optimizer = torch.optim.AdamW(parameter_groups(parameters, False))
-    warmup = scheduler_classes["warmuplr"]
-    conf = {"warmup_steps": 4}
-    scheduler = start_phase(optimizer, phase("a", adapter=1.0), 10, warmup, conf, None, None)
-    first = rates(optimizer)
-    for _ in range(6):
-        after_step(scheduler)
-    start_phase(optimizer, phase("b", adapter=1.0), 10, warmup, conf, None, scheduler)
-    assert rates(optimizer) == first == {"encoder": 0.0, "adapter": 0.25}
+    option = "max_steps" if name == "tristagelr" else None
+    conf = TRISTAGE if conf is None else conf
+    return Rates(optimizer, scheduler_classes[name], conf, option, length)
+
+
+def followed(made: Rates, steps: int) -> list[float]:
+    """The adapter's rate in each of some steps."""
+    found = []
+    for _ in range(steps):
+        found.append(rates(made.optimizer)["adapter"])
+        made.after_step()
+    return found
+
+
+def test_warm_up_restarts_with_the_phase(parameters: dict[str, Any]) -> None:
+    firsts = []
+    for name in "ab":
+        made = make_rates(parameters, 10, "warmuplr", {"warmup_steps": 4})
+        made.start_phase(phase(name, adapter=1.0), 10)
+        firsts.append(rates(made.optimizer))
+        followed(made, 6)
+    assert firsts == [{"encoder": 0.0, "adapter": 0.25}] * 2
+
+
+def test_the_length_spans_the_phases_that_are_joined(parameters: dict[str, Any]) -> None:
+    made = make_rates(parameters, 100)
+    made.start_phase(phase("a", adapter=1.0), 100)
+    first = followed(made, 60)
+    made.start_phase(phase("b", adapter=0.5, encoder=0.1), 100)
+    second = followed(made, 40)
+    assert first == pytest.approx([tristage(n, 100) for n in range(60)])
+    assert second == pytest.approx([0.5 * tristage(n, 100) for n in range(60, 100)])
+
+
+@pytest.mark.parametrize(("before", "after"), [(100, 200), (200, 100), (100, 100)])
+def test_a_phase_of_another_length_on_resuming(
+    parameters: dict[str, Any], before: int, after: int
+) -> None:
+    """The rates are those of a run that had the new length from its start."""
+    made = make_rates(parameters, before)
+    made.start_phase(phase("a", adapter=1.0), before)
+    followed(made, 40)
+    names = {p: n for n, p in parameters.items()}
+    saved = optimizer_state(made.optimizer, names), made.state_dict()
+    resumed = make_rates(parameters, after)
+    resumed.start_phase(phase("a", adapter=1.0), after)
+    load_optimizer_state(resumed.optimizer, names, saved[0])
+    resumed.load_state_dict(saved[1])
+    found = followed(resumed, after - 40)
+    assert found == pytest.approx([tristage(n, after) for n in range(40, after)])
+    assert resumed.state_dict()["updates"] == after
 
 
 @pytest.mark.parametrize(
@@ -66,25 +123,23 @@ def test_warm_up_restarts_with_the_phase(parameters: dict[str, Any]) -> None:
         ("steplr", {"step_size": 1}),
         ("cosineannealinglr", {"T_max": 10}),
         ("reducelronplateau", {"patience": 0}),
-        ("tristagelr", {"max_steps": 10}),
+        ("tristagelr", TRISTAGE),
     ],
 )
 def test_a_group_thawed_under_a_running_scheduler_gets_its_rate(
     parameters: dict[str, Any], name: str, conf: dict[str, Any]
 ) -> None:
     """Schedulers that multiply the present rate would leave it at zero for ever."""
-    optimizer = torch.optim.AdamW(parameter_groups(parameters, False))
-    scheduler_class = scheduler_classes[name]
-    first, second = phase("a", adapter=1.0), phase("b", adapter=1.0, encoder=0.1)
-    second = Phase(**{**vars(second), "restart_warmup": False})
-    scheduler = start_phase(optimizer, first, 10, scheduler_class, conf, None, None)
-    after_step(scheduler)
-    after_epoch(scheduler, 1.0)
-    again = start_phase(optimizer, second, 10, scheduler_class, conf, None, scheduler)
-    assert again is scheduler
-    after_step(scheduler)
-    after_epoch(scheduler, 1.0)
-    found = rates(optimizer)
+    made = make_rates(parameters, 20, name, conf)
+    made.start_phase(phase("a", adapter=1.0), 20)
+    made.after_step()
+    made.after_epoch(1.0)
+    scheduler = made.scheduler
+    made.start_phase(phase("b", adapter=1.0, encoder=0.1), 20)
+    assert made.scheduler is scheduler
+    made.after_step()
+    made.after_epoch(1.0)
+    found = rates(made.optimizer)
     assert found["encoder"] > 0
     assert found["encoder"] == pytest.approx(0.1 * found["adapter"])
 

@@ -76,7 +76,7 @@ def assert_same_outcome(one: Path, other: Path) -> None:
         pytest.param((f"{TRAINER}:activate", 2), id="at a phase border"),
         pytest.param((f"{TRAINER}:activate", 3), id="at the border to LoRA"),
         pytest.param((f"{CHECKPOINT}:torch.save", 4), id="while a checkpoint is being written"),
-        pytest.param((f"{CHECKPOINT}:_sync", 14), id="while a checkpoint reaches the disk"),
+        pytest.param((f"{CHECKPOINT}:sync_file", 14), id="while a checkpoint reaches the disk"),
         pytest.param((f"{CHECKPOINT}:sync_directory", 5), id="at the renaming of a checkpoint"),
         pytest.param((f"{TRAINER}:save_trained", 4), id="before a model is written"),
         pytest.param((f"{TRAINER}:update_links", 3), id="between a checkpoint and its links"),

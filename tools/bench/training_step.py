@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import itertools
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -258,7 +258,8 @@ class Part:
 
         prompts = Prompts.from_mapping({"asr": {"en": ["{speech} " + PROMPT]}}, "benchmark")
         chat = ChatFormat(load_tokenizer(config.llm_conf))
-        self.data = PhaseData(Corpus(examples, prompts, chat, lengths), ["asr"], batch)
+        with _unplanned() if variant == "unplanned" else contextlib.nullcontext():
+            self.data = PhaseData(Corpus(examples, prompts, chat, lengths), ["asr"], batch)
         self.variant = variant
         self.restart()
 
@@ -267,8 +268,12 @@ class Part:
         self.steps = self._stream()
 
     def _stream(self) -> Iterator[list[dict[str, Any]]]:
-        for epoch in itertools.count():
-            yield from self.data.loader(epoch)
+        from espnet_part.data.dataset import DataPosition
+        from espnet_part.data.heard import Heard
+
+        heard = Heard.nothing(len(self.data.corpus.examples))
+        for _, batches in self.data.loader(heard, DataPosition(), sys.maxsize):
+            yield batches
 
     def run(self, steps: int | None = None) -> Cost:
         """Train on all clips once, or for some steps.
@@ -279,8 +284,7 @@ class Part:
         from espnet_part.train.step import train_step
 
         cost = Cost()
-        undone = {"head_everywhere": _head_everywhere, "unplanned": _unplanned}
-        with undone.get(str(self.variant), contextlib.nullcontext)():
+        with _head_everywhere() if self.variant == "head_everywhere" else contextlib.nullcontext():
             while (
                 cost.clips < len(self.data.corpus.examples) if steps is None else cost.steps < steps
             ):
@@ -328,10 +332,9 @@ def _head_everywhere() -> Iterator[None]:
 @contextlib.contextmanager
 def _unplanned() -> Iterator[None]:
     """Let every step hold clips as they come, whatever their lengths."""
-    from espnet_part.data import batching, dataset
+    from espnet_part.data import dataset
 
-    plan = functools.partial(batching.plan_steps, pool_steps=1)
-    with mock.patch.object(dataset, "plan_steps", plan):
+    with mock.patch.object(dataset, "POOL_STEPS", 1):
         yield
 
 

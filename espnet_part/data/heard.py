@@ -1,0 +1,96 @@
+"""What a run has heard of its data, carried through its phases and from stage to stage."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from espnet_part.data.datadir import Example
+from espnet_part.errors import DataError
+
+#: (task, language heard or read, language written)
+Stratum = tuple[str, str, str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Heard:
+    """What had been heard when a phase began.
+
+    Attributes:
+        pools: Pools of steps that were drawn by then (see `dataset.PhaseData`); seeds what follows.
+        ahead: (N,) bool by example: heard once more than the others of its stratum. The counts of
+            two examples of a stratum never differ by more than one at the end of a phase.
+    """
+
+    pools: int
+    ahead: np.ndarray
+
+    @classmethod
+    def nothing(cls, count: int) -> Heard:
+        """The state before a run, of ``count`` examples."""
+        return cls(0, np.zeros(count, dtype=bool))
+
+
+class Streams:
+    """The strata of the data, to keep a `Heard` beside them and find it again.
+
+    Args:
+        examples: the examples.
+        members: positions of the examples of each stratum.
+    """
+
+    def __init__(self, examples: Sequence[Example], members: Mapping[Stratum, np.ndarray]) -> None:
+        self.count = len(examples)
+        self.members = members
+        self.ids = {
+            stratum: hashlib.sha256(
+                "\n".join(examples[n].utt_id for n in positions.tolist()).encode()
+            ).hexdigest()
+            for stratum, positions in members.items()
+        }
+
+    def to_json(self, heard: Heard) -> dict[str, Any]:
+        """JSON values: a bit an example, compressed."""
+        streams = {}
+        for stratum, positions in self.members.items():
+            bits = zlib.compress(np.packbits(heard.ahead[positions]).tobytes())
+            streams["/".join(stratum)] = {
+                "ids": self.ids[stratum],
+                "ahead": base64.b64encode(bits).decode("ascii"),
+            }
+        return {"pools": heard.pools, "streams": streams}
+
+    def from_json(self, saved: Mapping[str, Any], where: str) -> tuple[Heard, list[str]]:
+        """Read what `to_json` gave.
+
+        Returns:
+            The state, and the names of the streams that begin anew since their utterances are
+            others than they were.
+
+        Raises:
+            DataError: not such values.
+        """
+        ahead = np.zeros(self.count, dtype=bool)
+        anew = []
+        try:
+            for stratum, positions in self.members.items():
+                name = "/".join(stratum)
+                stream = saved["streams"].get(name)
+                if stream is None:
+                    continue  # heard for the first time
+                if stream["ids"] != self.ids[stratum]:
+                    anew.append(name)
+                    continue
+                most = len(positions) // 8 + 1
+                packed = zlib.decompressobj().decompress(base64.b64decode(stream["ahead"]), most)
+                bits = np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=len(positions))
+                ahead[positions] = bits.astype(bool)
+            return Heard(int(saved["pools"]), ahead), anew
+        except (AttributeError, KeyError, TypeError, ValueError, zlib.error) as error:
+            raise DataError(f"{where}: does not say what has been heard: {error}") from None
