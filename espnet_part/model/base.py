@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
+import threading
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +22,7 @@ from espnet_part.parsing import read_json_object
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _SLICE_BYTES = 1 << 16
+_HUB_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +64,8 @@ def find_file(name: str, revision: str | None, filename: str) -> Path | None:
     if cached is not None:
         return cached
     try:
+        if not hub_answers():
+            raise errors.LocalEntryNotFoundError(filename)
         return Path(hf_hub_download(name, filename, revision=revision))
     except errors.LocalEntryNotFoundError:
         raise ConfigError(
@@ -78,6 +86,71 @@ def _cached(name: str, revision: str | None, filename: str) -> Path | None:
 
     found = try_to_load_from_cache(name, filename, revision=revision)
     return Path(found) if isinstance(found, str) else None
+
+
+def hub_answers() -> bool:
+    """Whether the hub can be reached; asked once a minute, for a few seconds.
+
+    The hub's own client tries each file again and again, which takes minutes without a network.
+    """
+    return _ask_hub(int(time.monotonic() // 60))
+
+
+@functools.lru_cache(maxsize=1)
+def _ask_hub(minute: int) -> bool:
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    answered = threading.Event()
+
+    def ask() -> None:
+        with contextlib.suppress(Exception):  # whatever the client raises, offline mode included
+            get_session().head(constants.ENDPOINT, timeout=_HUB_SECONDS)
+            answered.set()
+
+    # in a thread: looking a name up has no timeout
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(_HUB_SECONDS)
+    return answered.is_set()
+
+
+def find_model(name: str, revision: str | None) -> Path:
+    """The directory of a model whose configuration and weights are here, fetched where they are not.
+
+    Loading from it asks the hub for nothing, however read-only the cache and whatever is optional.
+
+    Raises:
+        ConfigError: the model, its configuration or its safetensors are not there.
+    """
+    config = find_config(name, revision)
+    if is_directory(name):
+        find_weights(name, revision)
+        return config.parent
+    commit = config.parent.name  # all files of one state, even where the branch moves meanwhile
+    if not any(_cached(name, commit, file) for file in (_SINGLE, _INDEX)):
+        find_file(name, commit, "generation_config.json")
+    find_weights(name, commit)
+    return config.parent
+
+
+def find_files(
+    name: str, revision: str | None, wanted: Sequence[str], complete: Callable[[set[str]], bool]
+) -> dict[str, Path]:
+    """Those of the wanted files that a model has.
+
+    Args:
+        complete: whether what is in the cache is all there is, so that the hub need not be asked.
+
+    Raises:
+        ConfigError: no such directory or hub model, or the hub cannot be reached.
+    """
+    found: dict[str, Path | None] = {}
+    if not is_directory(name):
+        found = {file: _cached(name, revision, file) for file in wanted}
+    if not complete({file for file, path in found.items() if path is not None}):
+        found = {file: find_file(name, revision, file) for file in wanted}
+    return {file: path for file, path in found.items() if path is not None}
 
 
 def find_config(name: str, revision: str | None) -> Path:

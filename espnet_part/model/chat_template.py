@@ -15,7 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from espnet_part.config import ConfigError
+from espnet_part.display import plain
+from espnet_part.errors import ConfigError
 
 DATE = (2024, 7, 26)
 """Today, in every chat template: the day that Llama's own template writes when it cannot ask."""
@@ -94,7 +95,7 @@ def _render(template: str, variables: str) -> tuple[str, str]:
     except ValueError:
         rendered = {"error": _cause(done)}
     if "error" in rendered:
-        reason = " ".join(str(rendered["error"]).split())
+        reason = plain(" ".join(str(rendered["error"]).split()), 300)
         raise ConfigError(f"the tokenizer's chat template fails: {reason}")
     prompt, whole = rendered["texts"]
     return prompt, whole

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import (
@@ -21,11 +20,12 @@ from transformers import (
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging as transformers_logging
 
-from espnet_part.errors import ConfigError
-from espnet_part.model.base import BaseModel, describe_base, find_config, find_weights
+from espnet_part.display import plain
+from espnet_part.errors import ConfigError, UserError
+from espnet_part.model.base import BaseModel, describe_base, find_config, find_model
 from espnet_part.model.config import LLMConf, LoRAConf
 from espnet_part.model.lora import inject_lora
-from espnet_part.model.tokenizer import end_token_ids
+from espnet_part.model.tokenizer import check_vocabulary, end_token_ids
 
 
 class LLM(nn.Module):
@@ -53,6 +53,8 @@ class LLM(nn.Module):
         self.model = model
         self.base: BaseModel | None = None
         self.dim: int = model.get_input_embeddings().weight.shape[1]
+        if tokenizer is not None:
+            check_vocabulary(tokenizer, model.get_input_embeddings().weight.shape[0])
         self.max_length: int | None = getattr(model.config, "max_position_embeddings", None)
         generation = model.generation_config
         self.end_token_ids = end_token_ids(
@@ -78,15 +80,14 @@ class LLM(nn.Module):
                 target that is not in the model.
         """
         dtype = getattr(torch, conf.dtype)
-        if conf.name is not None:
-            find_config(conf.name, conf.revision)
         try:
+            config = _llm_config(conf)
             if conf.name is not None and load_weights:
-                find_weights(conf.name, conf.revision)
                 with _no_bar():
+                    # from its directory: given a hub's name, transformers asks the hub for more
                     model = AutoModelForCausalLM.from_pretrained(
-                        conf.name,
-                        revision=conf.revision or "main",
+                        find_model(conf.name, conf.revision),
+                        config=config,
                         dtype=dtype,
                         attn_implementation=conf.attention,
                         use_safetensors=True,
@@ -94,13 +95,15 @@ class LLM(nn.Module):
                     )
             else:
                 model = AutoModelForCausalLM.from_config(
-                    _llm_config(conf),
+                    config,
                     dtype=dtype,
                     attn_implementation=conf.attention,
                     trust_remote_code=False,
                 )
-        except (ValueError, KeyError, ImportError, OSError, SafetensorError) as error:
-            reason = " ".join(str(error).split())
+        except UserError:
+            raise
+        except Exception as error:  # whatever a config.json provokes: KeyError, TypeError, …
+            reason = plain(" ".join(str(error).split()), 500)
             raise ConfigError(f"llm_conf: {conf.name or 'config'}: {reason}") from None
         if lora is not None:
             inject_lora(model, lora)
@@ -254,11 +257,12 @@ def _no_bar() -> Iterator[None]:
 
 
 def _llm_config(conf: LLMConf) -> Any:
-    if conf.name is not None:
-        return AutoConfig.from_pretrained(
-            conf.name, revision=conf.revision or "main", trust_remote_code=False
-        )
-    return AutoConfig.for_model(**(conf.config or {}))
+    """transformers' configuration of the LLM."""
+    if conf.name is None:
+        return AutoConfig.for_model(**(conf.config or {}))
+    return AutoConfig.from_pretrained(
+        find_config(conf.name, conf.revision).parent, trust_remote_code=False
+    )
 
 
 def _checkpoint_layers(model: nn.Module) -> None:

@@ -23,7 +23,7 @@ from espnet_part.model.base import (
 )
 from espnet_part.model.config import ESPnetEncoderConf, LLMConf, ModelConfig, WhisperEncoderConf
 from espnet_part.model.protected import PROTECTED
-from espnet_part.model.tokenizer import TOKENIZER_FILES, tokenizer_source
+from espnet_part.model.tokenizer import find_tokenizer
 from espnet_part.pack.trusted import check_encoder
 from espnet_part.parsing import parse_yaml
 
@@ -188,13 +188,7 @@ def pack_espnet_encoder(
 
 def tokenizer_files(conf: LLMConf) -> dict[str, Path]:
     """The tokenizer's files; the configuration beside them tells which class reads them."""
-    name, revision = tokenizer_source(conf)
-    found = {}
-    for filename in (*TOKENIZER_FILES, "config.json"):
-        path = _optional(name, revision, filename)
-        if path is not None:
-            found[f"tokenizer/{filename}"] = path
-    return found
+    return {f"tokenizer/{filename}": path for filename, path in find_tokenizer(conf).items()}
 
 
 def stated_licence(name: str, revision: str | None) -> str | None:
