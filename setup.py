@@ -40,6 +40,7 @@ REQUIREMENTS = [
     # scores
     "jiwer>=4.0,<5",
     "sacrebleu>=2.4,<3",
+    "regex",  # scripts of Unicode
     "whisper_normalizer>=0.1.10",
 ]
 

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="part_score",
-        description="Scores hypotheses against a data directory. ASR: WER (CER for zh, yue, ja, "
-        "ko) after Whisper's normaliser, and signs of hallucination. Translation: BLEU, chrF and "
-        "chrF++ by sacreBLEU on raw text. Every figure has a bootstrap interval. Prints tables and "
-        "writes score.json, result.md, hallucinations.tsv and score_wer/{ref,hyp}.trn for sclite.",
+        description="Scores hypotheses against a data directory. ASR: WER (CER for Korean and for scripts "
+        "without spaces, such as those of zh, yue, ja, th) after Whisper's normaliser, and signs of "
+        "hallucination. Translation: BLEU, chrF and chrF++ by sacreBLEU on raw text. Every figure has a "
+        "bootstrap interval. Prints tables and writes score.json, result.md, hallucinations.tsv and "
+        "score_wer/{ref,hyp}.trn for sclite.",
         epilog="example: part_score --ref_dir dump/raw/test --hyp_dir exp/x/decode_greedy/test",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -53,7 +54,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--cer_langs",
         metavar="CODES",
-        help="languages scored by characters, separated by commas; overrules the configuration",
+        help="languages that have spaces between words and are scored by characters all the same, "
+        "separated by commas; overrules the configuration",
     )
     parser.add_argument(
         "--tasks",

@@ -252,7 +252,7 @@ def match_trn_keys(table: dict[str, str], utterances: dict[str, str]) -> dict[st
 def _read_lines(path: Path) -> list[str]:
     try:
         # a text may hold other line separators of Unicode than the line feed
-        content = path.read_text(encoding="utf-8")
+        content = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -18,8 +18,6 @@ _COMMON = (
     "it ja jv ka kk km kn ko lo lt lv mi mk ml mn mr ms mt my nb ne nl nn no pa pl ps pt ro ru sd "
     "si sk sl so sq sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo yue zh"
 )
-WITHOUT_SPACES = frozenset(("zh", "yue", "ja", "th", "lo", "km", "my"))
-"""Languages that are written without spaces between words."""
 
 
 def check_language(code: str, option: str) -> str:

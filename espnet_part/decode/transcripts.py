@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from espnet_part.decode.journal import one_line
-from espnet_part.decode.language import WITHOUT_SPACES
 from espnet_part.decode.subtitles import Cue, to_srt
 from espnet_part.decode.transcribe import Transcript
 from espnet_part.errors import ConfigError
 from espnet_part.files import atomic_write
+from espnet_part.scripts import parts_words
 
 SUFFIXES = {"text": ".txt", "json": ".json", "srt": ".srt"}
 
 
 def to_text(transcript: Transcript, tgt: str) -> str:
     """All of a file's text as one line."""
-    space = "" if tgt in WITHOUT_SPACES else " "
+    space = " " if parts_words(tgt) else ""
     texts = (one_line(line.text) for line in transcript.lines)
     return space.join(text for text in texts if text)
 

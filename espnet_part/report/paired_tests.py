@@ -17,9 +17,9 @@ from espnet_part.kaldi import read_table
 from espnet_part.report.systems import System, locate
 from espnet_part.score.counting import units_of
 from espnet_part.score.decoded import collect_hypotheses
-from espnet_part.score.normalizers import base_language
 from espnet_part.score.score_config import BootstrapConfig, ScoreConfig
 from espnet_part.score.significance import PairedResult, compare_systems
+from espnet_part.scripts import base_language
 
 _ROUNDING = 1e-6
 
@@ -71,7 +71,7 @@ class _Setting:
 def _common_setting(first: System, second: System, name: str) -> _Setting:
     scores = first.sets[name], second.sets[name]
     one, two = (rebuild_config(score) for score in scores)
-    if replace(one, cer_languages=()) != replace(two, cer_languages=()) or _units_differ(*scores):
+    if _without_units(one) != _without_units(two) or _units_differ(*scores):
         raise DataError(f"scored with other settings than {first.name}")
     ref_dirs = [
         locate(Path(system.sets[name]["ref_dir"]), system.paths[name]) for system in (first, second)
@@ -82,8 +82,16 @@ def _common_setting(first: System, second: System, name: str) -> _Setting:
     if not tasks:
         raise DataError(f"no task that {first.name} has, too")
     # either may lack languages of the other, hence know nothing of their unit
-    languages = tuple(sorted({*one.cer_languages, *two.cer_languages}))
-    return _Setting(ref_dirs[0], tasks, replace(one, cer_languages=languages))
+    config = replace(
+        one,
+        cer_languages=tuple(sorted({*one.cer_languages, *two.cer_languages})),
+        wer_languages=tuple(sorted({*one.wer_languages, *two.wer_languages})),
+    )
+    return _Setting(ref_dirs[0], tasks, config)
+
+
+def _without_units(config: ScoreConfig) -> ScoreConfig:
+    return replace(config, cer_languages=(), wer_languages=())
 
 
 def _compare(systems: Sequence[System], setting: _Setting, name: str) -> list[PairedResult]:
@@ -130,11 +138,16 @@ def rebuild_config(score: Mapping[str, Any]) -> ScoreConfig:
         normalizer=score["normalizer"],
         chinese_script=score.get("chinese_script", "keep"),
         bootstrap=BootstrapConfig(**score["bootstrap"]),
-        cer_languages=tuple(
-            base_language(group["language"])
-            for group in score["errors"]
-            if group["metric"] == "cer" and not group["secondary"]
-        ),
+        cer_languages=_counted_by(score, "cer"),
+        wer_languages=_counted_by(score, "wer"),
+    )
+
+
+def _counted_by(score: Mapping[str, Any], metric: str) -> tuple[str, ...]:
+    return tuple(
+        base_language(group["language"].rpartition("-")[2])  # the language written
+        for group in score["errors"]
+        if group["metric"] == metric and not group["secondary"]
     )
 
 

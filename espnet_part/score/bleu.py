@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from espnet_part.errors import ConfigError
-from espnet_part.score.normalizers import base_language
+from espnet_part.scripts import parts_words, runs_together, script_of
 
-_TOKENIZERS = {"zh": "zh", "yue": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
+# of scripts that are not split into words by spaces and punctuation alone
+_TOKENIZERS = {
+    **dict.fromkeys(("Hani", "Hans", "Hant", "Bopo"), "zh"),
+    **dict.fromkeys(("Jpan", "Hrkt", "Hira", "Kana"), "ja-mecab"),
+    **dict.fromkeys(("Kore", "Hang"), "ko-mecab"),
+}
 _BLEU_COLUMNS = 10  # two lengths, then matches and totals of 1- to 4-grams
 _CHRF_COLUMNS = 18  # hypothesis, reference and match counts of 1- to 6-grams of characters
 
@@ -41,9 +47,30 @@ class TranslationScore:
         return {key.replace("_plus", "++"): value for key, value in vars(self).items()}
 
 
-def tokenizer_for(language: str) -> str:
-    """SacreBLEU's tokenizer of a target language; 13a unless it writes without spaces or is ko."""
-    return _TOKENIZERS.get(base_language(language), "13a")
+def tokenizer_for(language: str, references: Iterable[str] = ()) -> str:
+    """SacreBLEU's tokenizer of a target language, by the script that it is written in.
+
+    Chinese, Japanese and Korean have their own. Where words run together otherwise (Thai, Lao, Khmer,
+    Burmese, …), it is flores200 if its model is in sacreBLEU's directory, and else single characters.
+    All others have 13a.
+
+    Args:
+        references: what is in fact written; a language can have several scripts.
+    """
+    script = script_of(language)
+    if script in _TOKENIZERS:
+        return _TOKENIZERS[script]
+    if parts_words(language) and not runs_together(references):
+        return "13a"
+    return "flores200" if _has_flores200() else "char"
+
+
+@functools.cache
+def _has_flores200() -> bool:
+    """Whether sacreBLEU would not have to load the model from the network."""
+    from sacrebleu.utils import SACREBLEU_DIR
+
+    return Path(SACREBLEU_DIR, "models", "flores200sacrebleuspm").is_file()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,20 +12,22 @@ from espnet_part.score.bleu import tokenizer_for, translation_statistics
 from espnet_part.score.error_rate import Unit, error_statistics
 from espnet_part.score.hallucination import SIGNS, find_signs
 from espnet_part.score.normalizers import (
-    CHARACTER_LANGUAGES,
-    base_language,
     count_combining_marks,
     drop_spaces,
+    normalize_pair,
     normalizer_for,
 )
 from espnet_part.score.references import GroupKey, References
 from espnet_part.score.score_config import ScoreConfig
+from espnet_part.scripts import base_language, parts_words, runs_together
 from espnet_part.tasks import TASKS
 
 _JOB_SIZE = 500
 """Utterances a job; small enough to keep processes busy to the end."""
 _WORTH_PROCESSES = 10_000
 """From so many utterances on, processes and a progress bar are worth their start."""
+_ENOUGH = 1000
+"""So many references tell the script of a language."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Measured:
         signs: of hallucination, (utterances, SIGNS).
         references, hypotheses: what was compared, normalised; raw for translations.
         normalizer, tokenizer: their names.
-        combining_marks: of the references, where the normaliser cuts words at them.
+        lost_marks: combining marks of the references that the normaliser does not see.
+        characters: of the references, without spaces.
     """
 
     utterances: list[str]
@@ -52,12 +55,15 @@ class Measured:
     hypotheses: list[str]
     normalizer: str = ""
     tokenizer: str = ""
-    combining_marks: int = 0
+    lost_marks: int = 0
+    characters: int = 0
 
 
 @dataclass(frozen=True)
 class _Job:
     key: GroupKey
+    units: list[Unit]
+    tokenizer: str
     references: list[str]
     hypotheses: list[str]
     seconds: list[float | None]
@@ -71,7 +77,8 @@ class _Result:
     signs: np.ndarray
     references: list[str]
     hypotheses: list[str]
-    combining_marks: int
+    lost_marks: int = 0
+    characters: int = 0
 
 
 def measure(
@@ -92,12 +99,19 @@ def measure(
     """
     durations = durations or {}
     jobs = []
+    tokenizers: dict[GroupKey, str] = {}
     for key, utterances in references.groups.items():
+        texts = [references.texts[utt] for utt in utterances[:_ENOUGH]]
+        units = units_of(key[2], config, texts)
+        if TASKS[key[0]].scored_by == "bleu":
+            tokenizers[key] = tokenizer_for(key[2], texts)
         for start in range(0, len(utterances), _JOB_SIZE):
             chosen = utterances[start : start + _JOB_SIZE]
             jobs.append(
                 _Job(
                     key,
+                    units,
+                    tokenizers.get(key, ""),
                     [references.texts[utt] for utt in chosen],
                     [hypotheses.get(utt, "") for utt in chosen],
                     [durations.get(utt) for utt in chosen],
@@ -110,41 +124,51 @@ def measure(
     for job, result in zip(jobs, done, strict=True):
         results[job.key].append(result)
     return {
-        key: _join(key, references.groups[key], parts, hypotheses, config)
+        key: _join(key, references.groups[key], parts, hypotheses, config, tokenizers.get(key, ""))
         for key, parts in results.items()
     }
 
 
-def units_of(language: str, config: ScoreConfig) -> list[Unit]:
-    """In what a language's recognition is counted; what comes second is shown beside the first."""
+def units_of(language: str, config: ScoreConfig, references: Iterable[str] = ()) -> list[Unit]:
+    """In what a language's recognition is counted; what comes second is shown beside the first.
+
+    Args:
+        references: what is in fact written; a language can have several scripts.
+    """
     base = base_language(language)
-    if base not in {base_language(code) for code in config.cer_languages}:
+    if base in map(base_language, config.wer_languages):
         return ["word"]
-    # Whisper's own paper scores Korean by words
-    return ["character", "word"] if base == "ko" else ["character"]
+    if not parts_words(language) or runs_together(references):
+        return ["character"]
+    # with spaces between words both units have a meaning: Whisper's own paper scores Korean by words
+    chosen = base in map(base_language, config.cer_languages)
+    return ["character", "word"] if chosen else ["word"]
 
 
 def _measure(job: _Job) -> _Result:
     task, _, target = job.key
     if TASKS[task].scored_by == "bleu":
-        counts = translation_statistics(job.references, job.hypotheses, tokenizer_for(target))
-        unit: Unit = "character" if base_language(target) in CHARACTER_LANGUAGES else "word"
-        signs = _signs(job, job.references, job.hypotheses, unit)
-        return _Result({}, counts, signs, job.references, job.hypotheses, 0)
+        counts = translation_statistics(job.references, job.hypotheses, job.tokenizer)
+        signs = _signs(job, job.references, job.hypotheses, job.units[0])
+        return _Result({}, counts, signs, job.references, job.hypotheses)
     normalize = normalizer_for(target, job.config.normalizer, job.config.chinese_script)
-    expected = [normalize(text) for text in job.references]
-    got = [normalize(text) for text in job.hypotheses]
-    marks = count_combining_marks(job.references) if "whisper-basic" in normalize.name else 0
+    expected, got = [], []
+    for pair in zip(job.references, job.hypotheses, strict=True):
+        reference, hypothesis = normalize_pair(normalize, target, *pair)
+        expected.append(reference)
+        got.append(hypothesis)
+    lost = count_combining_marks(job.references) - count_combining_marks(expected)
     errors: dict[Unit, np.ndarray] = {}
-    for unit in units_of(target, job.config):
+    for unit in job.units:
         if unit == "word":
             errors[unit] = error_statistics(expected, got, unit)
         else:
             errors[unit] = error_statistics(
                 [drop_spaces(text) for text in expected], [drop_spaces(text) for text in got], unit
             )
-    signs = _signs(job, expected, got, next(iter(errors)))
-    return _Result(errors, None, signs, expected, got, marks)
+    signs = _signs(job, expected, got, job.units[0])
+    characters = sum(len(drop_spaces(text)) for text in job.references)
+    return _Result(errors, None, signs, expected, got, max(0, lost), characters)
 
 
 def _signs(job: _Job, references: list[str], hypotheses: list[str], unit: Unit) -> np.ndarray:
@@ -166,6 +190,7 @@ def _join(
     parts: list[_Result],
     hypotheses: Mapping[str, str],
     config: ScoreConfig,
+    tokenizer: str,
 ) -> Measured:
     task, _, target = key
     recognition = TASKS[task].scored_by == "error_rate"
@@ -182,6 +207,7 @@ def _join(
         references=[text for part in parts for text in part.references],
         hypotheses=[text for part in parts for text in part.hypotheses],
         normalizer=normalizer.name if recognition else "",
-        tokenizer="" if recognition else tokenizer_for(target),
-        combining_marks=sum(part.combining_marks for part in parts),
+        tokenizer=tokenizer,
+        lost_marks=sum(part.lost_marks for part in parts),
+        characters=sum(part.characters for part in parts),
     )

@@ -1,32 +1,31 @@
 """Text normalisation before error rates, by name.
 
-"whisper" is Whisper's, through the package `whisper-normalizer`: English goes through
-``EnglishTextNormalizer``, every other language through ``BasicTextNormalizer`` (Radford et al.,
-"Robust Speech Recognition via Large-Scale Weak Supervision", appendix C). Chinese characters are
+- ``whisper`` is Whisper's, through the package `whisper-normalizer`: English goes through
+  ``EnglishTextNormalizer``, every other language through ``BasicTextNormalizer`` (Radford et al., "Robust
+  Speech Recognition via Large-Scale Weak Supervision", appendix C). The latter turns combining marks into
+  spaces, which are vowels and tones in the scripts of India and South East Asia.
+- ``basic`` is the latter for every language.
+- ``whisper_keep_marks`` and ``basic_keep_marks`` are the same two, but for marks, which stay.
+- ``nfkc`` is Unicode's compatibility form in one case, with its punctuation; ``none`` leaves all but spaces.
+
+Case is that of the language (Turkish İ and ı) before any of them but ``none``. Chinese characters are
 converted by OpenCC where that is asked for. BLEU is computed on raw text and never comes here.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from espnet_part.errors import ConfigError
-
-CHARACTER_LANGUAGES = frozenset({"zh", "yue", "ja", "ko"})
-"""Languages whose text is measured in characters where no configuration says otherwise."""
+from espnet_part.scripts import all_capitals, base_language, fold_capitals, lower_case
 
 _CHINESE = frozenset({"zh", "yue"})
 _OPENCC = {"simplified": "t2s", "traditional": "s2t"}
-_ALIASES = {"cmn": "zh", "eng": "en", "jpn": "ja", "kor": "ko", "zho": "zh"}
-
-
-def base_language(language: str) -> str:
-    """The language of a tag, without region or script: "en-US" -> "en", "cmn" -> "zh"."""
-    primary = language.replace("_", "-").split("-")[0].lower()
-    return _ALIASES.get(primary, primary)
+_IN_BRACKETS = re.compile(r"[<\[][^>\]]*[>\]]|\([^)]+?\)")
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def normalizer_for(language: str, name: str = "whisper", script: str = "keep") -
     """The normaliser of a language code such as "en", "de" or "yue".
 
     Args:
-        name: "whisper", "basic" or "none" (see `ScoreConfig`).
+        name: one of those above.
         script: "simplified" or "traditional" converts Chinese and Cantonese first.
 
     Raises:
@@ -62,13 +61,42 @@ def normalizer_for(language: str, name: str = "whisper", script: str = "keep") -
 def _base_normalizer(language: str, name: str) -> Normalizer:
     if name == "none":
         return Normalizer("none", lambda text: " ".join(text.split()))
-    if name == "whisper" and base_language(language) == "en":
+    kind = name if name in ("nfkc", "basic", "basic_keep_marks") else ""
+    if not kind and base_language(language) == "en":
         from whisper_normalizer.english import EnglishTextNormalizer
 
-        return Normalizer("whisper-english", EnglishTextNormalizer())
-    from whisper_normalizer.basic import BasicTextNormalizer
+        label, function = "whisper-english", EnglishTextNormalizer()
+    elif kind == "nfkc":
+        label, function = "nfkc", _nfkc
+    elif name.endswith("_keep_marks"):
+        label, function = "basic-keep-marks", _basic_keep_marks
+    else:
+        from whisper_normalizer.basic import BasicTextNormalizer
 
-    return Normalizer("whisper-basic", BasicTextNormalizer())
+        label, function = "whisper-basic", BasicTextNormalizer()
+    return Normalizer(label, lambda text: function(lower_case(text, language)))
+
+
+def _nfkc(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).lower().split())
+
+
+def _basic_keep_marks(text: str) -> str:
+    """As Whisper's basic one: words in brackets go, symbols and punctuation become spaces; marks stay."""
+    composed = unicodedata.normalize("NFKC", _IN_BRACKETS.sub("", text)).lower()
+    return _nfkc("".join(" " if unicodedata.category(c)[0] in "SP" else c for c in composed))
+
+
+def normalize_pair(normalizer: Normalizer, language: str, one: str, other: str) -> tuple[str, str]:
+    """A reference and its hypothesis, normalised.
+
+    Where one of them alone is all in capitals, what capitals do not tell apart is made equal in both: ß and
+    ss, or accents in Greek. Other texts are normalised as they would be alone.
+    """
+    pair = normalizer(one), normalizer(other)
+    if normalizer.name != "none" and all_capitals(one) != all_capitals(other):
+        return fold_capitals(pair[0], language), fold_capitals(pair[1], language)
+    return pair
 
 
 def _opencc(conversion: str) -> Callable[[str], str]:
@@ -87,9 +115,9 @@ def drop_spaces(text: str) -> str:
 
 
 def count_combining_marks(texts: Iterable[str]) -> int:
-    """Marks that whisper-basic turns into spaces, by which it cuts words (Hindi, Thai, …).
+    """Marks that stand for themselves, such as vowels in Hindi or tones in Thai.
 
-    Letters that Unicode composes (é, ü, й, voiced kana) survive and are not counted.
+    Those that Unicode composes with a letter (é, ü, й, voiced kana) are not counted.
     """
     return sum(
         unicodedata.category(character).startswith("M")

@@ -56,16 +56,20 @@ class ScoreConfig:
     """What `conf/score.yaml` says.
 
     Attributes:
-        normalizer: of both sides before an error rate. "whisper" is Whisper's English one for
-            English and its basic one otherwise, "basic" its basic one for every language, "none"
-            leaves everything but spaces.
-        cer_languages: codes of the languages counted by characters; the others go by words.
+        normalizer: of both sides before an error rate; see `normalizers`.
+        cer_languages: codes of languages that are counted by characters though they have spaces between
+            words; those that have none always are.
+        wer_languages: codes of languages that are counted by words whatever their script: of texts that
+            somebody has cut into words.
         chinese_script: "simplified" or "traditional" turns both sides of Chinese and Cantonese
             recognition into that script before the normaliser (needs the package `opencc`).
     """
 
-    normalizer: Literal["whisper", "basic", "none"] = "whisper"
-    cer_languages: tuple[str, ...] = ("zh", "ja", "ko", "yue")
+    normalizer: Literal[
+        "whisper", "whisper_keep_marks", "basic", "basic_keep_marks", "nfkc", "none"
+    ] = "whisper"
+    cer_languages: tuple[str, ...] = ("ko",)
+    wer_languages: tuple[str, ...] = ()
     chinese_script: Literal["keep", "simplified", "traditional"] = "keep"
     bootstrap: BootstrapConfig = BootstrapConfig()
     hallucination: HallucinationConfig = HallucinationConfig()

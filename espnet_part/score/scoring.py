@@ -187,15 +187,22 @@ def _error_figures(sums: np.ndarray, sentences: int) -> np.ndarray:
 
 
 def _note_references(notes: list[str], language: str, group: Measured) -> None:
-    if group.combining_marks:
+    if group.lost_marks:
+        share = 100 * group.lost_marks / group.characters
         notes.append(
-            f"{language}: whisper-basic turns {group.combining_marks} combining marks of the "
-            "references into spaces, which cuts words; compare this figure only with others made "
-            "the same way"
+            f"{language}: {group.normalizer} turns {group.lost_marks} combining marks of the "
+            f"references into spaces ({share:.1f} % of their characters) AND DOES "
+            "NOT SEE THEM: wrong ones count as right, and words are cut; compare this figure only with "
+            "others made the same way. `normalizer: whisper_keep_marks` sees them"
         )
-    empty = sum(not text for text in group.references)
+    empty = [number for number, text in enumerate(group.references) if not text]
     if empty:
-        notes.append(f"{language}: {empty} references are empty after normalisation")
+        unit, counts = next(iter(group.errors.items()))
+        inserted = int(counts[empty][:, COLUMNS.index("insertions")].sum())
+        notes.append(
+            f"{language}: {len(empty)} references are empty after normalisation; the "
+            f"{inserted} {unit}s of their hypotheses count as insertions"
+        )
 
 
 def _count_signs(key: GroupKey, group: Measured, durations: Mapping[str, float]) -> SignCounts:

@@ -268,7 +268,7 @@ def test_paired_tests_say_why_they_are_lacking(exp):
     (exp.parent / "data/test").rename(exp.parent / "gone")
     paired, text = _paired(exp)
     assert paired == {}
-    assert "- no paired test of B on test: " in text and "no such file" in text
+    assert "- no paired test of B on test: " in text and "missing file" in text
 
 
 def test_paired_tests_need_the_same_settings(exp):

@@ -9,6 +9,7 @@ from espnet_part.score.normalizers import (
     base_language,
     count_combining_marks,
     drop_spaces,
+    normalize_pair,
     normalizer_for,
 )
 
@@ -93,3 +94,54 @@ def test_missing_converter_says_what_to_install(monkeypatch):
     normalizer_for.cache_clear()
     with pytest.raises(ConfigError, match="pip install opencc"):
         normalizer_for("zh", script="simplified")
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "capitals"),
+    [
+        ("tr", "İstanbul'da ılık bir gün ışığı", "İSTANBUL'DA ILIK BİR GÜN IŞIĞI"),
+        ("az", "İlin ilk günü qızıl", "İLİN İLK GÜNÜ QIZIL"),
+        ("lt", "Ąžuolas, įlanka ir ėjimas", "ĄŽUOLAS, ĮLANKA IR ĖJIMAS"),
+        ("el", "Ο δρόμος είναι μακρύς", "Ο ΔΡΟΜΟΣ ΕΙΝΑΙ ΜΑΚΡΥΣ"),
+        ("el", "Ο δρόμος είναι μακρύς", "Ο ΔΡΌΜΟΣ ΕΊΝΑΙ ΜΑΚΡΎΣ"),
+        ("de", "Die Straße ist heiß.", "DIE STRASSE IST HEISS."),
+        ("de", "Die Straße ist heiß.", "DIE STRAẞE IST HEIẞ."),
+        ("fr", "L'été, ça va", "L'ÉTÉ, ÇA VA"),
+        ("ka", "გამარჯობა", "ᲒᲐᲛᲐᲠᲯᲝᲑᲐ"),
+        ("hy", "Բարեւ ձեզ", "ԲԱՐԵՒ ՁԵԶ"),
+        ("ru", "Ёлка и йод", "ЁЛКА И ЙОД"),
+        ("vi", "Tiếng Việt", "TIẾNG VIỆT"),
+        ("en", "It isn't twenty-five", "IT ISN'T TWENTY-FIVE"),
+    ],
+)
+@pytest.mark.parametrize("name", ["whisper", "whisper_keep_marks", "basic", "nfkc"])
+def test_another_case_is_no_error(language: str, text: str, capitals: str, name: str) -> None:
+    one, other = normalize_pair(normalizer_for(language, name), language, text, capitals)
+    assert one == other
+    assert one
+
+
+def test_texts_that_are_not_in_capitals_stay_as_whisper_has_them() -> None:
+    normalize = normalizer_for("de")
+    assert normalize_pair(normalize, "de", "Schöne Grüße", "Schöne Grüsse") == (
+        "schöne grüße",
+        "schöne grüsse",
+    )
+
+
+def test_normalisers_that_keep_marks() -> None:
+    right, wrong = "हिन्दी भाषा।", "हिन्दा भाषी।"  # two wrong vowels
+    assert normalizer_for("hi")(right) == normalizer_for("hi")(wrong)
+    keep = normalizer_for("hi", "whisper_keep_marks")
+    assert keep.name == "basic-keep-marks"
+    assert keep(right) == "हिन्दी भाषा"
+    assert keep(right) != keep(wrong)
+    assert keep("(हँसी) <unk> भाषा") == "भाषा"
+    assert normalizer_for("en", "whisper_keep_marks").name == "whisper-english"
+    assert normalizer_for("en", "basic_keep_marks").name == "basic-keep-marks"
+    assert normalizer_for("hi", "nfkc")(" हिन्दी,\u3000Ａ ") == "हिन्दी, a"
+
+
+def test_basic_keep_marks_is_whispers_basic_one_but_for_marks() -> None:
+    for text in ("Schöne Grüße, Welt!", "你好，世界。", "a (b) [c] d", "naïve façade", "x < y > z"):
+        assert normalizer_for("fr", "basic_keep_marks")(text) == normalizer_for("fr")(text)

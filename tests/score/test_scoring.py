@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +75,39 @@ def test_infinite_rate_is_null(data):
     assert scores.as_dict()["wer"] == {"en": None}
     assert "1 references are empty after normalisation" in scores.notes[0]
     assert score_sections([("x", scores.as_dict())])
+
+
+def _one_language(directory: Path, language: str, texts: dict[str, str]) -> None:
+    columns = {"text": "", "utt2task": "asr", "utt2lang": language}
+    for name, value in columns.items():
+        lines = (f"{utt} {value or text}\n" for utt, text in texts.items())
+        (directory / name).write_text("".join(lines), encoding="utf-8")
+    (directory / "utt2tgt").unlink(missing_ok=True)
+
+
+def test_one_wrong_thai_character_is_one_error(data: Path) -> None:
+    _one_language(data, "th", {"t1": "สวัสดีครับทุกคน"})
+    config = ScoreConfig(normalizer="whisper_keep_marks")
+    scores = score_directory(data, {"t1": "สวัสดีครับทุกคม"}, config)
+    assert [(group.metric, group.counts.errors) for group in scores.errors] == [("cer", 1)]
+    assert scores.error_rate("th") == pytest.approx(100 / 15)
+    assert scores.notes == []
+    default = score_directory(data, {"t1": "สวัสดีครับทุกคม"})
+    assert default.error_rate("th") < 10
+    assert (
+        "th: whisper-basic turns 4 combining marks of the references into spaces (26.7 %"
+        in (default.notes[0])
+    )
+
+
+def test_words_heard_in_silence_are_insertions(data: Path) -> None:
+    _one_language(data, "de", {"d1": "ein zwei drei", "d2": "", "d3": ""})
+    scores = score_directory(data, {"d1": "ein zwei drei", "d2": "vielen dank", "d3": ""})
+    (group,) = scores.errors
+    assert (group.counts.reference, group.counts.insertions, group.counts.sentences) == (3, 2, 3)
+    assert scores.error_rate("de") == pytest.approx(200 / 3)
+    assert "de: 2 references are empty after normalisation; the 2 words" in scores.notes[0]
+    assert scores.missing == []
 
 
 def test_combining_marks_get_a_note(data):
@@ -186,7 +220,10 @@ def test_configuration_decides_units_and_normaliser(data):
     config = ScoreConfig(cer_languages=("de",), normalizer="none")
     scores = score_directory(data, HYPOTHESES, config, ["asr"])
     units = {(group.language, group.metric) for group in scores.errors}
-    assert units == {("de", "cer"), ("en", "wer"), ("ko", "wer"), ("zh", "wer")}
+    assert units == {("de", "cer"), ("de", "wer"), ("en", "wer"), ("ko", "wer"), ("zh", "cer")}
+    config = ScoreConfig(wer_languages=("zh", "ko"), normalizer="none")
+    scores = score_directory(data, HYPOTHESES, config, ["asr"])
+    assert {group.metric for group in scores.errors} == {"wer"}
     assert scores.error_rate("ko") == 100
     assert {group.normalizer for group in scores.errors} == {"none"}
 
