@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import lzma
 import os
@@ -97,9 +98,10 @@ def _refusing(archive: Path) -> Iterator[None]:
         # encrypted; another compression; a name that no file can have
         raise DataError(f"{archive}: cannot be unpacked: {error}") from error
     except OSError as error:
-        if error.errno is not None:
+        if error.errno not in (None, errno.EINVAL):
             raise  # the system's own: no space, no permission
-        raise DataError(f"{archive}: damaged: {error}") from None  # bz2's, without a number
+        # bz2's, without a number; a seek to before the start, which a damaged zip asks for
+        raise DataError(f"{archive}: damaged: {error}") from None
 
 
 class _Writer:

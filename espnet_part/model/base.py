@@ -17,10 +17,11 @@ from typing import Any
 from espnet_part.display import plain, value
 from espnet_part.errors import ConfigError
 from espnet_part.files import is_directory
-from espnet_part.parsing import read_json_object
+from espnet_part.parsing import parse_json, read_json_object
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
+_FLOATS = ("F64", "F32", "F16", "BF16")
 _SLICE_BYTES = 1 << 16
 _HUB_SECONDS = 5.0
 
@@ -165,12 +166,68 @@ def find_config(name: str, revision: str | None) -> Path:
     return path
 
 
+#: What transformers has itself, or finds installed.
+ATTENTION = ("eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3")
+
+
+def check_config(name: str, revision: str | None) -> dict[str, Any]:
+    """Read a model's ``config.json``, and refuse one that would have code of the hub run.
+
+    transformers takes an attention of the form ``owner/name`` for a compiled kernel that it fetches.
+
+    Raises:
+        ConfigError: there is none, it is damaged, or it names such an attention.
+    """
+    path = find_config(name, revision)
+    values = read_json_object(path)
+    _check_attention(values, path)
+    return values
+
+
+def _check_attention(values: dict[str, Any], path: Path) -> None:
+    for key, found in values.items():
+        if isinstance(found, dict):
+            _check_attention(found, path)
+        elif "attn_implementation" in key and found is not None and found not in ATTENTION:
+            raise ConfigError(
+                f"{path}: {plain(key, 60)}: {value(found)} is none of {', '.join(ATTENTION)}; others "
+                "may run code of the hub"
+            )
+
+
 def find_weights(name: str, revision: str | None) -> list[Path]:
     """The model's safetensors files. Pickled weights are not read: loading them may run code.
 
     Raises:
-        ConfigError: the model or its safetensors are not there.
+        ConfigError: the model or its safetensors are not there, are damaged, or hold weights that are
+            no floating-point numbers.
     """
+    files = _weight_files(name, revision)
+    for path in files:
+        _check_dtypes(path)
+    return files
+
+
+def _check_dtypes(path: Path) -> None:
+    """Refuse quantised weights, which this package cannot train on, from the header alone."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        # the bound of the safetensors library; the rest of the file is checked where it is loaded
+        text = file.read(min(size, 100_000_000))
+    try:
+        header = parse_json(text.decode(), str(path))
+        tensors = {n: t["dtype"] for n, t in header.items() if n != "__metadata__"}
+    except (UnicodeDecodeError, AttributeError, TypeError, KeyError):
+        raise ConfigError(f"{path}: damaged or not a safetensors file") from None
+    for name, dtype in tensors.items():
+        if dtype not in _FLOATS and name.endswith((".weight", ".bias")):
+            raise ConfigError(
+                f"{path}: {plain(name, 100)} holds {value(dtype)}: weights must be floating-point "
+                "numbers (a quantised model must be dequantised first)"
+            )
+
+
+def _weight_files(name: str, revision: str | None) -> list[Path]:
     # a sharded model that is in the cache must not be asked for the single file over the network
     sharded = not is_directory(name) and _cached(name, revision, _INDEX) is not None
     single = None if sharded else find_file(name, revision, _SINGLE)

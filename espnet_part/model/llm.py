@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from espnet_part.display import plain
 from espnet_part.errors import ConfigError, UserError
-from espnet_part.model.base import BaseModel, describe_base, find_config, find_model
+from espnet_part.model.base import BaseModel, check_config, describe_base, find_config, find_model
 from espnet_part.model.config import LLMConf, LoRAConf
 from espnet_part.model.lora import inject_lora
 from espnet_part.model.tokenizer import check_vocabulary, end_token_ids
@@ -100,7 +100,7 @@ class LLM(nn.Module):
                     attn_implementation=conf.attention,
                     trust_remote_code=False,
                 )
-        except UserError:
+        except (UserError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # whatever a config.json provokes: KeyError, TypeError, …
             reason = plain(" ".join(str(error).split()), 500)
@@ -260,6 +260,7 @@ def _llm_config(conf: LLMConf) -> Any:
     """transformers' configuration of the LLM."""
     if conf.name is None:
         return AutoConfig.for_model(**(conf.config or {}))
+    check_config(conf.name, conf.revision)
     return AutoConfig.from_pretrained(
         find_config(conf.name, conf.revision).parent, trust_remote_code=False
     )

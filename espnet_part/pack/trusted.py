@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_part.errors import ConfigError, DataError
+from espnet_part.model.base import ATTENTION
 from espnet_part.parsing import read_yaml
 
 #: ESPnet's modules that are made from numbers alone (and statistics that numpy reads).
@@ -27,8 +28,6 @@ PLAIN = {
         )
     ),
 }
-#: What transformers has itself, or finds installed.
-ATTENTION = ("eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3")
 
 
 def check_packed(values: Mapping[str, Any], where: Path) -> None:

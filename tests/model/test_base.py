@@ -10,7 +10,14 @@ import torch
 from safetensors.torch import save_file
 
 from espnet_part.errors import ConfigError
-from espnet_part.model.base import conf_digest, describe_base, find_file, find_weights, fingerprint
+from espnet_part.model.base import (
+    check_config,
+    conf_digest,
+    describe_base,
+    find_file,
+    find_weights,
+    fingerprint,
+)
 from espnet_part.model.config import ESPnetEncoderConf, WhisperEncoderConf
 
 COMMIT = "0" * 40
@@ -89,3 +96,45 @@ def test_the_digest_of_a_configuration_sees_every_setting() -> None:
     assert one != conf_digest(WhisperEncoderConf(name="x", pad_to_30s=True))
     batched = (ESPnetEncoderConf(train_config="x", batched=value) for value in (False, True))
     assert len({conf_digest(conf) for conf in batched}) == 2
+
+
+@pytest.mark.parametrize("names", [["../../secret.safetensors"], ["/tmp/a.safetensors"], [1], []])
+def test_an_index_names_only_files_beside_it(tmp_path: Path, names: list[object]) -> None:
+    weight_map = {f"{n}.weight": name for n, name in enumerate(names)}
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(ConfigError, match="weight_map"):
+        find_weights(str(tmp_path), None)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08", b"\xff" * 64, b"\x02" + bytes(7) + b"[]"])
+def test_damaged_weights_are_found_by_their_header(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"model\.safetensors: (damaged|not valid JSON)"):
+        find_weights(str(tmp_path), None)
+
+
+def test_weights_that_are_whole_numbers_are_refused(tmp_path: Path) -> None:
+    save_file({"positions": torch.arange(3)}, tmp_path / "model.safetensors")
+    assert find_weights(str(tmp_path), None)
+    save_file({"a.weight": torch.arange(3)}, tmp_path / "model.safetensors")
+    with pytest.raises(ConfigError, match=r"a\.weight holds 'I64': weights must be floating-point"):
+        find_weights(str(tmp_path), None)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"_attn_implementation": "somebody/kernel"},
+        {"attn_implementation": ["sdpa"]},
+        {"text_config": {"_attn_implementation_internal": "kernels-community/x"}},
+    ],
+)
+def test_a_config_that_names_code_of_the_hub_is_refused(
+    tmp_path: Path, values: dict[str, object]
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2", **values}))
+    with pytest.raises(ConfigError, match="may run code of the hub"):
+        check_config(str(tmp_path), None)
+    (tmp_path / "config.json").write_text('{"_attn_implementation": "sdpa", "x": null}')
+    assert check_config(str(tmp_path), None) == {"_attn_implementation": "sdpa", "x": None}

@@ -21,10 +21,9 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder as _Whis
 
 from espnet_part.display import plain, value
 from espnet_part.errors import ConfigError
-from espnet_part.model.base import BaseModel, describe_base, find_config, find_weights
+from espnet_part.model.base import BaseModel, check_config, describe_base, find_weights
 from espnet_part.model.config import WhisperEncoderConf
 from espnet_part.model.masking import attention_mask, zero_padding
-from espnet_part.parsing import read_json_object
 
 SAMPLE_RATE = 16000
 HOP = 160  # samples between mel frames: 10 ms
@@ -211,14 +210,13 @@ def load_config(name: str, revision: str | None) -> WhisperConfig:
     Raises:
         ConfigError: missing, or of another kind of model.
     """
-    path = find_config(name, revision)
-    values = read_json_object(path)
+    values = check_config(name, revision)
     if values.get("model_type") != "whisper":
         raise ConfigError(f"{name}: is a {value(values.get('model_type'))} model, not Whisper")
     try:
         return WhisperConfig.from_dict(values)
     except Exception as error:  # transformers checks types with errors of several libraries
-        raise ConfigError(f"{path}: {plain(error, 200)}") from None
+        raise ConfigError(f"{name}: config.json: {plain(error, 200)}") from None
 
 
 def load_encoder_weights(encoder: nn.Module, name: str, revision: str | None) -> None:
