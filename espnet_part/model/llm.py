@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,8 @@ from espnet_part.errors import ConfigError, UserError
 from espnet_part.model.base import BaseModel, check_config, describe_base, find_config, find_model
 from espnet_part.model.config import LLMConf, LoRAConf
 from espnet_part.model.lora import inject_lora
+from espnet_part.model.loss import labelled_loss
+from espnet_part.model.splice import IGNORE
 from espnet_part.model.tokenizer import check_vocabulary, end_token_ids
 
 
@@ -124,9 +126,14 @@ class LLM(nn.Module):
         return self.model.get_input_embeddings().weight.dtype
 
     def embedding_std(self) -> float:
-        """Standard deviation of the token embeddings, from a sample of at most 4096 of them."""
-        table = self.model.get_input_embeddings().weight
-        return float(table[:: max(1, len(table) // 4096)].detach().float().std())
+        """Standard deviation of what the embedding layer gives, from a sample of at most 4096 tokens.
+
+        That is not always its table's: Gemma's layer multiplies by the square root of the width.
+        """
+        table = self.embedding.weight
+        ids = torch.arange(0, len(table), max(1, len(table) // 4096), device=table.device)
+        with torch.no_grad():
+            return float(self.embedding(ids[None]).float().std())
 
     def hidden(self, embeddings: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
         """Run the layers, without the head.
@@ -190,8 +197,7 @@ class LLM(nn.Module):
                 pad_token_id=pad,
                 bos_token_id=pad,
                 use_cache=True,
-                # greedy search keeps its own sum: all logits would take gigabytes
-                output_scores=beam_size > 1,
+                # scores are worked out here: those of every step and word would take gigabytes
                 return_dict_in_generate=True,
                 **({"length_penalty": length_penalty} if beam_size > 1 else {}),
             ),
@@ -201,10 +207,28 @@ class LLM(nn.Module):
         limits = max_new_tokens.tolist()
         rows = [self._cut(*row) for row in zip(out.sequences.tolist(), limits, strict=True)]
         if beam_size > 1:
-            return [ids for ids, _ in rows], out.sequences_scores.tolist()
+            decided = [ids[:n] for ids, (_, n) in zip(out.sequences, rows, strict=True)]
+            sums = self._score(embeddings, mask, decided)
+            scores = [s / len(d) ** length_penalty for s, d in zip(sums, decided, strict=True)]
+            return [ids for ids, _ in rows], scores
         token_scores = torch.stack(greedy_scores.steps, dim=1)
         scores = [float(token_scores[i, :used].sum()) for i, (_, used) in enumerate(rows)]
         return [ids for ids, _ in rows], scores
+
+    def _score(self, embeddings: Tensor, mask: Tensor, answers: Sequence[Tensor]) -> list[float]:
+        """The log probabilities of answers, end token included, behind left-padded prompts."""
+        longest = max(len(answer) for answer in answers)
+        labels = torch.full((len(answers), longest), IGNORE, device=mask.device)
+        for row, answer in enumerate(answers):
+            labels[row, : len(answer)] = answer
+        read = labels != IGNORE
+        tokens = self.embedding(labels.where(read, 0)).to(embeddings.dtype)
+        mask = torch.cat([mask.bool(), read], dim=1)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        hidden = self.hidden(torch.cat([embeddings, tokens], dim=1), mask, positions)
+        before = torch.full(embeddings.shape[:2], IGNORE, device=mask.device)
+        _, losses, *_ = labelled_loss(hidden, torch.cat([before, labels], dim=1), self.logits)
+        return (-losses).tolist()
 
     def _cut(self, ids: list[int], limit: int) -> tuple[list[int], int]:
         """The tokens before the end token or the limit, and how many were decided on."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -255,3 +255,59 @@ def test_a_tokenizer_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         load_tokenizer(LLMConf(config=QWEN2, tokenizer=str(tmp_path)))
     with pytest.raises(ConfigError, match="`tokenizer` is missing"):
         load_tokenizer(LLMConf(config=QWEN2))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0])
+def test_beams_are_those_of_transformers_and_so_are_their_scores(length_penalty: float) -> None:
+    llm = make_llm().eval()
+    for parameter in llm.parameters():
+        if parameter.dim() == 2:
+            parameter.mul_(6)  # random weights at their usual scale hardly look at the input
+    llm.end_token_ids = [1, *range(40, 60)]
+    embeddings = torch.randn(3, 7, llm.dim)
+    mask = torch.arange(7) >= torch.tensor([0, 3, 5])[:, None]
+    reference = llm.model.generate(
+        inputs_embeds=embeddings,
+        attention_mask=mask.long(),
+        generation_config=GenerationConfig(
+            max_new_tokens=12, num_beams=4, do_sample=False, length_penalty=length_penalty,
+            eos_token_id=llm.end_token_ids, pad_token_id=1, bos_token_id=1,
+            output_scores=True, return_dict_in_generate=True,
+        ),
+    )  # fmt: skip
+    ids, scores = llm.generate(embeddings, mask, torch.tensor([12] * 3), 4, length_penalty)
+    for row, found in zip(reference.sequences.tolist(), ids, strict=True):
+        ends = [i for i, token in enumerate(row) if token in llm.end_token_ids]
+        assert found == row[: ends[0] if ends else 12]
+    torch.testing.assert_close(
+        torch.tensor(scores), reference.sequences_scores, atol=1e-4, rtol=1e-4
+    )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_memory_does_not_grow_with_steps_times_vocabulary(beam_size: int) -> None:
+    import gc
+
+    llm = make_llm().eval()
+    llm.end_token_ids = []
+    held: list[int] = []
+
+    def look(*_: Any) -> None:
+        tensors = [o for o in gc.get_objects() if type(o) is Tensor and o.shape[-1:] == (97,)]
+        held.append(sum(t.numel() for t in tensors))
+
+    llm.model.get_output_embeddings().register_forward_hook(look)
+    llm.generate(
+        torch.randn(2, 4, 32), torch.ones(2, 4, dtype=torch.bool), torch.tensor([30, 30]), beam_size
+    )
+    assert len(held) >= 30 and max(held[20:30]) <= max(held[:10])
+
+
+def test_the_embeddings_spread_is_that_of_what_the_layer_gives() -> None:
+    gemma = make_llm({**SMALL, "model_type": "gemma3_text", "head_dim": 8, "hidden_size": 64})
+    table = float(gemma.embedding.weight.std())
+    assert gemma.embedding_std() == pytest.approx(8 * table, rel=0.01)  # times sqrt(64)
+    qwen = make_llm()
+    assert qwen.embedding_std() == pytest.approx(float(qwen.embedding.weight.std()), rel=1e-4)
