@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # A loaded machine is slow, which is no fault. In CI the same examples come each time; elsewhere new
@@ -15,3 +17,16 @@ settings.register_profile(
     derandomize=bool(os.environ.get("CI")),
 )
 settings.load_profile("espnet_part")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List skipped tests with their reasons, whatever the verbosity."""
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        where = report.nodeid.split("::")[0]
+        reasons[f"{where}: {reason.removeprefix('Skipped: ')}"] += 1
+    if reasons:
+        terminalreporter.section("NOT checked (skipped)", yellow=True)
+        for what, count in sorted(reasons.items()):
+            terminalreporter.write_line(f"{count:4d} in {what}")

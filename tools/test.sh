@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Sets up what is missing, then style, types and tests. Arguments go to pytest:
-#   tools/test.sh tests/schedule -k selector
+# Sets up what is missing, then style, types and tests; see --help.
 case "${BASH_VERSION-}:${SHELLOPTS-}" in # this must be understood by every shell
     :* | [1-3].* | 4.[0-3].* | *posix*)
         echo "$0: error: a script for bash 4.4 or newer; start it by its name (./NAME), not with sh or zsh" >&2
@@ -9,6 +8,25 @@ case "${BASH_VERSION-}:${SHELLOPTS-}" in # this must be understood by every shel
 esac
 
 set -euo pipefail
+
+case "${1:-}" in
+    -h | --help)
+        cat <<'EOT'
+Usage: tools/test.sh [pytest's arguments]
+
+Sets up what is missing (with the extras mini and dev), then style, types and all tests. Examples:
+
+  tools/test.sh -m "not recipe"              without the tests that run whole recipes: much quicker
+  tools/test.sh tests/schedule -k selector   some tests
+  tools/test.sh -s --pdb tests/test_task.py  in one process, with the debugger
+
+What was skipped, and why, stands at the end. shellcheck, sctk (sclite) and ffmpeg, from the
+system's packages, are used where they are installed. A recipe of this checkout may run at the same
+time: tests work in directories of their own.
+EOT
+        exit 0
+        ;;
+esac
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 tools/setup.sh --extras mini,dev
@@ -31,7 +49,7 @@ check "mypy" python -m mypy --no-error-summary
 if command -v shellcheck >/dev/null 2>&1; then
     shell_files=()
     while IFS= read -r file; do shell_files+=("${file}"); done < <(
-        find tools egs2 .ci \( -name venv -o -name exp -o -name dump -o -name data \) -prune -o \
+        find tools egs2 .ci \( -name 'venv' -o -name '.venv-*' -o -name exp -o -name dump -o -name data \) -prune -o \
             -type f \( -name '*.sh' -o -path .ci/run \) -print
     )
     check "shellcheck" shellcheck -x -P SCRIPTDIR -P egs2/TEMPLATE/part "${shell_files[@]}"
@@ -47,4 +65,9 @@ for argument in "$@"; do
     case "${argument}" in -n* | --pdb | --dist* | -s) parallel=() ;; esac
 done
 python -m pytest ${parallel[@]+"${parallel[@]}"} "$@" || status=$?
+for name in shellcheck sclite ffmpeg; do
+    # Debian's package calls it "sctk sclite"
+    command -v "${name}" >/dev/null 2>&1 || { [ "${name}" = sclite ] && command -v sctk >/dev/null 2>&1; } ||
+        echo "test.sh: WARNING: ${name} is not installed: what it checks was NOT checked" >&2
+done
 exit "${status}"
