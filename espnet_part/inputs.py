@@ -88,3 +88,19 @@ def reason(error: BaseException) -> str:
         return error.strerror
     said = " ".join(str(getattr(error, "error_string", "") or error).split())
     return said[:300] or type(error).__name__
+
+
+def read_text(path: str | os.PathLike[str], largest: int = 1 << 30) -> str:
+    """Read a UTF-8 file, without the byte-order mark that it may begin with.
+
+    Args:
+        largest: a file of more bytes is refused before it fills the memory.
+
+    Raises:
+        DataError: it cannot be read, or is too large.
+    """
+    with bad_input(DataError, path), open_input(path) as file:
+        content = file.read(largest + 1)
+        if len(content) > largest:
+            raise ValueError(f"larger than {largest} bytes")
+        return content.decode("utf-8-sig")

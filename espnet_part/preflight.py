@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_part.config import did_you_mean, load_yaml
-from espnet_part.errors import ConfigError, DataError
+from espnet_part.errors import ConfigError
+from espnet_part.kaldi import iter_table
 from espnet_part.model.config import ModelConfig, load_model_file
 from espnet_part.model.protected import PROTECTED
 from espnet_part.model.shapes import parameter_shapes
@@ -62,12 +63,8 @@ def count_tasks(directories: Sequence[str]) -> Counter[str]:
     """
     counts: Counter[str] = Counter()
     for directory in directories:
-        file = Path(directory) / "utt2task"
-        try:
-            with file.open(encoding="utf-8") as lines:
-                counts.update(line.split()[1] for line in lines if len(line.split()) > 1)
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{file}: cannot be read: {error}") from None
+        table = iter_table(Path(directory) / "utt2task", lambda *bad: None)  # named by stage 3
+        counts.update(task for _, _, task in table if task)
     return counts
 
 

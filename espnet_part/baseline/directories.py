@@ -15,15 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from espnet_part.command import command
+from espnet_part.data.audio import BadAudio, open_sound
 from espnet_part.data.datadir import DataDir, Example, check_share, report_faults
 from espnet_part.data.formatting import format_directory
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
+from espnet_part.kaldi import write_table
+from espnet_part.sample_rate import SAMPLE_RATE
 from espnet_part.tasks import ASR, S2TT, TASKS
 
 #: ESPnet's name of a task, as in ``espnet2.bin.asr_train`` -> the task of its examples.
 ESPNET_TASKS = {"asr": ASR, "st": S2TT}
-SAMPLE_RATE = 16000
 _PROBED = 100  # audio files whose header is looked at
 
 
@@ -97,8 +99,6 @@ def why_unreadable(examples: Sequence[Example]) -> str | None:
     Returns:
         What is wrong with the first bad example; None where all is well.
     """
-    import soundfile
-
     for example in examples:
         if example.segment is not None:
             return f"{example.utt_id} is a segment of a longer file"
@@ -106,11 +106,12 @@ def why_unreadable(examples: Sequence[Example]) -> str | None:
             return f"{example.audio} is neither wav nor flac"
     for example in examples[:: max(1, len(examples) // _PROBED)]:
         try:
-            info = soundfile.info(str(example.audio))
-        except (OSError, soundfile.SoundFileError) as error:
+            with open_sound(Path(str(example.audio))) as sound:
+                rate, channels = sound.samplerate, sound.channels
+        except BadAudio as error:
             return f"{example.audio} cannot be read: {error}"
-        if (info.samplerate, info.channels) != (SAMPLE_RATE, 1):
-            return f"{example.audio} has {info.samplerate} Hz and {info.channels} channels"
+        if (rate, channels) != (SAMPLE_RATE, 1):
+            return f"{example.audio} has {rate} Hz and {channels} channels"
     return None
 
 
@@ -139,21 +140,22 @@ def load(
 
 def write(path: Path, selection: Selection) -> None:
     """Write ``wav.scp``, ``text``, ``utt2lang``, ``utt2tgt`` and, with sources, ``src_text``."""
-    tables: dict[str, list[str]] = {
-        "wav.scp": [f"{e.utt_id} {e.audio}" for e in selection.examples],
-        "text": [f"{e.utt_id} {language_token(e.tgt)} {e.text}" for e in selection.examples],
-        "utt2lang": [f"{e.utt_id} {e.lang}" for e in selection.examples],
-        "utt2tgt": [f"{e.utt_id} {e.tgt}" for e in selection.examples],
-        "dropped.tsv": [f"{utt}\t{reason}" for utt, reason in selection.dropped],
+    examples = selection.examples
+    tables = {
+        "wav.scp": [(e.utt_id, e.audio or "") for e in examples],
+        "text": [(e.utt_id, f"{language_token(e.tgt)} {e.text}") for e in examples],
+        "utt2lang": [(e.utt_id, e.lang) for e in examples],
+        "utt2tgt": [(e.utt_id, e.tgt) for e in examples],
     }
     if selection.sources:
         tables["src_text"] = [
-            f"{utt} {language_token(lang)} {text}"
+            (utt, f"{language_token(lang)} {text}")
             for utt, (lang, text) in selection.sources.items()
         ]
-    for name, lines in tables.items():
-        with atomic_write(path / name) as file:
-            file.writelines(f"{line}\n" for line in lines)
+    for name, rows in tables.items():
+        write_table(path / name, rows)
+    with atomic_write(path / "dropped.tsv") as file:
+        file.writelines(f"{utt}\t{reason}\n" for utt, reason in selection.dropped)
 
 
 def get_parser() -> argparse.ArgumentParser:

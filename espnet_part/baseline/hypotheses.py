@@ -12,7 +12,8 @@ from espnet_part.baseline.directories import language_token
 from espnet_part.command import command, str2bool
 from espnet_part.config import load_yaml
 from espnet_part.files import atomic_write
-from espnet_part.kaldi import read_table
+from espnet_part.inputs import read_text
+from espnet_part.kaldi import read_table, write_table
 from espnet_part.score.decoded import collect_hypotheses
 
 
@@ -77,10 +78,9 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     languages = read_table(args.data_dir / "utt2tgt")
-    tokens = (args.token_dir / "languages.txt").read_text(encoding="utf-8").split()
+    tokens = read_text(args.token_dir / "languages.txt").split()
     texts, wrong = strip_languages(collect_hypotheses(args.decode_dir), languages, tokens)
-    with atomic_write(args.decode_dir / "text") as file:
-        file.writelines(f"{utterance} {text}\n" for utterance, text in sorted(texts.items()))
+    write_table(args.decode_dir / "text", texts.items())
     describe_search(args.decode_dir, args.decode_config, args.told)
     print(f"{len(texts)} of {len(languages)} utterances decoded")
     if wrong:

@@ -15,12 +15,12 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espnet_part.baseline.directories import ESPNET_TASKS, language_token
 from espnet_part.command import command
 from espnet_part.errors import ConfigError
+from espnet_part.inputs import read_text
 
 if TYPE_CHECKING:
     import torch
@@ -90,7 +90,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         raise ConfigError("the first two arguments must be asr or st, and a language")
     task, language, options = words[0], words[1], words[2:]
     if language.startswith("@"):
-        language = Path(language[1:]).read_text(encoding="utf-8").strip()
+        language = read_text(language[1:]).strip()
     stock: Any = importlib.import_module(f"espnet2.bin.{task}_inference")
     if language != ANY:
 

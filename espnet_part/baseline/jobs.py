@@ -9,7 +9,7 @@ from pathlib import Path
 from espnet_part.baseline.inference import ANY
 from espnet_part.command import command
 from espnet_part.files import atomic_write
-from espnet_part.kaldi import read_table
+from espnet_part.kaldi import read_table, write_table
 
 
 def split_jobs(languages: Mapping[str, str], jobs: int) -> list[tuple[str, list[str]]]:
@@ -57,8 +57,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         languages = dict.fromkeys(languages, ANY)
     split = split_jobs(languages, args.nj)
     for number, (language, utterances) in enumerate(split, 1):
-        with atomic_write(args.logdir / f"keys.{number}.scp") as file:
-            file.writelines(f"{utterance}\n" for utterance in utterances)
+        write_table(args.logdir / f"keys.{number}.scp", ((utt, "") for utt in utterances))
         with atomic_write(args.logdir / f"language.{number}") as file:
             file.write(f"{language}\n")
     print(len(split))

@@ -16,8 +16,9 @@ from pathlib import Path
 from espnet_part.command import command
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.files import atomic_write
+from espnet_part.kaldi import iter_table
 
-_TAGGED = re.compile(r"\S+ (<[a-z]{2,3}>) (.+)")
+_TAGGED = re.compile(r"(<[a-z]{2,3}>) (.+)")
 
 
 def read_texts(paths: Sequence[Path]) -> Iterator[tuple[str, str]]:
@@ -27,12 +28,11 @@ def read_texts(paths: Sequence[Path]) -> Iterator[tuple[str, str]]:
         DataError: a line has another form.
     """
     for path in paths:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                match = _TAGGED.fullmatch(line.rstrip("\n"))
-                if match is None:
-                    raise DataError(f"{path}:{number}: not of the form: utterance <lang> text")
-                yield match[1], match[2]
+        for number, _, value in iter_table(path):
+            match = _TAGGED.fullmatch(value)
+            if match is None:
+                raise DataError(f"{path}:{number}: not of the form: utterance <lang> text")
+            yield match[1], match[2]
 
 
 def frequent_characters(texts: Iterable[tuple[str, str]], coverage: float) -> str:

@@ -44,8 +44,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     args = parser.parse_args(cmd)
     if not 0 <= args.max_bad_share <= 1:
         parser.error(f"--max_bad_share {args.max_bad_share}: is between 0 and 1")
-    from espnet_part.data.audio import SAMPLE_RATE
     from espnet_part.data.formatting import format_directory
+    from espnet_part.sample_rate import SAMPLE_RATE
 
     formatted, bad = format_directory(
         args.in_dir, args.out_dir, args.audio_format, args.nj, args.max_bad_share

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet_part.command import command, split_codes
+from espnet_part.sample_rate import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from espnet_part.score.score_config import ScoreConfig
@@ -69,7 +70,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--ref_dir, if there",
     )
     parser.add_argument(
-        "--fs", type=int, default=16000, help="samples a second in --utt2num_samples"
+        "--fs", type=int, default=SAMPLE_RATE, help="samples a second in --utt2num_samples"
     )
     parser.add_argument(
         "--checkpoint", metavar="FILE", help="name of the model's file, for the table"

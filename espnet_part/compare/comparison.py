@@ -11,6 +11,7 @@ from espnet_part.compare.readers import SystemOutput
 from espnet_part.compare.reference_set import ReferenceSet
 from espnet_part.errors import ConfigError
 from espnet_part.report.paired_tests import other_settings
+from espnet_part.sample_rate import SAMPLE_RATE
 from espnet_part.score.counting import Measured, measure
 from espnet_part.score.references import GroupKey, read_durations, read_references
 from espnet_part.score.score_config import ScoreConfig
@@ -18,7 +19,6 @@ from espnet_part.score.scoring import summarize
 from espnet_part.score.significance import PairedResult, compare_measured
 from espnet_part.tasks import pair_label
 
-RATE = 16000
 """Of `utt2num_samples` in our data directories."""
 
 
@@ -115,7 +115,7 @@ def _score(
     if left_out:
         notes.append(f"{len(left_out)} hypotheses left out by --tasks or --langs")
     lengths = references.directory / "utt2num_samples"
-    durations = read_durations(lengths, RATE) if lengths.is_file() else {}
+    durations = read_durations(lengths, SAMPLE_RATE) if lengths.is_file() else {}
     chosen = read_references(references.directory, tasks)
     measured = measure(chosen, aligned.texts, config, durations, nj)
     score = summarize(measured, aligned.texts, config, durations, references.directory).as_dict()

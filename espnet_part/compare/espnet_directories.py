@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from espnet_part.errors import DataError
+from espnet_part.inputs import read_text
 from espnet_part.kaldi import read_table
 from espnet_part.score.decoded import SHARDS, collect_failures, collect_hypotheses
 
@@ -250,12 +251,6 @@ def match_trn_keys(table: dict[str, str], utterances: dict[str, str]) -> dict[st
 
 
 def _read_lines(path: Path) -> list[str]:
-    try:
-        # a text may hold other line separators of Unicode than the line feed
-        content = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
-    lines = content.split("\n")
+    # a text may hold other line separators of Unicode than the line feed
+    lines = read_text(path).split("\n")
     return lines[:-1] if lines and not lines[-1] else lines

@@ -6,12 +6,13 @@ names: the first of each list that the first object has. What was taken is alway
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from espnet_part.errors import DataError
+from espnet_part.errors import ConfigError, DataError
+from espnet_part.inputs import read_text
+from espnet_part.parsing import parse_json
 
 ID_KEYS = ("id", "utt_id", "utterance_id", "key", "audio", "path", "file", "audio_filepath")
 PATH_KEYS = ("audio", "path", "file", "audio_filepath")
@@ -113,10 +114,7 @@ def _one_line(value: Any) -> str:
 
 
 def _read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
+    content = read_text(path)
     if content.lstrip().startswith("["):
         rows = list(enumerate(_parse(content, str(path)), 1))
     else:
@@ -130,6 +128,6 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{where}: not JSON: {error}") from None
+        return parse_json(text, where)
+    except ConfigError as error:  # data here, not configuration
+        raise DataError(str(error)) from None

@@ -10,6 +10,7 @@ from pathlib import Path
 from espnet_part.compare.espnet_directories import find_test_set, read_decoding, read_trn
 from espnet_part.compare.jsonl import FOUND_BY_NAME, Keys, read_jsonl
 from espnet_part.errors import ConfigError, DataError
+from espnet_part.inputs import bad_input, open_input
 from espnet_part.kaldi import read_table
 
 SPECIAL_TOKENS = r"<(?!unk>|noise>)[^<>\s]+>"
@@ -111,7 +112,7 @@ def _read_file(path: Path, keys: Keys) -> SystemOutput:
 
 
 def _begins_json(path: Path) -> bool:
-    with path.open("rb") as file:
+    with bad_input(DataError, path), open_input(path) as file:
         return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"["))
 
 

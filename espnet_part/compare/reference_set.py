@@ -10,7 +10,8 @@ from pathlib import Path
 from espnet_part.compare.readers import SystemOutput
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.files import atomic_write
-from espnet_part.kaldi import read_table
+from espnet_part.inputs import read_text
+from espnet_part.kaldi import read_table, write_table
 from espnet_part.report.systems import locate
 from espnet_part.score.references import GroupKey, read_references
 from espnet_part.tasks import find_task
@@ -108,11 +109,10 @@ def from_systems(
         )
     references = source.references
     values = {"utt2task": task, "utt2lang": lang, "utt2tgt": target}
-    with atomic_write(work_dir / "text") as file:
-        file.writelines(f"{utt} {' '.join(text.split())}\n" for utt, text in references.items())
+    texts = ((utt, " ".join(text.split())) for utt, text in references.items())
+    write_table(work_dir / "text", texts)
     for name, value in values.items():
-        with atomic_write(work_dir / name) as file:
-            file.writelines(f"{utterance} {value}\n" for utterance in references)
+        write_table(work_dir / name, ((utterance, value) for utterance in references))
     notes = [
         f"The references are those that {source.name} brings along, after its recipe's own text "
         "cleaning; --ref_dir would give them as the corpus has them."
@@ -149,9 +149,8 @@ def _copy_chosen(ref_dir: Path, directory: Path, kept: Collection[str]) -> None:
     for name in _TABLES:
         if (ref_dir / name).is_file():
             table = read_table(ref_dir / name)
-            with atomic_write(directory / name) as file:
-                file.writelines(f"{k} {value}\n" for k, value in table.items() if k in kept)
+            write_table(directory / name, (row for row in table.items() if row[0] in kept))
     corpus = ref_dir / "corpus.json"
     if corpus.is_file():
         with atomic_write(directory / "corpus.json") as file:
-            file.write(corpus.read_text(encoding="utf-8"))
+            file.write(read_text(corpus))

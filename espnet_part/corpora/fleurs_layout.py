@@ -19,6 +19,7 @@ from espnet_part.corpora.tsv import read_tsv
 from espnet_part.data.parallel import run_jobs
 from espnet_part.data.text import clean_spaces
 from espnet_part.errors import DataError
+from espnet_part.sample_rate import SAMPLE_RATE
 from espnet_part.tasks import ASR
 
 SPLITS = ("train", "dev", "test")
@@ -60,7 +61,6 @@ OFFICIAL = {
     for split, count in zip(SPLITS, counts, strict=True)
 }
 
-_RATE = 16000  # of num_samples
 _TOLERANCE = 0.1  # seconds by which a clip may differ from its table
 
 
@@ -208,7 +208,7 @@ def compare_lengths(languages: Mapping[str, Language], nj: int, label: str) -> N
     ]
     found = run_jobs(header_seconds, [rows_[n].wav for rows_, n in rows], nj, label)
     for (rows_, number), seconds in zip(rows, found, strict=True):
-        said = (rows_[number].samples or 0) / _RATE
+        said = (rows_[number].samples or 0) / SAMPLE_RATE
         if seconds is not None and abs(seconds - said) > _TOLERANCE:
             mismatch = f"{seconds:.2f} s, the table says {said:.2f} s"
             rows_[number] = replace(rows_[number], mismatch=mismatch)

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from espnet_part.data.audio import SAMPLE_RATE, BadAudio, read_audio, read_matrix
+from espnet_part.data.audio import BadAudio, read_audio, read_matrix
 from espnet_part.data.chat import ChatFormat, Tokens
 from espnet_part.data.datadir import Example
 from espnet_part.data.prompts import Prompts
 from espnet_part.model.splice import IGNORE
+from espnet_part.sample_rate import SAMPLE_RATE
 
 Batch = dict[str, Any]
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from espnet_part.data.audio import SAMPLE_RATE
 from espnet_part.data.datadir import DataDir, Example
 from espnet_part.data.text import text_normalizer
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
+from espnet_part.sample_rate import SAMPLE_RATE
 from espnet_part.tasks import TASKS
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,9 @@ from espnet_part.data.heard import Heard, Streams
 from espnet_part.data.mixture import strata
 from espnet_part.data.prompts import Prompts
 from espnet_part.data.tokens import read_token_counts
-from espnet_part.errors import ConfigError, DataError
+from espnet_part.errors import ConfigError, DataError, UserError
+from espnet_part.kaldi import read_table
+from espnet_part.parsing import read_json_object
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,9 +227,9 @@ def load_feats(directories: Sequence[str], fingerprint: Mapping[str, Any]) -> di
     feats: dict[str, str] = {}
     for directory in map(Path, directories):
         try:
-            made_with = json.loads((directory / "encoder.json").read_text(encoding="utf-8"))
-            lines = (directory / "feats.scp").read_text(encoding="utf-8").splitlines()
-        except (OSError, ValueError) as error:
+            made_with = read_json_object(directory / "encoder.json")
+            table = read_table(directory / "feats.scp")
+        except UserError as error:
             raise DataError(f"{directory}: no usable cache of encoder outputs: {error}") from None
         for key, value in fingerprint.items():
             if made_with.get(key) != value:
@@ -236,7 +237,7 @@ def load_feats(directories: Sequence[str], fingerprint: Mapping[str, Any]) -> di
                     f"{directory}: was made with another encoder ({key} {made_with.get(key)!r}, "
                     f"here {value!r}); make it anew (stage 6) or do without --cache_features"
                 )
-        feats.update(line.split(maxsplit=1) for line in lines)  # type: ignore[misc]
+        feats.update(table)
     return feats
 
 

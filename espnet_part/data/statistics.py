@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from espnet_part.data.datadir import Example
+from espnet_part.sample_rate import SAMPLE_RATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class StratumStatistics:
 
 
 def collect_statistics(
-    examples: Sequence[Example], prompt: np.ndarray, answer: np.ndarray, fs: int = 16000
+    examples: Sequence[Example], prompt: np.ndarray, answer: np.ndarray, fs: int = SAMPLE_RATE
 ) -> list[StratumStatistics]:
     """One entry for each (task, language, target language), then one a task, then one for all.
 

@@ -11,7 +11,7 @@ from espnet_part.data.chat import ChatFormat
 from espnet_part.data.datadir import Example
 from espnet_part.data.prompts import Prompts
 from espnet_part.errors import DataError
-from espnet_part.files import atomic_write
+from espnet_part.kaldi import parse_count, read_table, write_table
 
 _CHECKED = 10  # known counts that are counted again, to notice a file of another tokenizer
 
@@ -72,9 +72,8 @@ def write_token_counts(
     path: str | Path, examples: Sequence[Example], prompt: np.ndarray, answer: np.ndarray
 ) -> None:
     """Write lines of utterance, prompt tokens, answer tokens."""
-    with atomic_write(path) as file:
-        for example, p, a in zip(examples, prompt, answer, strict=True):
-            file.write(f"{example.utt_id} {p} {a}\n")
+    counts = zip(examples, prompt, answer, strict=True)
+    write_table(path, ((example.utt_id, f"{p} {a}") for example, p, a in counts))
 
 
 def read_token_counts(path: str | Path) -> dict[str, tuple[int, int]]:
@@ -84,15 +83,9 @@ def read_token_counts(path: str | Path) -> dict[str, tuple[int, int]]:
         DataError: the file is missing, or a line is not of that form.
     """
     counts = {}
-    number = 0
-    try:
-        with Path(path).open(encoding="utf-8") as file:
-            for line in file:
-                number += 1
-                utt, prompt, answer = line.rstrip("\n").split(" ")
-                counts[utt] = (int(prompt), int(answer))
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
-    except ValueError:
-        raise DataError(f"{path}:{number}: not of the form `utterance prompt answer`") from None
+    for utt, value in read_table(path).items():
+        numbers = [parse_count(part) for part in value.split(" ")]
+        if len(numbers) != 2 or numbers[0] is None or numbers[1] is None:
+            raise DataError(f"{path}: {utt}: not of the form `utterance prompt answer`")
+        counts[utt] = (numbers[0], numbers[1])
     return counts

@@ -16,13 +16,15 @@ import torch
 from torch import nn
 
 from espnet_part.config import ConfigError
-from espnet_part.data.audio import SAMPLE_RATE, BadAudio, audio_state, read_audio
+from espnet_part.data.audio import BadAudio, audio_state, read_audio
 from espnet_part.data.datadir import Example
 from espnet_part.decode.journal import append_durably, cannot_write
 from espnet_part.decode.progress import Progress
 from espnet_part.decode.robust import run_or_name
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
+from espnet_part.kaldi import write_table
+from espnet_part.sample_rate import SAMPLE_RATE
 
 ENCODER = "encoder.json"
 INDEX = "feats.jsonl"
@@ -186,11 +188,10 @@ def _finish(
     with atomic_write(out_dir / "failed.tsv") as file:
         for example in bad:
             file.write(f"{example.utt_id}\t{failed[keys[_clip(example)]]}\n")
-    with atomic_write(out_dir / "utt2num_frames") as file:
-        file.writelines(f"{utt} {frames}\n" for utt, _, frames in good)
+    write_table(out_dir / "utt2num_frames", ((utt, str(frames)) for utt, _, frames in good))
     # feats.scp comes last: where it is, the features are complete
-    with atomic_write(out_dir / "feats.scp") as file:
-        file.writelines(f"{utt} {out_dir / ARK}:{offset}\n" for utt, offset, _ in good)
+    ark = out_dir / ARK
+    write_table(out_dir / "feats.scp", ((utt, f"{ark}:{offset}") for utt, offset, _ in good))
     if bad:
         logging.warning("%d examples failed: see %s", len(bad), out_dir / "failed.tsv")
     if len(bad) > max_bad_share * len(spoken):

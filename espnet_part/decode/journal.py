@@ -16,6 +16,7 @@ from pathlib import Path
 
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
+from espnet_part.kaldi import write_table
 
 # what would end or split a line of ESPnet's files: controls, Unicode's line ends, byte-order mark
 _BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]+")
@@ -156,7 +157,5 @@ def write_shard(output_dir: Path, records: Sequence[Record]) -> dict[str, float]
         file.write("\n")
     # `text` comes last: where it is, the shard is done
     for name in ("score", "token_int", "token", "text"):
-        with atomic_write(best / name) as file:
-            for record in good:
-                file.write(f"{record.utt_id} {columns[name](record)}".rstrip(" ") + "\n")
+        write_table(best / name, ((record.utt_id, columns[name](record)) for record in good))
     return times

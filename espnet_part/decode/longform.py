@@ -14,8 +14,8 @@ import numpy as np
 import pydantic
 from pydantic.dataclasses import dataclass
 
-from espnet_part.data.audio import SAMPLE_RATE
 from espnet_part.decode.silence import FRAME, SILENT, SOUND, classify_frames
+from espnet_part.sample_rate import SAMPLE_RATE
 
 _EDGE = 10  # frames by which soft sound beside a piece lengthens it, at most
 _CLICK = 5  # frames; a shorter sound between silences is no speech

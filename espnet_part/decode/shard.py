@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from espnet_part.data.audio import SAMPLE_RATE, BadAudio
+from espnet_part.data.audio import BadAudio
 from espnet_part.data.collate import Row
 from espnet_part.data.datadir import DataDir, Example
 from espnet_part.decode.journal import Journal, Record, write_shard
@@ -20,6 +20,8 @@ from espnet_part.decode.robust import run_or_name
 from espnet_part.decode.speech2text import Hypothesis, Speech2Text
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
+from espnet_part.kaldi import iter_table
+from espnet_part.sample_rate import SAMPLE_RATE
 
 JOURNAL = "hypotheses.jsonl"
 SETTINGS = "decode.json"
@@ -48,11 +50,7 @@ def select_examples(
     if key_file is None:
         keys = [*known, *(utt for utt in reasons if utt not in known)]
     else:
-        try:
-            lines = key_file.read_text(encoding="utf-8").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{key_file}: cannot be read: {error}") from None
-        keys = list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
+        keys = list(dict.fromkeys(utt for _, utt, _ in iter_table(key_file)))
     if not keys:
         raise DataError(f"{key_file or data_dir}: names no utterance")
     bad = [(key, reasons.get(key, f"not in {data_dir}")) for key in keys if key not in known]

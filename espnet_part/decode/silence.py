@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from espnet_part.data.audio import SAMPLE_RATE
+from espnet_part.sample_rate import SAMPLE_RATE
 
 FRAME = SAMPLE_RATE // 50
 """Samples of a frame, 20 ms, whose level is measured."""

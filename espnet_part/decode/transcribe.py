@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from espnet_part.data.audio import SAMPLE_RATE, BadAudio
+from espnet_part.data.audio import BadAudio
 from espnet_part.data.datadir import Example
 from espnet_part.decode.audio_file import probe_duration, read_blocks
 from espnet_part.decode.longform import Window, Windowing, cut_windows
 from espnet_part.decode.progress import Progress
 from espnet_part.errors import DataError
 from espnet_part.progress import clock
+from espnet_part.sample_rate import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from espnet_part.decode.speech2text import Speech2Text

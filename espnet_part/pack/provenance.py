@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from espnet_part.config import load_yaml
-from espnet_part.data.audio import SAMPLE_RATE
+from espnet_part.kaldi import iter_table
+from espnet_part.sample_rate import SAMPLE_RATE
 from espnet_part.score.origin import read_corpus_file
 
 #: What of a training's configuration says how the model came about. The rest is about the machine:
@@ -144,10 +145,8 @@ class _Table:
     @staticmethod
     def _read(path: Path) -> Iterator[tuple[str, str]]:
         if path.is_file():
-            with path.open(encoding="utf-8", errors="replace") as file:
-                for line in file:
-                    utterance, _, value = line.rstrip("\n").partition(" ")
-                    yield utterance, value
+            for _, utterance, value in iter_table(path, lambda *bad: None):
+                yield utterance, value
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return self.lines

@@ -159,7 +159,7 @@ def test_trn_lines(tmp_path):
     with pytest.raises(DataError, match="line 2: the id s-u is given twice"):
         read_trn(path)
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="not UTF-8"):
         read_trn(path)
 
 

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from espnet_part.errors import DataError
+from espnet_part.sample_rate import SAMPLE_RATE
 
-SAMPLE_RATE = 16000
 MEND = "install it with `pip install 'espnet_part[mini]'` (or `pip install espeakng-loader`)"
 
 # eSpeak NG's name of each language

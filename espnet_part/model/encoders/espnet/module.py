@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from espnet_part.errors import ConfigError
 from espnet_part.model.base import BaseModel, file_sha256, fingerprint
 from espnet_part.model.config import ESPnetEncoderConf
-from espnet_part.model.encoders.whisper.module import SAMPLE_RATE, check_weights
+from espnet_part.model.encoders.whisper.module import check_weights
 from espnet_part.model.masking import zero_padding
 from espnet_part.parsing import read_yaml
+from espnet_part.sample_rate import SAMPLE_RATE
 
 #: Where ESPnet's encoders keep their blocks.
 _BLOCKS = ("encoders", "encoders.blocks", "enc", "encoders.encoder.layers", "encoder.layers")

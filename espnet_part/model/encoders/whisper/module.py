@@ -24,8 +24,8 @@ from espnet_part.errors import ConfigError
 from espnet_part.model.base import BaseModel, check_config, describe_base, find_weights
 from espnet_part.model.config import WhisperEncoderConf
 from espnet_part.model.masking import attention_mask, zero_padding
+from espnet_part.sample_rate import SAMPLE_RATE
 
-SAMPLE_RATE = 16000
 HOP = 160  # samples between mel frames: 10 ms
 FFT = 400
 SAMPLES_PER_FRAME = 2 * HOP  # the second convolution halves the mel frame rate
