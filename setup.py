@@ -7,11 +7,12 @@ from setuptools import find_packages, setup
 COMMANDS = sorted(path.stem for path in Path(__file__).parent.glob("espnet_part/bin/part_*.py"))
 
 REQUIREMENTS = [
-    # ESPnet's releases after 202511 move its trainer's requirements into an extra and drop modules;
-    # 202511's own `train` extra pins a Pillow that has no wheel for Python 3.12.
-    "espnet>=202511,<202600",
+    # 202511 is the last release for Python 3.10 and 3.11. Its
+    # `train` extra pins a Pillow that has no wheel for Python 3.12, so what of it is needed stands below.
+    "espnet>=202511,<202600; python_version < '3.12'",
+    "espnet>=202511,<202700; python_version >= '3.12'",
     "espnet_model_zoo>=0.1.7",
-    "setuptools>=64,<74",  # espnet's bound; it is also what serves `distutils` on Python 3.12
+    "setuptools>=64",  # ESPnet bounds it; it is also what serves `distutils` from Python 3.12 on
     # imported by ESPnet's training code and declared only in its extras, or not at all
     "matplotlib>=3.7",
     "six>=1.16",
@@ -75,8 +76,8 @@ setup(
     license_files=["LICENSE"],
     packages=find_packages(include=["espnet_part", "espnet_part.*"]),
     package_data={"espnet_part": ["**/*.yaml", "**/*.jinja"]},
-    # sentencepiece 0.2.0, which espnet pins, has no wheel for Python 3.13
-    python_requires=">=3.10,<3.13",
+    # sentencepiece 0.2.1, which ESPnet pins, has no wheel for Python 3.14
+    python_requires=">=3.10,<3.14",
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
     entry_points={
@@ -87,5 +88,6 @@ setup(
         "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
     ],
 )

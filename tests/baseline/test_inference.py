@@ -10,10 +10,14 @@ import torch
 from espnet_part.baseline.inference import begin_with, main
 from espnet_part.errors import ConfigError
 
-pytest.importorskip("espnet.nets.batch_beam_search")
-from espnet.nets.batch_beam_search import BatchBeamSearch
-from espnet.nets.beam_search import BeamSearch
-from espnet.nets.scorer_interface import BatchScorerInterface
+try:  # where ESPnet 202609 and later have it
+    from espnet2.legacy.nets.batch_beam_search import BatchBeamSearch
+    from espnet2.legacy.nets.beam_search import BeamSearch
+    from espnet2.legacy.nets.scorer_interface import BatchScorerInterface
+except ModuleNotFoundError:
+    from espnet.nets.batch_beam_search import BatchBeamSearch
+    from espnet.nets.beam_search import BeamSearch
+    from espnet.nets.scorer_interface import BatchScorerInterface
 
 TOKENS = ["<blank>", "<unk>", "<de>", "<en>", "a", "b", "<sos/eos>"]
 DE, EN, A, B, EOS = 2, 3, 4, 5, 6

@@ -441,6 +441,7 @@ SCRIPTS = [
     *(path for path in sorted(ROOT.glob("egs2/*/part/*.sh")) if "exit" in path.read_text()),
     ROOT / "tools/setup.sh",
     ROOT / "tools/test.sh",
+    ROOT / "tools/fresh_debian.sh",
 ]
 STARTED = [path for path in SCRIPTS if os.access(path, os.X_OK)]
 
