@@ -7,8 +7,8 @@ from setuptools import find_packages, setup
 COMMANDS = sorted(path.stem for path in Path(__file__).parent.glob("espnet_part/bin/part_*.py"))
 
 REQUIREMENTS = [
-    # 202511 is the last release for Python 3.10 and 3.11. Its
-    # `train` extra pins a Pillow that has no wheel for Python 3.12, so what of it is needed stands below.
+    # 202511 is the last release for Python 3.10 and 3.11. Its `train` extra pins a Pillow that has no wheel
+    # for Python 3.12, so what of it is needed stands below.
     "espnet>=202511,<202600; python_version < '3.12'",
     "espnet>=202511,<202700; python_version >= '3.12'",
     "espnet_model_zoo>=0.1.7",

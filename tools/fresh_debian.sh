@@ -78,6 +78,7 @@ chroot "${place}" chown -R "${user}:" "/home/${user}"
 
 # A mount namespace of its own: the mounts end with the commands.
 export place user command
+# shellcheck disable=SC2016
 exec unshare --mount --propagation private bash -c '
     mount --bind /proc "${place}/proc"
     mount --rbind /dev "${place}/dev"
