@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
 
 INTERVAL = 15.0
 """Seconds between lines in a log file."""
@@ -30,6 +33,14 @@ def open_bar(
     return tqdm(
         desc=label, total=total, unit=f"{space}{unit or 'it'}", unit_scale=scale, disable=disable
     )
+
+
+def counted(items: Iterable[Item], label: str, unit: str = "lines") -> Iterator[Item]:
+    """Yield items of which nobody knows how many there will be, and show how many there were."""
+    with open_bar(label, unit=unit) as bar:
+        for item in items:
+            yield item
+            bar.update()
 
 
 class Lines:

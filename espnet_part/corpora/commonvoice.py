@@ -20,12 +20,12 @@ from espnet_part.corpora.commonvoice_release import Locale, find_locales, parse_
 from espnet_part.corpora.covost2_tables import held_out_clips
 from espnet_part.corpora.languages import PART_LANGUAGES, parse_tasks
 from espnet_part.corpora.ledger import Ledger
-from espnet_part.corpora.progress import progress
 from espnet_part.corpora.tsv import read_tsv
 from espnet_part.corpora.writer import DirectoryWriter
 from espnet_part.data.datadir import Example
 from espnet_part.data.text import clean_spaces
-from espnet_part.errors import ConfigError, DataError
+from espnet_part.errors import ConfigError
+from espnet_part.progress import counted
 from espnet_part.tasks import ASR
 
 LICENSE = "CC0-1.0"
@@ -77,8 +77,6 @@ def prepare(
                 unwanted = held_out.get(locale.name, frozenset()) if split == "train" else ()
                 for example in read_split(locale, split, listings[locale.name], ledger, unwanted):
                     writer.add(example)
-        if not any(counts.kept for key, counts in ledger.counts.items() if key[0] == split):
-            raise DataError(f"{Path(out) / split}: not one clip is left; see its dropped.tsv")
     return ledger
 
 
@@ -99,7 +97,7 @@ def read_split(
         ledger.drop(split, lang, f"{locale.name}/{table.name}:{number}", reason, detail)
 
     rows = read_tsv(table, None, ("path", "sentence"), bad_line, optional=("client_id",))
-    for path, sentence, client in progress(rows, f"{locale.name} {split}"):
+    for path, sentence, client in counted(rows, f"{locale.name} {split}"):
         ledger.read(split, lang, ASR.name)
         path, reason = find_clip(path, clips)
         text, changes = clean_sentence(sentence)

@@ -12,9 +12,9 @@ from espnet_part.corpora.clips import NameSet, clip_stem
 from espnet_part.corpora.commonvoice_release import Locale
 from espnet_part.corpora.covost2_tables import SPLITS, Direction, read_table
 from espnet_part.corpora.ledger import Ledger
-from espnet_part.corpora.progress import progress
 from espnet_part.corpora.sorting import LineSorter, first_field
 from espnet_part.corpora.tsv import read_tsv
+from espnet_part.progress import counted
 
 # Records of the sort. Control characters stand for what would break a line, and become spaces when
 # the text is cleaned.
@@ -98,7 +98,7 @@ def _add_tables(
                 item = f"{table.name}:{number}"
                 ledger.drop("train", str(direction), item, reason, detail, task)
 
-        rows = progress(read_table(table, unusable), table.name)
+        rows = counted(read_table(table, unusable), table.name)
         for number, (path, translation, split) in enumerate(rows, 2):
             name = clip_stem(path)
             if split not in SPLITS or not name:
@@ -120,7 +120,7 @@ def _add_validated(sorter: LineSorter, locale: Locale, wanted: NameSet, ledger: 
         lambda number, reason, detail: bad.append(number),
         optional=("client_id",),
     )
-    for path, sentence, client in progress(rows, f"{locale.name} validated"):
+    for path, sentence, client in counted(rows, f"{locale.name} validated"):
         name = clip_stem(path)
         if name in wanted:
             sorter.add(_record((name, _VALIDATED, sentence, client)))

@@ -19,6 +19,7 @@ from espnet_part.corpora.tsv import read_tsv
 from espnet_part.data.parallel import run_jobs
 from espnet_part.data.text import clean_spaces
 from espnet_part.errors import DataError
+from espnet_part.kaldi import parse_count
 from espnet_part.sample_rate import SAMPLE_RATE
 from espnet_part.tasks import ASR
 
@@ -187,7 +188,7 @@ def read_language(place: Path, split: str, audio: Path | None, column: str) -> L
         elif audio is not None and clip not in clips:
             fault = fault or ("missing clip", "")
         seen.add(clip)
-        count = int(samples) if samples.isdecimal() else None
+        count = parse_count(samples)
         wav = str(audio / clip) if audio is not None else ""
         row = Row(clip, sentence, text, text != written, wav, count, fault)
         language.rows.append(row)

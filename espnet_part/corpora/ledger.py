@@ -110,6 +110,16 @@ class Ledger:
             (directory / "corpus.json").write_text(content, encoding="utf-8")
             (directory / "corpus.md").write_text(self.summary(split) + "\n", encoding="utf-8")
 
+    def why_empty(self, split: str) -> str | None:
+        """Why nothing of a split is left; None where something is."""
+        counts = [own for key, own in self.counts.items() if key[0] == split]
+        if any(own.kept for own in counts):
+            return None
+        dropped = sum((own.dropped for own in counts), Counter[str]())
+        reasons = ", ".join(f"{count} x {reason}" for reason, count in dropped.most_common())
+        read = sum(own.read for own in counts)
+        return f"none of {read} rows is usable: {reasons or 'there is none'}"
+
     def entries(self) -> list[dict[str, Any]]:
         """One mapping a split: the content of ``corpus.json``."""
         splits: dict[str, dict[str, Any]] = {}

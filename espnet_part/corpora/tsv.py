@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from espnet_part.errors import DataError
+from espnet_part.inputs import bad_input, open_input
 
 #: Called as ``bad_line(line number, reason, detail)`` for a line that is left out.
 BadLine = Callable[[int, str, str], None]
@@ -48,11 +49,8 @@ def read_tsv(
         DataError: the file is missing or empty, or lacks a needed column.
     """
     path = Path(path)
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    with file:
+    # a damaged disk or a pipe is named like a missing file
+    with bad_input(DataError, f"{path}: cannot be read"), open_input(path) as file:
         numbered = enumerate(_join_escaped(file) if escaped else file, 1)
         ending = b"\n"
         names = list(header) if header is not None else None

@@ -23,7 +23,9 @@ from espnet_part.corpora.lengths import header_seconds
 from espnet_part.corpora.writer import DirectoryWriter
 from espnet_part.data.datadir import Example
 from espnet_part.data.text import clean_spaces
+from espnet_part.display import value
 from espnet_part.errors import ConfigError, DataError
+from espnet_part.inputs import bad_input, open_input
 from espnet_part.progress import open_bar
 from espnet_part.tasks import ASR
 
@@ -56,20 +58,19 @@ def read_recordings(path: Path) -> Iterator[dict[str, Any]]:
     import ijson
 
     found = False
-    try:
-        with (
-            path.open("rb") as file,
-            open_bar(path.name, path.stat().st_size, "B", scale=True) as bar,
-        ):
+    with (
+        bad_input(DataError, f"{path}: cannot be read"),
+        open_input(path) as file,
+        open_bar(path.name, path.stat().st_size, "B", scale=True) as bar,
+    ):
+        try:
             for recording in ijson.items(file, "audios.item", use_float=True):
                 bar.update(file.tell() - bar.n)
                 found = True
                 yield recording
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    except ijson.JSONError as error:
-        said = " ".join(str(error).split())[:200]
-        raise DataError(f"{path}: not whole or not JSON; download it again: {said}") from None
+        except (ijson.JSONError, ValueError, OverflowError, RecursionError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise DataError(f"{path}: not whole or not JSON; download it again: {said}") from None
     if not found:
         raise DataError(f"{path}: has no list `audios` of recordings")
 
@@ -157,7 +158,7 @@ def _example(recording: Recording, segment: Any, split: str, ledger: Ledger) -> 
     sid = segment.get("sid")
     try:
         if not isinstance(sid, str) or not sid or sid.split() != [sid]:
-            raise Unusable("no id", repr(sid))
+            raise Unusable("no id", value(sid))
         if recording.known_twice:
             raise Unusable("two recordings with one id", recording.path)
         if not recording.there:
@@ -184,7 +185,7 @@ def _span(recording: Recording, segment: Mapping[str, Any]) -> tuple[tuple[float
     """
     begin, end = _number(segment.get("begin_time")), _number(segment.get("end_time"))
     if begin is None or end is None or begin < 0:
-        detail = f"{segment.get('begin_time')!r} to {segment.get('end_time')!r}"
+        detail = f"{value(segment.get('begin_time'))} to {value(segment.get('end_time'))}"
         raise Unusable("times that are none", detail)
     if end <= begin:
         raise Unusable("ends before it begins", f"{begin} to {end} s")
@@ -210,7 +211,7 @@ def _text(segment: Mapping[str, Any], split: str) -> tuple[str, str]:
     written = segment.get("text")
     text = clean_spaces(written) if isinstance(written, str) else ""
     if not text:
-        raise Unusable("empty text", "" if written is None else repr(written)[:80])
+        raise Unusable("empty text", "" if written is None else value(written, 80))
     if not _TAG.search(text):
         return text, "odd spaces" if text != written else ""
     words = clean_spaces(_TAG.sub(" ", text))

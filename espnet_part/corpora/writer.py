@@ -45,7 +45,8 @@ class DirectoryWriter:
         split: the name of this directory's split in the ledger; default: the directory's name.
 
     Raises:
-        DataError: ``path`` holds files that are no data directory; an id comes twice.
+        DataError: ``path`` holds files that are no data directory; an id comes twice; by the ledger,
+            nothing is left.
     """
 
     def __init__(
@@ -80,6 +81,8 @@ class DirectoryWriter:
         try:
             self._write()
             if self.ledger is not None:
+                if why := self.ledger.why_empty(self.split):
+                    raise DataError(f"{self.split}: {why}")
                 self.ledger.close_split(self.split, self._aside)
         except BaseException:
             self._discard()

@@ -154,6 +154,36 @@ def test_cut_or_foreign_metadata(corpus, tmp_path, capsys):
     assert "no segment is in the subset DEV" in refused(capsys, copy, out)
 
 
+def test_no_audio_at_all_is_an_error(corpus, tmp_path, capsys):
+    """A mount that is gone leaves the directories; nothing of it may pass for a prepared corpus."""
+    copy = tmp_path / "corpus"
+    for split in SPLITS:
+        (copy / "audio" / split).mkdir(parents=True)
+    (copy / "WenetSpeech.json").write_bytes((corpus / "WenetSpeech.json").read_bytes())
+    said = refused(capsys, copy, tmp_path / "out")
+    assert "rows is usable" in said and "missing audio" in said
+
+
+@pytest.mark.parametrize(
+    "value", ["9" * 5000, "[" * 2000 + "]" * 2000, '"' + "x" * 100_000 + '"', "1e999", "-0.0"]
+)
+def test_odd_values_in_the_metadata_are_named(corpus, tmp_path, capsys, value):
+    copy = tmp_path / "corpus"
+    copy.mkdir()
+    (copy / "audio").symlink_to(corpus / "audio")
+    content = json.loads((corpus / "WenetSpeech.json").read_bytes())
+    content["audios"][0]["segments"][0]["begin_time"] = "ODD"
+    content["audios"][0]["duration"] = "ODD"
+    (copy / "WenetSpeech.json").write_text(json.dumps(content).replace('"ODD"', value))
+    try:
+        main(["--corpus_dir", str(copy), "--out", str(tmp_path / "data")])
+    except SystemExit:  # in one line
+        assert "error: " in capsys.readouterr().err.strip().splitlines()[-1]
+    else:
+        examples, faults = DataDir.load(tmp_path / "data" / "train")
+        assert examples and not faults
+
+
 def test_missing_directories(corpus, tmp_path, capsys):
     assert "no such directory" in refused(capsys, tmp_path / "nowhere", tmp_path)
     copy = shutil.copytree(corpus, tmp_path / "copy")
