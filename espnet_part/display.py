@@ -45,6 +45,34 @@ def markdown(text: object, limit: int | None = None) -> str:
     return _START.sub(_escape_start, _MARKUP.sub(_escape, plain(text, limit)))
 
 
+class Markup(str):
+    """Text that is Markdown already, for `cell`."""
+
+    __slots__ = ()
+
+
+def code(text: object) -> Markup:
+    """Text in Markdown's fixed type; backticks, which would end it, become apostrophes."""
+    return Markup(f"`{plain(text).replace('`', chr(39))}`")
+
+
+def sentence(text: str) -> Markup:
+    """A sentence of ours with foreign words in it: what stands between backticks is `code`."""
+    parts = text.split("`")
+    shown = [
+        code(part) if n % 2 and n + 1 < len(parts) else markdown(part)
+        for n, part in enumerate(parts)
+    ]
+    return Markup("".join(shown))
+
+
+def cell(text: str) -> str:
+    """Text in a table: `Markup` as it is but for bars, all else as what it says."""
+    if isinstance(text, Markup):
+        return text.replace("|", "\\|")
+    return _MARKUP.sub(_escape, plain(text))
+
+
 def value(found: object, limit: int = 60) -> str:
     """The `repr` of a value that was found where another belongs, cut to a line."""
     if isinstance(found, int) and not isinstance(found, bool) and found.bit_length() > 200:

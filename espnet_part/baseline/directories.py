@@ -78,7 +78,7 @@ def select(examples: Iterable[Example], task: str, training: bool, where: str) -
         if training and not example.text:
             selection.dropped.append((example.utt_id, "no text"))
             continue
-        if training and task == "st":
+        if training and ESPNET_TASKS[task].writes == "other":
             source = example.src_text or transcripts.get((example.audio, example.segment))
             if not source:
                 selection.dropped.append((example.utt_id, "no source text"))

@@ -113,6 +113,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     import json
     import tempfile
 
+    from espnet_part import display
     from espnet_part.compare.alignment import IdRules
     from espnet_part.compare.comparison import compare
     from espnet_part.compare.document import comparison_dict, comparison_markdown, warnings
@@ -142,7 +143,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     text = comparison_markdown(comparison, published, args.title)
     print(text, end="")
     for line in warnings(comparison):
-        print(f"part_compare: WARNING: {line}", file=sys.stderr)
+        print(f"part_compare: WARNING: {display.plain(line)}", file=sys.stderr)
     if args.out:
         from espnet_part.compare.chart import draw_comparison
 

@@ -106,6 +106,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     config = _configuration(args)
 
+    from espnet_part import display
     from espnet_part.config import load_yaml
     from espnet_part.files import atomic_write
     from espnet_part.kaldi import read_table
@@ -158,7 +159,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     if failures:
         scores["notes"].append(f"{len(failures)} utterances could not be decoded; see failed.tsv")
     dataset = Path(args.ref_dir).resolve().name  # as RESULTS.md and ESPnet call it
-    text = f"## {name}\n\n{score_sections([(dataset, scores)])}"
+    text = f"## {display.markdown(name)}\n\n{score_sections([(dataset, scores)])}"
     out_dir = Path(args.out_dir or origin)
     write_trn(out_dir, measured)
     write_suspects(out_dir / "hallucinations.tsv", measured)
@@ -169,7 +170,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         file.write(text)
     print(text, end="")
     for note in scores["notes"]:
-        print(f"part_score: WARNING: {note}", file=sys.stderr)
+        print(f"part_score: WARNING: {display.plain(note)}", file=sys.stderr)
 
 
 def _configuration(args: argparse.Namespace) -> ScoreConfig:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from espnet_part import display
 from espnet_part.compare.comparison import Comparison, group_label
 from espnet_part.compare.published import LABEL, Benchmark, rows_of
 from espnet_part.report.comparison_tables import (
@@ -25,11 +26,13 @@ def comparison_markdown(
 ) -> str:
     """All tables: systems, what is missing where, figures, tests, and the scorer's details."""
     rows = [(entry.output.name, entry.score) for entry in comparison.entries]
-    parts = [f"# {title}", _references_line(comparison)]
-    parts += [f"**{note}**" for note in comparison.notes]
+    parts = [f"# {display.markdown(title)}", _references_line(comparison)]
+    parts += [f"**{display.sentence(note)}**" for note in comparison.notes]
     parts.append("## Systems\n\n" + _systems_table(comparison))
     notes = [
-        f"- {entry.output.name}: {note}" for entry in comparison.entries for note in entry.notes
+        f"- {display.markdown(entry.output.name)}: {display.sentence(note)}"
+        for entry in comparison.entries
+        for note in entry.notes
     ]
     parts += ["\n".join(notes)] * bool(notes)
     missing = _missing_table(comparison)
@@ -106,7 +109,7 @@ def _references_line(comparison: Comparison) -> str:
     line = f"References: {comparison.references.origin} ({counts} utterances)."
     corpora = comparison.entries[0].score["corpus"]
     if corpora:
-        line += f" Corpus: {describe_corpus(corpora)}."
+        line += f" Corpus: {display.markdown(describe_corpus(corpora))}."
     config = comparison.config
     script = "" if config.chinese_script == "keep" else f", Chinese {config.chinese_script}"
     return f"{line} Text normaliser of all systems: {config.normalizer}{script}."
@@ -116,7 +119,7 @@ def _systems_table(comparison: Comparison) -> str:
     rows = [
         [
             entry.output.name,
-            f"`{entry.output.path}`",
+            display.code(entry.output.path),
             entry.output.source,
             ", ".join(f"{rule}: {n}" for rule, n in entry.alignment.matched.items()),
             str(len(entry.alignment.missing)),

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any, Protocol
 
+from espnet_part import display
+from espnet_part.display import Markup
 from espnet_part.score.score_tables import markdown
 from espnet_part.score.significance import BOOTSTRAP, SACREBLEU, PairedResult
 from espnet_part.tasks import by_rank, main_task
@@ -203,7 +205,8 @@ def paired_tables(tests: Sequence[PairedResult], heading: str = "###") -> str:
         if kind != "error rate":
             unit = f"points of {_METRICS.get(kind, kind)} (more is better)"
         parts.append(
-            f"{heading} {task}: difference from {members[0].baseline}, in {unit}\n\n"
+            f"{heading} {display.markdown(task)}: difference from "
+            f"{display.markdown(members[0].baseline)}, in {unit}\n\n"
             + markdown(["", *systems], lines)
         )
     return "\n\n".join(parts)
@@ -230,7 +233,7 @@ def shown(value: float | None, interval: tuple[float, float] | None = None) -> s
     """A figure, and its interval in brackets."""
     if value is None:
         return "-"
-    return f"{value:.1f}" + (f" [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else "")
+    return Markup(f"{value:.1f}" + (f" [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else ""))
 
 
 def _tested(test: PairedResult | None) -> str:
@@ -239,7 +242,7 @@ def _tested(test: PairedResult | None) -> str:
     p_value = "p<0.001" if test.p_value < 0.001 else f"p={test.p_value:.3f}"
     text = f"{test.difference:+.1f} [{test.low:+.1f}, {test.high:+.1f}] {p_value}"
     # sacreBLEU's p-value is nearly one-sided: a difference stands out where both are small
-    return f"**{text}**" if max(test.p_value, test.p_two_sided) < SIGNIFICANT else text
+    return Markup(f"**{text}**" if max(test.p_value, test.p_two_sided) < SIGNIFICANT else text)
 
 
 def _spread(values: Sequence[float | None]) -> str:

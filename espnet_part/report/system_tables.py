@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from espnet_part import display
+from espnet_part.display import Markup
 from espnet_part.report.systems import System, training_normalizer
 from espnet_part.score.origin import describe_corpus
 from espnet_part.score.score_tables import markdown
@@ -46,6 +48,7 @@ def setting_warnings(systems: Sequence[System]) -> list[str]:
             ways.setdefault(scoring_normalizer(score), []).append(system)
         if len(ways) > 1:
             told = "; ".join(f"{way} for {', '.join(names)}" for way, names in ways.items())
+            told, name = display.markdown(told), display.markdown(name)
             lines.append(
                 f"**The systems on {name} were scored with different normalisers: {told}.**"
             )
@@ -57,7 +60,8 @@ def setting_warnings(systems: Sequence[System]) -> list[str]:
         mixed = [language for language, metrics in units.items() if len(metrics) > 1]
         if mixed:
             lines.append(
-                f"**On {name} some systems have WER and others CER for {', '.join(mixed)}.**"
+                f"**On {display.markdown(name)} some systems have WER and others CER for "
+                f"{display.markdown(', '.join(mixed))}.**"
             )
     return lines
 
@@ -98,7 +102,11 @@ def decoding_lines(systems: Sequence[System]) -> list[str]:
             names = shared.setdefault(line, [])
             if system.name not in names:
                 names.append(system.name)
-    return [f"- decoding of {', '.join(names)}: {line}" for line, names in shared.items() if line]
+    return [
+        f"- decoding of {display.markdown(', '.join(names))}: {display.markdown(line)}"
+        for line, names in shared.items()
+        if line
+    ]
 
 
 def scoring_normalizer(score: Mapping[str, Any]) -> str:
@@ -112,9 +120,9 @@ def scoring_normalizer(score: Mapping[str, Any]) -> str:
 def checkpoint(score: Mapping[str, Any]) -> str:
     """The weights' file and the beginning of their hash, as far as the score.json tells them."""
     said = score.get("checkpoint") or {}
-    parts = [str(said["file"])] if said.get("file") else []
-    parts += [f"`{said['model'][:_HASH_SHOWN]}`"] if said.get("model") else []
-    return " ".join(parts) or "-"
+    parts = [display.markdown(said["file"])] if said.get("file") else []
+    parts += [display.code(said["model"][:_HASH_SHOWN])] if said.get("model") else []
+    return Markup(" ".join(parts) or "-")
 
 
 def hallucinations(score: Mapping[str, Any]) -> str:

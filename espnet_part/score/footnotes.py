@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from espnet_part import display
 from espnet_part.score.origin import describe_corpus, describe_losses
 
 FEW = 30
@@ -13,8 +14,13 @@ FEW = 30
 
 def describe_scores(scores: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
     """Warnings, data, conventions, signatures and versions behind (label, score.json) pairs."""
-    facts = [f"**{label}: {note}**" for label, score in scores for note in score["notes"]]
-    facts += [fact for label, score in scores for fact in _origin(label, score)]
+    shown = [(display.markdown(label), score) for label, score in scores]
+    facts = [
+        f"**{label}: {display.sentence(note)}**"
+        for label, score in shown
+        for note in score["notes"]
+    ]
+    facts += [fact for label, score in shown for fact in _origin(label, score)]
     facts += _conventions([score for _, score in scores])
     versions = {
         ", ".join(f"{name} {number}" for name, number in score["scorer"].items())
@@ -27,18 +33,18 @@ def describe_scores(scores: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
 def _origin(label: str, score: dict[str, Any]) -> list[str]:
     """Data, checkpoint and decoding options of one result."""
     facts = []
-    corpus = describe_corpus(score.get("corpus", []))
+    corpus = display.markdown(describe_corpus(score.get("corpus", [])))
     counted = f"{score['utterances']} utterances, {len(score['missing'])} of them missing"
     facts.append(f"{label}: {corpus}, {counted}" if corpus else f"{label}: {counted}")
     losses = describe_losses(score.get("corpus", []), score["tasks"])
-    facts += [f"**{label}: {loss}**" for loss in losses]
+    facts += [f"**{label}: {display.markdown(loss)}**" for loss in losses]
     if score.get("checkpoint"):
         checkpoint = score["checkpoint"]
         name = checkpoint.get("file", "checkpoint")
-        facts.append(f"{label}: decoded with `{name}`" + _hash(checkpoint.get("model")))
+        facts.append(f"{label}: decoded with {display.code(name)}" + _hash(checkpoint.get("model")))
     if score.get("decode_options"):
         options = ", ".join(f"{key} {value}" for key, value in score["decode_options"].items())
-        facts.append(f"{label}: decoding options: {options}")
+        facts.append(f"{label}: decoding options: {display.markdown(options)}")
     return facts
 
 
@@ -52,11 +58,11 @@ def _conventions(scores: list[dict[str, Any]]) -> list[str]:
     normalizers = {(group["normalizer"], group["language"]) for group in groups}
     for name in sorted({name for name, _ in normalizers}):
         languages = ", ".join(sorted(language for n, language in normalizers if n == name))
-        facts.append(f"normaliser {name}: {languages}")
+        facts.append(f"normaliser {name}: {display.markdown(languages)}")
     characters = sorted({g["language"] for g in groups if g["metric"] == "cer"})
     if characters:
         facts.append(
-            f"CER for {', '.join(characters)}, WER for the others; CER is counted after "
+            f"CER for {display.markdown(', '.join(characters))}, WER for the others; CER is counted after "
             "normalisation, without spaces"
         )
     scripts = {s["chinese_script"] for s in scores if s.get("chinese_script", "keep") != "keep"}
@@ -68,7 +74,7 @@ def _conventions(scores: list[dict[str, Any]]) -> list[str]:
         ("chrf++_signature", "chrF++"),
     ):
         signatures = sorted({group[key] for group in translations if key in group})
-        facts += [f"{name} `{signature}`" for signature in signatures]
+        facts += [f"{name} {display.code(signature)}" for signature in signatures]
     return facts + _certainty(scores, groups + translations)
 
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from espnet_part import display
+from espnet_part.display import Markup, cell
 from espnet_part.score.footnotes import describe_scores
 from espnet_part.tasks import ASR, S2TT, by_rank
 
@@ -92,7 +94,7 @@ def comet_table(scores: Labelled, task: str) -> str:
 def average_line(scores: Labelled, task: str = ASR.name) -> str:
     """The macro average over languages of each label, as one line of text."""
     parts = [
-        f"{label} {score['average'][task]['wer']:.1f} %"
+        f"{display.markdown(label)} {score['average'][task]['wer']:.1f} %"
         + _in_brackets(score.get("average_intervals", {}).get(task, {}).get("wer"))
         for label, score in scores
         if score["average"].get(task, {}).get("wer") is not None
@@ -129,11 +131,9 @@ def score_sections(scores: Labelled, level: int = 3) -> str:
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; a bar inside a cell is escaped."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(
-        "|" + "|".join(cell.replace("|", "\\|") for cell in line) + "|" for line in lines
-    )
+    """A Markdown table; cells other than `Markup` are shown as what they say."""
+    lines = [header, [Markup("---")] * len(header), *rows]
+    return "\n".join("|" + "|".join(map(cell, line)) + "|" for line in lines)
 
 
 def show_interval(interval: dict[str, float] | None, digits: int = 1) -> str:

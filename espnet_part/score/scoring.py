@@ -193,7 +193,7 @@ def _note_references(notes: list[str], language: str, group: Measured) -> None:
             f"{language}: {group.normalizer} turns {group.lost_marks} combining marks of the "
             f"references into spaces ({share:.1f} % of their characters) AND DOES "
             "NOT SEE THEM: wrong ones count as right, and words are cut; compare this figure only with "
-            "others made the same way. `normalizer: whisper_keep_marks` sees them"
+            "others made the same way. the normaliser whisper_keep_marks sees them"
         )
     empty = [number for number, text in enumerate(group.references) if not text]
     if empty:
