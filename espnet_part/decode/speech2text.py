@@ -188,8 +188,11 @@ class Speech2Text:
             raise ValueError(f"the task {task} needs `tgt`, the language to be written")
         if TASKS[task].why_not(lang, written):
             raise ValueError(TASKS[task].why_not(lang, written))
-        if TASKS[task].text and text is None:
-            raise ValueError(f"the task {task} needs text")
+        if TASKS[task].text != (text is not None):
+            verb = "needs" if text is None else "reads no"
+            raise ValueError(f"the task {task} {verb} text")
+        if speech is not None and not TASKS[task].speech:
+            raise ValueError(f"the task {task} reads no speech")
         samples = None
         if TASKS[task].speech:
             if speech is None:

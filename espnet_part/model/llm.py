@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,18 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
     GenerationConfig,
     LogitsProcessor,
     StoppingCriteria,
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.utils import logging as transformers_logging
 
 from espnet_part.display import plain
-from espnet_part.errors import ConfigError, UserError
-from espnet_part.model.base import BaseModel, check_config, describe_base, find_config, find_model
+from espnet_part.errors import ConfigError
+from espnet_part.model.base import BaseModel, describe_base
+from espnet_part.model.causal_lm import load_causal_lm, text_config
 from espnet_part.model.config import LLMConf, LoRAConf
 from espnet_part.model.lora import inject_lora
 from espnet_part.model.loss import labelled_loss
@@ -57,10 +54,14 @@ class LLM(nn.Module):
         self.dim: int = model.get_input_embeddings().weight.shape[1]
         if tokenizer is not None:
             check_vocabulary(tokenizer, model.get_input_embeddings().weight.shape[0])
-        self.max_length: int | None = getattr(model.config, "max_position_embeddings", None)
+        self.max_length: int | None = getattr(
+            text_config(model.config), "max_position_embeddings", None
+        )
         generation = model.generation_config
         self.end_token_ids = end_token_ids(
-            tokenizer, model.config.eos_token_id, generation and generation.eos_token_id
+            tokenizer,
+            getattr(text_config(model.config), "eos_token_id", None),
+            generation and generation.eos_token_id,
         )
         # A hub model's sampling settings (Qwen2.5: a repetition penalty) are for chat.
         model.generation_config = GenerationConfig()
@@ -81,37 +82,13 @@ class LLM(nn.Module):
             ConfigError: no such model, no causal LM of transformers, no safetensors, or a LoRA
                 target that is not in the model.
         """
-        dtype = getattr(torch, conf.dtype)
-        try:
-            config = _llm_config(conf)
-            if conf.name is not None and load_weights:
-                with _no_bar():
-                    # from its directory: given a hub's name, transformers asks the hub for more
-                    model = AutoModelForCausalLM.from_pretrained(
-                        find_model(conf.name, conf.revision),
-                        config=config,
-                        dtype=dtype,
-                        attn_implementation=conf.attention,
-                        use_safetensors=True,
-                        trust_remote_code=False,
-                    )
-            else:
-                model = AutoModelForCausalLM.from_config(
-                    config,
-                    dtype=dtype,
-                    attn_implementation=conf.attention,
-                    trust_remote_code=False,
-                )
-        except (UserError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:  # whatever a config.json provokes: KeyError, TypeError, …
-            reason = plain(" ".join(str(error).split()), 500)
-            raise ConfigError(f"llm_conf: {conf.name or 'config'}: {reason}") from None
+        model = load_causal_lm(conf, load_weights)
         if lora is not None:
             inject_lora(model, lora)
         model.requires_grad_(False)
         llm = cls(model, conf.gradient_checkpointing, tokenizer)
         if load_weights:
+            llm.check_reads_embeddings(f"llm_conf: {conf.name or 'config'}")
             llm.base = describe_base("llm", conf.name, conf.revision, conf.config)
         return llm
 
@@ -215,6 +192,44 @@ class LLM(nn.Module):
         scores = [float(token_scores[i, :used].sum()) for i, (_, used) in enumerate(rows)]
         return [ids for ids, _ in rows], scores
 
+    def check_reads_embeddings(self, where: str) -> None:
+        """Read two embeddings and write two tokens, as training and decoding will.
+
+        Some families of transformers cannot, and would say so after days of training.
+
+        Raises:
+            ConfigError: the model cannot.
+        """
+        config = self.model.config
+        # other kernels may need the accelerator, on which the model is not yet
+        kernel = getattr(config, "_attn_implementation", None)
+        if self.embedding.weight.is_meta or kernel not in ("sdpa", "eager"):
+            return
+        training, ends = self.training, self.end_token_ids
+        self.eval()
+        self.end_token_ids = []  # both tokens, whatever they are
+        try:
+            with torch.no_grad():
+                device = self.embedding.weight.device
+                # between two tokens: speech is none, and Gemma 4 looks for the token it is
+                tokens = self.embedding(torch.arange(2, device=device)[None])
+                embeddings = tokens.mean(dim=1, keepdim=True).repeat(1, 2, 1)
+                mask = torch.ones(1, 2, dtype=torch.bool, device=device)
+                hidden = self.hidden(embeddings, mask, torch.arange(2, device=device)[None])
+                self.logits(hidden[0])
+                self.generate(embeddings, mask, torch.tensor([2], device=device))
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # each family fails in its own way
+            reason = plain(" ".join(f"{type(error).__name__}: {error}".split()), 300)
+            raise ConfigError(
+                f"{where}: {type(self.model).__name__} ({config.model_type}) cannot be used: it does "
+                f"not read embeddings, which speech becomes, or does not continue them: {reason}"
+            ) from None
+        finally:
+            self.train(training)
+            self.end_token_ids = ends
+
     def _score(self, embeddings: Tensor, mask: Tensor, answers: Sequence[Tensor]) -> list[float]:
         """The log probabilities of answers, end token included, behind left-padded prompts."""
         longest = max(len(answer) for answer in answers)
@@ -266,28 +281,6 @@ class _RowLimit(StoppingCriteria):
         copies = input_ids.shape[0] // len(self.limits)
         limits = self.limits.to(input_ids.device).repeat_interleave(copies)
         return input_ids.shape[1] >= limits
-
-
-@contextlib.contextmanager
-def _no_bar() -> Iterator[None]:
-    """Without transformers' bar over a model's tensors; downloads, which come before, have theirs."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
-
-
-def _llm_config(conf: LLMConf) -> Any:
-    """transformers' configuration of the LLM."""
-    if conf.name is None:
-        return AutoConfig.for_model(**(conf.config or {}))
-    check_config(conf.name, conf.revision)
-    return AutoConfig.from_pretrained(
-        find_config(conf.name, conf.revision).parent, trust_remote_code=False
-    )
 
 
 def _checkpoint_layers(model: nn.Module) -> None:

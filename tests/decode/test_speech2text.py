@@ -120,6 +120,14 @@ def test_wrong_calls(model):
     with pytest.raises(ValueError, match="needs text"):
         model(task="t2tt", lang="de", tgt="en")
     speech = make_speech(0.5, 1)
+    with pytest.raises(ValueError, match="asr writes the language that it reads: de to en"):
+        model(speech, task="asr", lang="de", tgt="en")
+    with pytest.raises(ValueError, match="s2tt writes another language than it reads: de to de"):
+        model(speech, task="s2tt", lang="de", tgt="de")
+    with pytest.raises(ValueError, match="the task t2tt reads no speech"):
+        model(speech, task="t2tt", lang="de", tgt="en", text="Guten Tag")
+    with pytest.raises(ValueError, match="the task asr reads no text"):
+        model(speech, lang="de", text="Guten Tag")
     with pytest.raises(ValueError, match="unknown task 'st'; known: asr, s2tt, t2tt"):
         model(speech, task="st", lang="de", tgt="en")
     with pytest.raises(ValueError, match="needs `tgt`"):
