@@ -43,14 +43,14 @@ def get_parser() -> argparse.ArgumentParser:
 @command
 def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
-    from espnet_part.config import ConfigError, load_yaml
+    from espnet_part.config import ConfigError
     from espnet_part.data.datadir import DataDir, check_share
     from espnet_part.data.prompts import Prompts
     from espnet_part.files import atomic_write
-    from espnet_part.model.config import ModelConfig
+    from espnet_part.model.config import ModelConfig, load_model_file
 
     # everything that can be wrong in small files comes before the slow imports
-    config = ModelConfig.from_mapping(load_yaml(args.model_config), args.model_config)
+    config = ModelConfig.from_mapping(load_model_file(args.model_config), args.model_config)
     if config.prompts is None:
         raise ConfigError(f"{args.model_config}: the key `prompts` is missing")
     prompts = Prompts.load(config.prompts)

@@ -53,14 +53,14 @@ def main(cmd: Sequence[str] | None = None) -> None:
         level=args.log_level.upper(),
         format="%(asctime)s (%(module)s:%(lineno)d) %(levelname)s: %(message)s",
     )
-    from espnet_part.config import ConfigError, load_yaml
+    from espnet_part.config import ConfigError
     from espnet_part.data.datadir import DataDir, check_share, report_faults
     from espnet_part.errors import DataError
-    from espnet_part.model.config import ModelConfig
+    from espnet_part.model.config import ModelConfig, load_model_file
 
     if args.batch_bins < 1:
         raise ConfigError(f"--batch_bins: must be positive, not {args.batch_bins}")
-    config = ModelConfig.from_mapping(load_yaml(args.model_config), args.model_config)
+    config = ModelConfig.from_mapping(load_model_file(args.model_config), args.model_config)
     examples, faults = DataDir.load(args.data_dir, need_text=False)
     if faults:
         logging.warning("%s:\n%s", args.data_dir, report_faults(faults))

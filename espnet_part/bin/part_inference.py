@@ -2,119 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from espnet_part.command import command
+from espnet_part.decode.arguments import SEARCH, get_parser, parse
 
-
-def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="part_inference",
-        description="Decodes a data directory. Writes 1best_recog/{text,token,token_int,score}, "
-        "failed.tsv and rtf.json into --output_dir. Started again after a kill, it goes on where "
-        "it stopped; with another model or other settings it starts over.",
-        epilog="example: part_inference --part_train_config exp/x/config.yaml --part_model_file "
-        "exp/x/valid.acc.ave.safetensors --data_dir dump/raw/test --output_dir "
-        "exp/x/decode/test/logdir/output.1",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("--config", metavar="YAML", help="any of these options by name")
-    parser.add_argument("--part_train_config", metavar="YAML", help="config.yaml of the training")
-    parser.add_argument("--part_model_file", metavar="FILE", help="trained weights (safetensors)")
-    parser.add_argument("--data_dir", metavar="DIR", help="what to decode")
-    parser.add_argument(
-        "--key_file", metavar="FILE", help="the shard: utterance ids in the first column"
-    )
-    parser.add_argument("--output_dir", metavar="DIR", help="for example logdir/output.1")
-    parser.add_argument("--ngpu", type=int, default=0, help="0 for the CPU, 1 for a GPU")
-    parser.add_argument(
-        "--dtype",
-        choices=("float32", "bfloat16"),
-        default="float32",
-        help="bfloat16 is quicker and smaller; float32 gives the same tokens at any batch size",
-    )
-    parser.add_argument("--batch_size", type=int, default=8, help="utterances decoded at once")
-    parser.add_argument("--beam_size", type=int, default=1, help="1 is greedy search")
-    parser.add_argument(
-        "--length_penalty", type=float, default=1.0, help="beam search: higher favours long output"
-    )
-    parser.add_argument(
-        "--max_tokens_per_second", type=float, default=25.0, help="longest output, by audio"
-    )
-    parser.add_argument(
-        "--max_tokens_ratio", type=float, default=3.0, help="longest output, by source tokens"
-    )
-    parser.add_argument(
-        "--max_tokens_extra", type=int, default=10, help="added to the longest output"
-    )
-    parser.add_argument("--max_new_tokens", type=int, help="longest output whatever the input")
-    parser.add_argument(
-        "--max_bad_share",
-        type=float,
-        default=0.2,
-        help="exit status 1 when a larger share of the utterances failed",
-    )
-    parser.add_argument("--num_threads", type=int, help="CPU threads; by default torch's choice")
-    parser.add_argument("--log_level", default="INFO", help="DEBUG, INFO, WARNING or ERROR")
-    return parser
-
-
-REQUIRED = ("part_train_config", "data_dir", "output_dir")
-SEARCH = (
-    "beam_size",
-    "length_penalty",
-    "max_tokens_per_second",
-    "max_tokens_ratio",
-    "max_tokens_extra",
-    "max_new_tokens",
-)
-
-
-def parse(cmd: Sequence[str] | None) -> argparse.Namespace:
-    """Read options; those of --config come first, so that the command line wins."""
-    import sys
-
-    from espnet_part.config import ConfigError, did_you_mean, load_yaml
-
-    parser = get_parser()
-    given = list(sys.argv[1:] if cmd is None else cmd)
-    args = parser.parse_args(given)
-    if args.config:
-        known = vars(args).keys() - {"config"}
-        words = []
-        for key, value in load_yaml(args.config).items():
-            if key not in known:
-                raise ConfigError(f"{args.config}: {did_you_mean(str(key), sorted(known))}")
-            if value is not None:
-                words.append(f"--{key}={value}")
-        _check_words(words, args.config)
-        args = parser.parse_args([*words, *given])
-    for key in REQUIRED:
-        if getattr(args, key) is None:
-            raise ConfigError(f"--{key} is missing")
-    return args
-
-
-def _check_words(words: list[str], file: str) -> None:
-    """Name the file where a value in it is of the wrong kind, as argparse does not.
-
-    Raises:
-        ConfigError: names file and option.
-    """
-    from espnet_part.config import ConfigError
-    from espnet_part.display import plain
-
-    class Parser(argparse.ArgumentParser):
-        def error(self, message: str) -> NoReturn:
-            raise ConfigError(f"{file}: {plain(message, 300)}")
-
-    parser = get_parser()
-    parser.__class__ = Parser
-    parser.parse_args(words)
+__all__ = ["get_parser", "main", "parse"]
 
 
 @command

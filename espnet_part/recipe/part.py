@@ -15,14 +15,22 @@ from pathlib import Path
 from typing import Any
 
 from espnet_part.config import ConfigError
+from espnet_part.data.text import TEXT_NORMALIZERS
+from espnet_part.errors import UserError
 from espnet_part.files import atomic_write
 from espnet_part.recipe import keys, locks
 from espnet_part.recipe.base_models import identify_base_models
 from espnet_part.recipe.decoding import join_shards, write_shards
-from espnet_part.recipe.jobs import Jobs
+from espnet_part.recipe.jobs import JobFailed, Jobs
 from espnet_part.recipe.markers import Marker
 from espnet_part.recipe.options import RecipeOptions, read_options, split_words
-from espnet_part.recipe.preflight import check_files
+from espnet_part.recipe.preflight import (
+    Findings,
+    check_data,
+    check_decoding,
+    check_scoring,
+    check_training,
+)
 from espnet_part.recipe.program import run_program
 from espnet_part.recipe.report import update_report
 from espnet_part.recipe.stages import (
@@ -105,6 +113,63 @@ class PartRecipe:
         self.write_base = partial(locks.writing, base, f"{base_name} (stages 4-6)", log)
         self.read_base = partial(locks.reading, base, f"{base_name} (stages 4-6)", log)
 
+    def check(self) -> None:
+        """Find out what is wrong with options and files, before anything is done.
+
+        Raises:
+            ConfigError: a line for everything that is wrong.
+        """
+        o, found = self.o, Findings()
+        words = split_words(o.part_args, "--part_args")
+        self.selectors_checked = check_training(found, self.stage_files, o.model_config, words)
+        check_decoding(found, o.decode_config, split_words(o.inference_args, "--inference_args"))
+        check_scoring(found, self.score_config)
+        found.add(self._limit_errors())
+        found.raise_all()
+        if self._data_stay():
+            self._check_data()
+
+    def _data_stay(self) -> bool:
+        """Whether this call leaves the data of stage 3 as they are."""
+        if self.o.skip_data_prep or (self.o.stage or 0) > 3:
+            return True
+        if self.o.stage is not None:
+            return False
+        try:
+            return all(p.is_done for stage in self.data_stages()[:3] for p in stage.pieces())
+        except UserError:  # told when the stage's turn has come
+            return False
+
+    def _limit_errors(self) -> list[str]:
+        o, errors = self.o, []
+        if o.audio_format not in ("flac", "wav", "copy"):
+            errors.append(f"--audio_format must be flac, wav or copy: {o.audio_format}")
+        if o.train_text_normalizer not in TEXT_NORMALIZERS:
+            known = ", ".join(TEXT_NORMALIZERS)
+            errors.append(f"--train_text_normalizer must be {known}: {o.train_text_normalizer}")
+        if not 0 <= o.max_bad_share <= 1:
+            errors.append(f"--max_bad_share must lie between 0 and 1: {o.max_bad_share}")
+        if not 0 <= o.min_wav_duration < o.max_wav_duration:
+            errors.append(
+                f"--min_wav_duration {o.min_wav_duration} must lie below --max_wav_duration "
+                f"{o.max_wav_duration}"
+            )
+        if o.max_text_chars < 1:
+            errors.append(f"--max_text_chars must be at least 1: {o.max_text_chars}")
+        size = o.inference_batch_size
+        if size and not (size.isascii() and size.isdigit() and int(size) > 0):
+            errors.append(f"--inference_batch_size must be a number above 0: {size}")
+        if Path(o.inference_model).suffix != ".safetensors":
+            errors.append(f"--inference_model must be a .safetensors file: {o.inference_model}")
+        if not o.tests:
+            errors.append("--test_sets must name at least one set")
+        return errors
+
+    def _check_data(self) -> None:
+        train, valid = self.raw / self.o.train_set, self.raw / self.o.valid_set
+        if train.is_dir() and valid.is_dir():
+            check_data(self.stage_files.values(), train, valid, self.runner.log)
+
     # ------------------------------------------------------------------------------- the stages
 
     def data_stages(self) -> list[Stage]:
@@ -114,7 +179,13 @@ class PartRecipe:
         stages = [
             Stage(number=1, name="data preparation", pieces=self._prepare, locks=write_data),
             Stage(number=2, name="format audio", pieces=self._format, locks=write_data),
-            Stage(number=3, name="filter", pieces=self._filter, locks=write_data),
+            Stage(
+                number=3,
+                name="filter",
+                pieces=self._filter,
+                locks=write_data,
+                finish=self._check_data,
+            ),
             Stage(number=4, name="base models", pieces=self._base_models, locks=write_base),
             Stage(
                 number=5,
@@ -171,6 +242,8 @@ class PartRecipe:
             self._note_sets()
             for stage in self.data_stages():
                 self.runner.run(stage)
+                if stage.number == 4:
+                    self._describe()
             if not o.cache_features and self.runner.selects(6):
                 log("Stage 6: encoder features: not asked for (--cache_features true does)")
         if o.skip_train:
@@ -197,6 +270,22 @@ class PartRecipe:
             log(f"stages that were done already: {done} (--stage N runs them again)")
         if (o.expdir / "RESULTS.md").is_file():
             log(f"results: {o.expdir}/RESULTS.md, {o.expdir}/results.json, {o.expdir}/figures")
+
+    def _describe(self) -> None:
+        """Check selectors that `check` could not, for a model that stage 4 has made or fetched."""
+        trains = any(self.runner.selects(n + 6) for n in self.stage_files) and not self.o.skip_train
+        if self.selectors_checked or not trains:
+            return
+        words = ["--config", *self.stage_files.values(), "--model_config", self.o.model_config]
+        try:
+            self.jobs.run_python(
+                "espnet_part.bin.part_describe", *words, output=self.exp / "schedule.txt"
+            )
+        except JobFailed:  # it has said in a line what is wrong
+            raise ConfigError(
+                f"{self.o.part_config}: the schedule does not fit the model"
+            ) from None
+        self.selectors_checked = True
 
     # ------------------------------------------------------------------ what earlier stages made
 
@@ -687,14 +776,8 @@ def main(words: Sequence[str]) -> None:
     def work(running: Callable[[Runner], None]) -> None:
         options = read_options(PartOptions, words)
         options.check()
-        if not options.model_config:
-            raise ConfigError("--model_config is needed: the model's YAML file")
-        check_files(
-            model_config=options.model_config,
-            decode_config=options.decode_config,
-            score_config=options.score_config,
-        )
         recipe = PartRecipe(options)
+        recipe.check()
         running(recipe.runner)
         lock = recipe.exp / ".lock"
         with locks.experiment_lock(lock, str(recipe.exp)) as descriptor:

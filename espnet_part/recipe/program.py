@@ -66,7 +66,8 @@ def run_program(script: str, main: Callable[[Callable[[Runner], None]], None]) -
         sys.exit(128 + stopped.number)
     except UserError as error:
         sys.stdout.flush()
-        print(f"{script}: error: {error}", file=sys.stderr)
+        for line in str(error).split("\n"):
+            print(f"{script}: error: {line}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:  # `./run.sh | head`
         sys.stderr.close()

@@ -61,6 +61,14 @@ def test_model_without_prompts(options, tmp_path, capsys):
     assert "the key `prompts` is missing" in capsys.readouterr().err
 
 
+def test_unknown_key_of_the_model_file(options, tmp_path, capsys):
+    path = tmp_path / "model.yaml"
+    path.write_text(path.read_text() + "lora_konf: {}\n")
+    with pytest.raises(SystemExit):
+        run(options)
+    assert "unknown key `lora_konf`; did you mean `lora_conf`?" in capsys.readouterr().err
+
+
 def test_faulty_data(options, tmp_path, capsys):
     (tmp_path / "data" / "text").unlink()
     with pytest.raises(SystemExit):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet_part.bin.part_inference import main, parse
+from espnet_part.bin.part_inference import main
 from espnet_part.config import ConfigError
+from espnet_part.decode.arguments import parse
 from espnet_part.decode.journal import Journal, Record, one_line, one_word
 from espnet_part.decode.progress import Progress
 from espnet_part.decode.shard import JOURNAL, decode_or_name, decode_shard, select_examples

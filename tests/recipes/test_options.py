@@ -86,11 +86,11 @@ def test_a_quote_without_its_partner_is_an_error():
 
 RECIPE = f"""
 set -euo pipefail
-langs=de; ngpu=8; num_nodes=1; nj=4; part_args=
+langs=de; ngpu=8; num_nodes=1; nj=4
 . '{UTILS}/recipe.sh'
-own_options "langs ngpu num_nodes part_args" "$@"
-gpu_options
-printf '%s|' "$langs" "$part_args" "$data_needed" "${{decoding[*]}}" ${{rest[@]+"${{rest[@]}}"}}
+own_options "langs ngpu num_nodes" "$@"
+decoding_options
+printf '%s|' "$langs" "$data_needed" "${{decoding[*]}}" ${{rest[@]+"${{rest[@]}}"}}
 """
 
 
@@ -102,22 +102,20 @@ def run_recipe_options(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("words", "values"),
     [
-        ([], "de|--batch_bins 80000 --accum_grad 2|true|--inference_nj 8 --gpu_inference true|"),
+        ([], "de|true|--inference_nj 8 --gpu_inference true|"),
         (
             ["--langs", "fr it", "--part_tag", "a b", "--ngpu=0", "--filter-args", "--x 1"],
-            "fr it||true|--inference_nj 4|--part_tag|a b|--filter_args|--x 1|",
+            "fr it|true|--inference_nj 4|--part_tag|a b|--filter_args|--x 1|",
         ),
-        # the same step, or the nearest above
+        # sizes are those of the stage files on any number of GPUs
         (
-            ["--ngpu", "3", "--stage", "7"],
-            "de|--batch_bins 30000 --accum_grad 6|false|--inference_nj 3 --gpu_inference true"
-            "|--stage|7|",
+            ["--num_nodes", "4", "--ngpu", "3", "--stage", "7"],
+            "de|false|--inference_nj 3 --gpu_inference true|--stage|7|",
         ),
         (
-            ["--num_nodes", "4", "--ngpu", "8"],
-            "de|--batch_bins 320000 --accum_grad 1|true|--inference_nj 8 --gpu_inference true|",
+            ["--part_args", "--lr 1", "--ngpu", "0"],
+            "de|true|--inference_nj 4|--part_args|--lr 1|",
         ),
-        (["--part_args", "--lr 1", "--ngpu", "0"], "de|--lr 1|true|--inference_nj 4|"),
     ],
 )
 def test_options_of_a_recipe(words, values):

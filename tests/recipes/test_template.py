@@ -70,6 +70,7 @@ done
 MODEL = """
 encoder_conf: {config: {d_model: 48}}
 llm_conf: {config: {model_type: qwen2}, tokenizer: t}
+prompts: conf/prompts.yaml
 """
 
 
@@ -103,6 +104,7 @@ class Recipe:
         )
         (directory / "conf/my system").mkdir(parents=True)
         (directory / "conf/model.yaml").write_text(MODEL)
+        (directory / "conf/prompts.yaml").symlink_to(ROOT / "conf/prompts.yaml")
         for n in (1, 2, 3):
             (directory / f"conf/my system/stage{n}.yaml").write_text(stage(10))
 
@@ -342,6 +344,26 @@ def test_wrong_options_end_before_anything_runs(tmp_path, options, message):
     assert message in output
     assert recipe.names() == []
     assert not (recipe.directory / "exp").exists()
+
+
+def test_all_files_are_checked_before_stage_1(tmp_path):
+    """A wrong key in any of them is told at once, not after the days that come before it."""
+    recipe = Recipe(tmp_path / "r")
+    conf = recipe.directory / "conf"
+    (conf / "my system/stage3.yaml").write_text("accum_gradd: 2\n" + stage(10))
+    (conf / "model.yaml").write_text(MODEL + "lora_konf: {}\n")
+    (conf / "decode.yaml").write_text("beam_sise: 2\n")
+    (conf / "score.yaml").write_text("normaliser: none\n")
+    output = recipe.run("--decode_config", "conf/decode.yaml", "--audio_format", "mp3", fails=True)
+    for said in (
+        "conf/my system/stage3.yaml: unknown key `accum_gradd`; did you mean `accum_grad`?",
+        "conf/model.yaml: unknown key `lora_konf`; did you mean `lora_conf`?",
+        "conf/decode.yaml: unknown key `beam_sise`; did you mean `beam_size`?",
+        "conf/score.yaml: unknown key `normaliser`; did you mean `normalizer`?",
+        "--audio_format must be flac, wav or copy: mp3",
+    ):
+        assert f"part.sh: error: {said}\n" in output
+    assert not (recipe.directory / "data").exists()
 
 
 def test_missing_launcher(tmp_path):

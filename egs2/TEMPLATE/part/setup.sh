@@ -63,7 +63,7 @@ train_set=train
 valid_set=valid
 test_sets="test"
 
-./part.sh \
+exec ./part.sh \
     --train_set "${train_set}" \
     --valid_set "${valid_set}" \
     --test_sets "${test_sets}" \

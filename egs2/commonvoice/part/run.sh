@@ -26,7 +26,6 @@ ngpu=8                                 # GPUs of a machine.
 model_config=conf/model/whisper_large_v3_qwen2.5_1.5b.yaml
 nj=8
 num_nodes=1
-part_args=                             # By default the batch sizes that make the same step on any number of GPUs.
 
 help_message="Usage: COMMONVOICE=/corpora/cv-corpus-15.0-2023-09-08 $0 [options]
 
@@ -36,8 +35,8 @@ as well, clips of its dev and test sets are left out of training. Own options, t
   --ngpu N             GPUs of a machine [${ngpu}]
   --data_opts STRING   more options for local/data.sh, e.g. '--unpack_dir /scratch/cv'"
 
-own_options "langs data_opts part_config ngpu model_config nj num_nodes part_args" "$@"
-gpu_options
+own_options "langs data_opts part_config ngpu model_config nj num_nodes" "$@"
+decoding_options
 
 # A wrong directory is found before anything is set up.
 if "${data_needed}"; then utils/check_corpus.sh COMMONVOICE; fi
@@ -56,7 +55,7 @@ fi
 corpus_opts=(--corpus_dir "${COMMONVOICE}" --langs "${langs}")
 if [ -n "${COVOST2}" ]; then corpus_opts+=(--covost2_dir "${COVOST2}"); fi
 
-./part.sh \
+exec ./part.sh \
     --train_set train \
     --valid_set dev \
     --test_sets test \
@@ -68,6 +67,5 @@ if [ -n "${COVOST2}" ]; then corpus_opts+=(--covost2_dir "${COVOST2}"); fi
     "${decoding[@]}" \
     --model_config "${model_config}" \
     --part_config "${part_config}" \
-    --part_args "${part_args}" \
     --report_title "RESULTS: Common Voice (${langs})" \
     ${rest[@]+"${rest[@]}"}

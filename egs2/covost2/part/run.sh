@@ -27,7 +27,6 @@ ngpu=8                                 # GPUs of a machine.
 model_config=conf/model/whisper_large_v3_qwen2.5_1.5b.yaml
 nj=8
 num_nodes=1
-part_args=                             # By default the batch sizes that make the same step on any number of GPUs.
 
 help_message="Usage: COVOST2=/corpora/covost2 COMMONVOICE4=/corpora/cv-corpus-4-2019-12-10 $0 [options]
 
@@ -38,8 +37,8 @@ them in db.sh). Own options, then those of part.sh:
   --ngpu N             GPUs of a machine [${ngpu}]
   --data_opts STRING   more options for local/data.sh, e.g. '--unpack_dir /scratch/covost2'"
 
-own_options "langs directions data_opts part_config ngpu model_config nj num_nodes part_args" "$@"
-gpu_options
+own_options "langs directions data_opts part_config ngpu model_config nj num_nodes" "$@"
+decoding_options
 
 # A wrong directory is found before anything is set up.
 if "${data_needed}"; then utils/check_corpus.sh COVOST2 COMMONVOICE4; fi
@@ -56,7 +55,7 @@ fi
 corpus_opts=(--covost2_dir "${COVOST2}" --commonvoice_dir "${COMMONVOICE4}")
 corpus_opts+=(--langs "${langs}" --directions "${directions}")
 
-./part.sh \
+exec ./part.sh \
     --train_set train \
     --valid_set dev \
     --test_sets test \
@@ -68,6 +67,5 @@ corpus_opts+=(--langs "${langs}" --directions "${directions}")
     "${decoding[@]}" \
     --model_config "${model_config}" \
     --part_config "${part_config}" \
-    --part_args "${part_args}" \
     --report_title "RESULTS: CoVoST 2 (${directions:-${langs}})" \
     ${rest[@]+"${rest[@]}"}

@@ -28,7 +28,6 @@ ngpu=8                                 # GPUs of a machine.
 model_config=conf/model/whisper_large_v3_qwen2.5_1.5b.yaml
 nj=8
 num_nodes=1
-part_args=                             # By default the batch sizes that make the same step on any number of GPUs.
 
 help_message="Usage: FLEURS=/corpora/fleurs $0 [options]
 
@@ -39,8 +38,8 @@ FLEURS is the directory of the corpus (or set it in db.sh). Own options, then th
   --ngpu N             GPUs of a machine [${ngpu}]
   --data_opts STRING   more options for local/data.sh, e.g. '--unpack_dir /scratch/fleurs'"
 
-own_options "langs directions text_column data_opts part_config ngpu model_config nj num_nodes part_args" "$@"
-gpu_options
+own_options "langs directions text_column data_opts part_config ngpu model_config nj num_nodes" "$@"
+decoding_options
 
 # A wrong directory is found before anything is set up.
 if "${data_needed}"; then utils/check_corpus.sh FLEURS; fi
@@ -54,7 +53,7 @@ fi
 
 ../../../tools/setup.sh
 
-./part.sh \
+exec ./part.sh \
     --train_set train \
     --valid_set dev \
     --test_sets test \
@@ -67,6 +66,5 @@ fi
     "${decoding[@]}" \
     --model_config "${model_config}" \
     --part_config "${part_config}" \
-    --part_args "${part_args}" \
     --report_title "RESULTS: FLEURS (${langs})" \
     ${rest[@]+"${rest[@]}"}

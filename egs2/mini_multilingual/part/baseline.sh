@@ -18,7 +18,7 @@ if [ ! -f dump/.done/stage3_train ] && [[ " $* " != *" --help "* ]]; then
     ./run.sh --stop_stage 3 # the corpus
 fi
 # The ASR model also hears the clips that PART's encoder was pretrained on, with their transcripts.
-../../TEMPLATE/part/baseline.sh \
+exec ../../TEMPLATE/part/baseline.sh \
     --train_set train \
     --valid_set dev \
     --test_sets test \

@@ -51,7 +51,7 @@ for system in "${system_list[@]}"; do
     for seed in "${seed_list[@]}"; do
         tag="${system}"
         if [ "${seed}" != "${seed_list[0]}" ]; then tag+="_seed${seed}"; fi
-        ./part.sh \
+        stoppable ./part.sh \
             --train_set train \
             --valid_set dev \
             --test_sets test \

@@ -27,7 +27,6 @@ num_nodes=1
 nj=8
 model_config=  # By default that of the size.
 part_config=   # By default conf/part, or conf/part_asr where no corpus with translations is set.
-part_args=     # By default the batch sizes for so many GPUs.
 
 help_message="Usage: [COMMONVOICE=DIR] [FLEURS=DIR] [WENETSPEECH=DIR] [COVOST2=DIR COMMONVOICE4=DIR] $0 [options]
 
@@ -39,10 +38,9 @@ those of part.sh:
   --data_opts STRING  more options for the data, e.g. '--wenetspeech_opts \"--subset M\"'
                       (local/data.sh --help)
   --ngpu N            GPUs of a machine [8; 1 with --size 24gb]
-  --part_args STRING  more options for training [batch sizes of the same step on any number of GPUs, in
-                      place of those of the schedule; ' ' leaves them]"
+"
 
-own_options "size langs data_opts ngpu num_nodes nj model_config part_config part_args" "$@"
+own_options "size langs data_opts ngpu num_nodes nj model_config part_config" "$@"
 
 case "${size}" in
     2b) sized=whisper_large_v3_qwen2.5_1.5b gpus=8 ;;
@@ -55,7 +53,7 @@ case "${size}" in
 esac
 : "${model_config:=conf/model/${sized}.yaml}"
 : "${ngpu:=${gpus}}"
-gpu_options
+decoding_options
 
 # A wrong directory is found before anything is set up.
 read -r -a corpora <<<"$(local/corpora.sh)"
@@ -85,7 +83,7 @@ for variable in "${variables[@]}"; do
     if [ -n "${!variable}" ]; then places+="$(quote_words "${variable}=${!variable}")"; fi
 done
 
-./part.sh \
+exec ./part.sh \
     --train_set train \
     --valid_set dev \
     --test_sets "${test_sets[*]}" \
@@ -97,6 +95,5 @@ done
     "${decoding[@]}" \
     --model_config "${model_config}" \
     --part_config "${part_config}" \
-    --part_args "${part_args}" \
     --report_title "RESULTS: ${corpora[*]} (${langs})" \
     ${rest[@]+"${rest[@]}"}

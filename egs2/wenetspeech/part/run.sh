@@ -26,7 +26,6 @@ ngpu=8                # GPUs of a machine.
 model_config=conf/model/whisper_large_v3_qwen2.5_1.5b.yaml
 nj=8
 num_nodes=1
-part_args=            # By default the batch sizes that make the same step on any number of GPUs.
 
 help_message="Usage: WENETSPEECH=/corpora/WenetSpeech $0 [options]
 
@@ -35,8 +34,8 @@ WENETSPEECH is the directory of the corpus (or set it in db.sh). Own options, th
   --ngpu N             GPUs of a machine [${ngpu}]
   --data_opts STRING   more options for local/data.sh"
 
-own_options "subset data_opts part_config ngpu model_config nj num_nodes part_args" "$@"
-gpu_options
+own_options "subset data_opts part_config ngpu model_config nj num_nodes" "$@"
+decoding_options
 
 # A wrong directory is found before anything is set up.
 if "${data_needed}"; then utils/check_corpus.sh WENETSPEECH; fi
@@ -50,7 +49,7 @@ done
 
 ../../../tools/setup.sh
 
-./part.sh \
+exec ./part.sh \
     --train_set train \
     --valid_set dev \
     --test_sets "test_net test_meeting" \
@@ -63,6 +62,5 @@ done
     "${decoding[@]}" \
     --model_config "${model_config}" \
     --part_config "${part_config}" \
-    --part_args "${part_args}" \
     --report_title "RESULTS: WenetSpeech, subset ${subset}" \
     ${rest[@]+"${rest[@]}"}

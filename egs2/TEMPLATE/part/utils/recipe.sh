@@ -59,20 +59,33 @@ own_options() { # "NAME ..." ARGUMENT ...
     done
 }
 
-# From ngpu and num_nodes: part_args, where it is empty, and the array `decoding`. A GPU holds 10000
-# (part_plan); accumulation makes the 160000 of conf/training.yaml of it, or the nearest above.
-gpu_options() {
-    local name gpus
+# From ngpu and nj: the array `decoding`. The sizes of batches are those of the stage files.
+decoding_options() {
+    local name
     for name in ngpu num_nodes; do
         if ! [[ "${!name}" =~ ^[0-9]+$ ]]; then
             echo "run.sh: error: --${name} must be a number: ${!name}" >&2
             exit 2
         fi
     done
-    gpus=$((ngpu * num_nodes))
-    if [ -z "${part_args}" ] && [ "${gpus}" -gt 0 ]; then
-        part_args="--batch_bins $((10000 * gpus)) --accum_grad $(((16 + gpus - 1) / gpus))"
-    fi
     decoding=(--inference_nj "${ngpu}" --gpu_inference true)
     if [ "${ngpu}" -eq 0 ]; then decoding=(--inference_nj "${nj}"); fi
+}
+
+# Where run.sh cannot `exec` part.sh, because more comes after it: a signal to run.sh ends both.
+stoppable() { # COMMAND ...
+    local child status
+    "$@" &
+    child=$!
+    # shellcheck disable=SC2064 # this child
+    trap "kill -INT ${child} 2>/dev/null" INT
+    # shellcheck disable=SC2064
+    trap "kill -TERM ${child} 2>/dev/null" TERM HUP
+    while :; do
+        status=0
+        wait "${child}" || status=$?
+        kill -0 "${child}" 2>/dev/null || break
+    done
+    trap - INT TERM HUP
+    return "${status}"
 }
