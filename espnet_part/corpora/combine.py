@@ -20,6 +20,8 @@ from pathlib import Path
 from espnet_part.command import command
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write, sync_directory
+from espnet_part.inputs import read_text
+from espnet_part.kaldi import format_line, iter_table
 from espnet_part.score.origin import read_corpus_file
 
 #: By utterance, ``utt2task`` first: an id that two directories hold is found there.
@@ -124,7 +126,7 @@ def _merge_table(
             if chosen is not None and utt not in chosen:
                 continue
             if recordings is not None and name == "segments":
-                recordings.add(line.split(b" ", 2)[1])
+                recordings.update(line.split(b" ", 2)[1:2])
             if file is None:
                 file = stack.enter_context((aside / name).open("wb", buffering=1 << 18))
             file.write(line)
@@ -176,17 +178,15 @@ def _merged(name: str, paths: Sequence[Path]) -> Iterator[Entry]:
 def _entries(path: Path, number: int) -> Iterator[Entry]:
     """The lines of a sorted table."""
     previous = b""
-    with path.open("rb", buffering=1 << 18) as file:
-        for count, line in enumerate(file, 1):
-            utt = line.split(b" ", 1)[0]
-            if utt <= previous:
-                raise DataError(
-                    f"{path}:{count}: {utt.decode(errors='replace')} comes after "
-                    f"{previous.decode(errors='replace')}: the table must be sorted by id, each id "
-                    "once (LC_ALL=C sort)"
-                )
-            previous = utt
-            yield utt, line if line.endswith(b"\n") else line + b"\n", number
+    for count, name, value in iter_table(path):
+        utt = name.encode()
+        if utt <= previous:
+            raise DataError(
+                f"{path}:{count}: {name} comes after {previous.decode()}: the table must be sorted by "
+                "id, each id once (LC_ALL=C sort)"
+            )
+        previous = utt
+        yield utt, format_line(path, name, value).encode(), number
 
 
 def _choose(paths: Sequence[Path], most: int) -> set[bytes]:
@@ -198,7 +198,7 @@ def _choose(paths: Sequence[Path], most: int) -> set[bytes]:
             if None in rows or len({row[0] for row in rows}) > 1:
                 raise DataError(f"{path}: utt2task, utt2lang and utt2tgt have different ids")
             utt = rows[0][0]
-            values = [row[1].split(b" ", 1)[1].strip() for row in rows]
+            values = [row[1].partition(b" ")[2].strip() for row in rows]
             heap = heaps.setdefault((number, values[0], values[1], values[2]), [])
             # the smallest hashes stay: the root of the heap is the largest of them
             digest = int.from_bytes(hashlib.blake2b(utt, digest_size=8).digest(), "big")
@@ -228,7 +228,7 @@ def _join_accounts(
                 notes = [*entry.get("notes", []), *([drawn] if drawn else [])]
                 entries.append({**entry, "notes": notes})
         if (path / "corpus.md").exists():
-            page = (path / "corpus.md").read_text(encoding="utf-8").rstrip()
+            page = read_text(path / "corpus.md").rstrip()
             pages.append(f"{page}\n\n- {drawn}\n" if drawn else f"{page}\n")
     if entries:
         content = json.dumps(entries, indent=1, ensure_ascii=False) + "\n"

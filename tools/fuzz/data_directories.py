@@ -1,0 +1,170 @@
+"""Damage data directories in every way that a table or an audio file may be, and read them.
+
+    python -m tools.fuzz.data_directories --count 1000 --seed 1
+
+Each one must give examples and named faults, or one line of an error: no traceback, no wait. What is
+read must come out the same when it is written and read again, and all audio must be read or named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import shutil
+import signal
+import struct
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from espnet_part.corpora.combine import combine
+from espnet_part.data.audio import BadAudio, read_audio
+from espnet_part.data.datadir import DataDir, Example
+from espnet_part.errors import UserError
+from espnet_part.kaldi import read_counts, read_table
+
+TABLES = (
+    "utt2task",
+    "utt2lang",
+    "utt2tgt",
+    "text",
+    "src_text",
+    "wav.scp",
+    "segments",
+    "utt2num_samples",
+    "utt2spk",
+)
+_PIECES = (
+    b"\xef\xbb\xbf", b"\r\n", b"\n\n", b"\t", b" ", b"\x00", b"\xff\xfe", b"\xe2\x80\xa8", b"\xc2\xa0",
+    b"\xe3\x80\x80", b"\xed\xa0\x80", b"\x1b[2J", b"9" * 5000, b"-1", b"1e999", b"nan", b" |", b"x.ark:",
+    b".ark:99999999999999999999", b"eng", b"zh-CN", b"x" * (1 << 20), b"../", b"/dev/zero", b"u1",
+)  # fmt: skip
+_SECONDS = 20
+
+
+def make(path: Path, draw: random.Random) -> None:
+    """Write a small directory without faults with audio in several formats."""
+    examples = []
+    for number in range(6):
+        audio = path / f"{number}.{draw.choice(('wav', 'flac', 'ogg', 'mp3'))}"
+        audio.parent.mkdir(parents=True, exist_ok=True)
+        wave = np.random.default_rng(number).standard_normal(3200).astype(np.float32) * 0.1
+        soundfile.write(audio, wave, 16000)
+        segment = (0.05, 0.15) if number == 5 else None
+        examples.append(
+            Example(
+                f"u{number}", "asr", "de", "de", f"Satz {number}", None, str(audio), segment, 3200
+            )
+        )
+    examples.append(Example("u7", "t2tt", "de", "en", "a text", "ein Text"))
+    DataDir.write(path, examples)
+
+
+def damage(path: Path, draw: random.Random) -> None:
+    """Harm one file of a directory."""
+    files = [file for file in sorted(path.iterdir()) if file.is_file()]
+    file = draw.choice(files)
+    content = file.read_bytes()
+    at = draw.randrange(len(content) + 1)
+    kind = draw.randrange(9)
+    if kind == 0:
+        file.write_bytes(content[:at])
+    elif kind == 1 and content:
+        flipped = bytearray(content)
+        for _ in range(draw.randrange(1, 9)):
+            flipped[draw.randrange(len(flipped))] = draw.randrange(256)
+        file.write_bytes(flipped)
+    elif kind <= 4:
+        file.write_bytes(content[:at] + draw.choice(_PIECES) + content[at:])
+    elif kind == 5:
+        file.unlink()
+        draw.choice((lambda: os.mkfifo(file), file.mkdir, lambda: file.symlink_to("/dev/zero")))()
+    elif kind == 6:
+        file.write_bytes(draw.randbytes(draw.randrange(3000)))
+    elif kind == 7 and content[:4] == b"RIFF":
+        length = draw.choice((0, 0xFFFFFFFF, 0x7FFFF000, 1 << 30))
+        file.write_bytes(content[:40] + struct.pack("<I", length) + content[44:])
+    else:
+        lines = content.split(b"\n")
+        draw.shuffle(lines)
+        file.write_bytes(b"\n".join(lines + lines[:1]))
+
+
+def read(path: Path) -> str:
+    """Read a directory as the commands do; say what came of it."""
+    for need_text in (True, False):
+        examples, faults = DataDir.load(path, need_text=need_text)
+        assert not {fault.utt_id for fault in faults} & {example.utt_id for example in examples}
+    for example in examples:
+        if example.audio is not None:
+            try:
+                assert np.isfinite(read_audio(example)).all()
+            except BadAudio as error:
+                assert str(error)
+    for reader in (read_table, read_counts):
+        for table in TABLES:
+            try:
+                reader(path / table)
+            except UserError as error:
+                assert "\n" not in str(error)
+    with contextlib.suppress(UserError):
+        combine([path], path.with_name("combined"))
+    again = path.with_name("again")
+    DataDir.write(again, examples)
+    assert DataDir.load(again, need_text=False)[0] == sorted(examples, key=lambda e: e.utt_id)
+    return "faults" if faults else "examples"
+
+
+def run(count: int, seed: int, report: Callable[[str], None]) -> Counter[str]:
+    """Damage and read ``count`` directories."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, late)
+    outcomes: Counter[str] = Counter()
+    for number in range(count):
+        draw = random.Random(f"{seed} {number}")
+        with tempfile.TemporaryDirectory() as made:
+            path = Path(made, "data")
+            make(path, draw)
+            for _ in range(draw.randrange(1, 4)):
+                damage(path, draw)
+            signal.alarm(_SECONDS)
+            try:
+                outcomes[read(path)] += 1
+            except UserError:
+                outcomes["error in one line"] += 1
+            except TimeoutError:
+                outcomes["hang"] += 1
+                report(f"{number}: no answer in {_SECONDS} s")
+            except Exception:
+                outcomes["traceback"] += 1
+                report(f"{number}: {traceback.format_exc()}")
+            finally:
+                signal.alarm(0)
+            shutil.rmtree(path, ignore_errors=True)
+    return outcomes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--count", type=int, default=1000, help="directories")
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    outcomes = run(args.count, args.seed, lambda said: print(said, file=sys.stderr))
+    print(", ".join(f"{what} {number}" for what, number in sorted(outcomes.items())))
+    print(f"tracebacks {outcomes['traceback']}, hangs {outcomes['hang']} of {args.count}")
+    sys.exit(bool(outcomes["traceback"] or outcomes["hang"]))
+
+
+if __name__ == "__main__":
+    main()
