@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import json
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pydantic
+import yaml
 
 from espnet_part.display import plain, value
 from espnet_part.errors import ConfigError
 from espnet_part.parsing import read_yaml
 
-__all__ = ["ConfigError", "build", "load_yaml", "merge"]
+__all__ = ["ConfigError", "build", "dump_yaml", "load_yaml", "merge"]
 
 T = TypeVar("T")
 _MOST_FAULTS = 5
@@ -89,6 +91,13 @@ def _merge_phases(base: list[Any], changes: dict[str, Any], where: str) -> list[
         else:
             phases[name] = {"name": name, **change}
     return list(phases.values())
+
+
+def dump_yaml(values: dict[str, Any]) -> str:
+    """YAML in the order of the keys, that `load_yaml` reads."""
+    # through JSON: tuples become lists, which a safe loader reads
+    content = json.loads(json.dumps(values))
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
 
 
 def build(cls: type[T], values: Any, where: str) -> T:

@@ -13,7 +13,7 @@ from espnet_part.config import did_you_mean, load_yaml
 from espnet_part.errors import ConfigError
 from espnet_part.kaldi import iter_table
 from espnet_part.model.config import ModelConfig, load_model_file
-from espnet_part.model.protected import PROTECTED
+from espnet_part.model.protected import protected
 from espnet_part.model.shapes import parameter_shapes
 from espnet_part.schedule.schedule import Schedule
 from espnet_part.tasks import TASKS
@@ -38,8 +38,9 @@ def read_schedule(path: str) -> Schedule:
     return schedule
 
 
-def read_shapes(path: str) -> Shapes:
-    """Names and shapes of the parameters of the model that a model file describes.
+def read_shapes(path: str) -> tuple[Shapes, tuple[str, ...]]:
+    """Names and shapes of the parameters of the model that a model file describes, and prefixes of
+    those that train only where a selector names them outright.
 
     Families of models that are not known by heart are built without memory, which takes seconds.
 
@@ -51,8 +52,8 @@ def read_shapes(path: str) -> Shapes:
     if shapes is None:
         from espnet_part.model.build import meta_shapes
 
-        return meta_shapes(cfg)
-    return shapes
+        shapes = meta_shapes(cfg)
+    return shapes, protected(cfg.encoder)
 
 
 def count_tasks(directories: Sequence[str]) -> Counter[str]:
@@ -75,5 +76,6 @@ def check(stage: str, model: str, data_dirs: Sequence[str]) -> None:
         UserError: the first thing that is wrong.
     """
     schedule = read_schedule(stage)
-    schedule.resolve(list(read_shapes(model)), PROTECTED)
+    shapes, spared = read_shapes(model)
+    schedule.resolve(list(shapes), spared)
     schedule.check_tasks(count_tasks(data_dirs))

@@ -21,7 +21,6 @@ from espnet_part.errors import ConfigError, UserError
 from espnet_part.model.base import conf_digest
 from espnet_part.model.build import build_model, load_tokenizer
 from espnet_part.model.config import ModelConfig, load_model_file
-from espnet_part.model.protected import PROTECTED
 from espnet_part.schedule.schedule import Schedule
 from espnet_part.train.arguments import add_data_arguments, add_model_arguments
 from espnet_part.train.checkpoint import load_trained
@@ -121,16 +120,15 @@ class PARTTask(AbsTask):
         return model
 
     @classmethod
-    def build_optimizers(
-        cls, args: argparse.Namespace, model: torch.nn.Module
-    ) -> list[torch.optim.Optimizer]:
+    def build_optimizers(cls, args: argparse.Namespace, model: Any) -> list[torch.optim.Optimizer]:
         """One optimizer over all that ever trains in the stage, in named groups."""
         optim_class = optim_classes.get(args.optim)
         if optim_class is None:
             raise ConfigError(f"optim: {did_you_mean(args.optim, optim_classes)}")
         parameters = dict(model.named_parameters())
         schedule = Schedule.from_list(args.phases, args.config or "phases")
-        ever = {name for t in schedule.resolve(list(parameters), PROTECTED) for name in t.names}
+        trainable = schedule.resolve(list(parameters), model.protected)
+        ever = {name for t in trainable for name in t.names}
         chosen = {name: p for name, p in parameters.items() if name in ever}
         groups = parameter_groups(chosen, args.exclude_weight_decay)
         try:

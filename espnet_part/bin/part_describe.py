@@ -29,16 +29,16 @@ def get_parser() -> argparse.ArgumentParser:
 @command
 def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
-    from espnet_part.model.protected import PROTECTED
     from espnet_part.preflight import read_schedule, read_shapes
     from espnet_part.schedule.describe import model_table, schedule_table
 
     shapes = None
+    protected: tuple[str, ...] = ()
     if args.model_config is not None:
-        shapes = read_shapes(args.model_config)
+        shapes, protected = read_shapes(args.model_config)
         print(f"{args.model_config}\n{model_table(shapes)}\n")
     for path in args.config:
-        print(f"{path}\n{schedule_table(read_schedule(path), shapes, PROTECTED)}\n")
+        print(f"{path}\n{schedule_table(read_schedule(path), shapes, protected)}\n")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class Encoder:
         from espnet_part.model.base import conf_digest, file_sha256
         from espnet_part.model.build import build_encoder
 
-        encoder = build_encoder(config.encoder_conf)
+        encoder = build_encoder(config.encoder, config.encoder_conf)
         base = dataclasses.asdict(encoder.base) if encoder.base is not None else {}
         conf = conf_digest(config.encoder_conf)
         identity = {**base, "encoder_conf": conf, "part_init": None}

@@ -9,7 +9,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -255,6 +255,23 @@ def _shards(index: Path) -> list[str]:
         if Path(name).name != name:
             raise ConfigError(f"{index}: weight_map: {value(name)} is no file beside it")
     return sorted(set(names))
+
+
+def check_weights(wanted: Mapping[str, Any], found: Mapping[str, Any], name: str) -> None:
+    """Refuse weights that lack a tensor or have one of another shape.
+
+    Raises:
+        ConfigError: names the first of them and how many there are.
+    """
+    missing = sorted(wanted.keys() - found.keys())
+    if missing:
+        raise ConfigError(f"{name}: {len(missing)} weights are missing, e.g. {missing[0]}")
+    for key, tensor in found.items():
+        if tensor.shape != wanted[key].shape:
+            raise ConfigError(
+                f"{name}: {key} has the shape {tuple(tensor.shape)}, "
+                f"its config.json makes it {tuple(wanted[key].shape)}"
+            )
 
 
 def fingerprint(files: list[Path]) -> str:

@@ -38,7 +38,7 @@ class SpeechLLM(AbsESPnetModel):
     """A speech encoder, an adapter and an LLM; all parameters start frozen.
 
     Args:
-        encoder: (S, samples) waveforms -> (S, states, dim). adapter: states -> LLM embeddings.
+        encoder: see `espnet_part.model.kinds.Encoder`. adapter: see `espnet_part.model.kinds.Adapter`.
         llm: the language model.
     """
 
@@ -137,6 +137,12 @@ class SpeechLLM(AbsESPnetModel):
         embeddings, mask = pad_left(self.read(**batch)[0])
         limits = torch.as_tensor(max_new_tokens, device=input_ids.device).expand(len(input_ids))
         return self.llm.generate(embeddings, mask, limits, beam_size, length_penalty)
+
+    @property
+    def protected(self) -> tuple[str, ...]:
+        """Prefixes of parameters that never train unless a selector names them outright: the
+        encoder's own, and the LLM's base weights."""
+        return (*(f"encoder.{name}" for name in self.encoder.protected), "llm")
 
     @property
     def end_token_ids(self) -> list[int]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from espnet_part.pack.bases import PackedBase, dump_yaml
+from espnet_part.config import dump_yaml
+from espnet_part.model.packing import PackedBase
 from espnet_part.pack.provenance import TrainingData
 from espnet_part.tasks import ASR, TASKS
 

@@ -8,17 +8,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import nn
 
+from espnet_part.config import dump_yaml
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.files import apply_umask
 from espnet_part.model.base import BaseModel, describe_base
 from espnet_part.model.build import build_model
-from espnet_part.model.config import ESPnetEncoderConf, ModelConfig
+from espnet_part.model.config import ModelConfig
+from espnet_part.model.encoders import ENCODERS
 from espnet_part.model.speech_llm import SpeechLLM
-from espnet_part.pack.bases import dump_yaml, pack_espnet_encoder, tokenizer_files
+from espnet_part.pack.bases import tokenizer_files
 from espnet_part.pack.locations import META, PACKED, load_run_config
 from espnet_part.pack.manifest import KEY, manifest_of
 from espnet_part.pack.package import installed_versions, portable_attention, prompts_file
@@ -114,7 +115,9 @@ def _write(model: SpeechLLM, config: ModelConfig, out: Path, merge_lora: bool, d
         names += [f"llm.model.{name}" for name in lora]
         _save_llm(_without_lora(model, config, getattr(torch, dtype)), config, out / "llm")
     llm_base = _relative(describe_base("llm", str(out / "llm"), None, None), "./llm")
-    encoder_base, encoder_conf = _save_encoder(model, config, out)
+    (out / "encoder").mkdir()
+    packing = ENCODERS.packing(config.encoder)
+    encoder = packing.export(model.encoder, config.encoder_conf, out / "encoder").placed("encoder")
 
     (out / "adapter").mkdir()
     adapter = dataclasses.asdict(config.speech_adapter_conf)
@@ -125,7 +128,7 @@ def _write(model: SpeechLLM, config: ModelConfig, out: Path, merge_lora: bool, d
         ),
         encoding="utf-8",
     )
-    model.encoder.base, model.llm.base = encoder_base, llm_base
+    model.encoder.base, model.llm.base = encoder.base, llm_base
     save_trained(out / ADAPTER, model, names, {"exported": True})
 
     llm_conf = {"name": "./llm", "dtype": dtype, "attention": config.llm_conf.attention}
@@ -134,7 +137,7 @@ def _write(model: SpeechLLM, config: ModelConfig, out: Path, merge_lora: bool, d
     values: dict[str, Any] = {
         PACKED: f"espnet_part {version.get('espnet_part', '')}".strip(),
         "encoder": config.encoder,
-        "encoder_conf": encoder_conf,
+        "encoder_conf": encoder.conf,
         "speech_adapter": config.speech_adapter,
         "speech_adapter_conf": adapter,
         "llm_conf": llm_conf,
@@ -144,11 +147,10 @@ def _write(model: SpeechLLM, config: ModelConfig, out: Path, merge_lora: bool, d
         values["lora_conf"] = dataclasses.asdict(config.lora_conf)
     (out / "config.yaml").write_text(dump_yaml(values), encoding="utf-8")
     (out / "prompts.yaml").write_bytes(prompts_file(Path(config.prompts or "")))
-    kind = "transformers' WhisperEncoder" if config.encoder == "whisper" else "ESPnet's"
     has_lora = config.lora_conf is not None
     (out / "README.md").write_text(
         _README.format(
-            encoder=kind,
+            encoder=encoder.source,
             merged=" with LoRA merged" if merged else "",
             unmerged=" and the LLM's LoRA" if has_lora and not merged else "",
         ),
@@ -196,41 +198,6 @@ def _save_llm(model: Any, config: ModelConfig, directory: Path) -> None:
     (directory / "generation_config.json").unlink(missing_ok=True)
     if generation is not None:
         shutil.copyfile(generation, directory / "generation_config.json")
-
-
-def _save_encoder(
-    model: SpeechLLM, config: ModelConfig, out: Path
-) -> tuple[BaseModel, dict[str, Any]]:
-    conf = config.encoder_conf
-    state = {k: v.detach().cpu().clone() for k, v in model.encoder.state_dict().items()}
-    if isinstance(conf, ESPnetEncoderConf):
-        (out / "made").mkdir()
-        # the blocks are in the state twice; `layers.` is this package's name for them
-        own = {k: v for k, v in state.items() if not k.startswith("layers.")}
-        packed = pack_espnet_encoder(conf, True, out / "made", own)
-        (out / "encoder").mkdir()
-        for name, source in packed.files.items():
-            shutil.copyfile(source, out / "encoder" / Path(name).name)
-        shutil.rmtree(out / "made")
-        values = {
-            key: value.replace("base_models/encoder", "encoder")
-            if isinstance(value, str)
-            else value
-            for key, value in packed.conf.items()
-        }
-        return _relative(packed.base, values["model_file"]), values
-    (out / "encoder").mkdir()
-    model.encoder.config.architectures = ["WhisperEncoder"]
-    model.encoder.config.dtype = torch.float32
-    model.encoder.config.save_pretrained(out / "encoder")
-    weights = out / "encoder/model.safetensors"
-    safetensors.torch.save_file(state, weights, {"format": "pt"})
-    apply_umask(weights)
-    base = describe_base("encoder", str(out / "encoder"), None, None)
-    values = {"name": "./encoder"}
-    if conf.pad_to_30s:
-        values["pad_to_30s"] = True
-    return _relative(base, "./encoder"), values
 
 
 def _relative(base: BaseModel, name: str) -> BaseModel:

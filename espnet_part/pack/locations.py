@@ -10,15 +10,14 @@ from typing import Any
 from espnet_part.config import load_yaml
 from espnet_part.errors import DataError
 from espnet_part.files import is_regular
+from espnet_part.model.config import DEFAULT_ENCODER
+from espnet_part.model.encoders import ENCODERS
 from espnet_part.pack.trusted import check_packed
 
 #: The file that is in every packed or exported model and in no run, as ESPnet's model zoo has it.
 META = "meta.yaml"
 #: The key of a packed configuration, in which "./name" is beside the configuration itself.
 PACKED = "packed_by"
-#: Keys that name files, and keys that name a model: a directory, or a model of the hub.
-_FILES = (("prompts",), ("encoder_conf", "train_config"), ("encoder_conf", "model_file"))
-_MODELS = (("encoder_conf", "name"), ("llm_conf", "name"), ("llm_conf", "tokenizer"))
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?\Z")
 
 
@@ -75,13 +74,21 @@ def find_recipe(values: dict[str, Any], path: Path) -> Path:
 
 
 def map_paths(values: dict[str, Any], function: Callable[[str, bool], str]) -> dict[str, Any]:
-    """Apply ``function(value, is_file)`` to every path of the model's keys; nothing is modified."""
+    """Apply ``function(value, is_file)`` to every path of the model's keys; nothing is modified.
+
+    Raises:
+        ConfigError: an encoder of no known kind, whose keys could be paths.
+    """
     result = {k: dict(v) if isinstance(v, dict) else v for k, v in values.items()}
-    for keys, is_file in ((_FILES, True), (_MODELS, False)):
-        for *section, key in keys:
-            holder = result.get(section[0]) if section else result
+    encoder = ENCODERS.conf(values.get("encoder", DEFAULT_ENCODER))
+    for holder, files, models in (
+        (result, ("prompts",), ()),
+        (result.get("encoder_conf"), encoder.FILES, encoder.MODELS),
+        (result.get("llm_conf"), (), ("name", "tokenizer")),
+    ):
+        for key in (*files, *models):
             if isinstance(holder, dict) and isinstance(holder.get(key), str):
-                holder[key] = function(holder[key], is_file)
+                holder[key] = function(holder[key], key in files)
     return result
 
 

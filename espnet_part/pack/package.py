@@ -16,16 +16,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from espnet_part.config import load_yaml
+from espnet_part.config import dump_yaml, load_yaml
 from espnet_part.errors import ConfigError, DataError
-from espnet_part.model.base import BaseModel
-from espnet_part.model.config import ESPnetEncoderConf, ModelConfig
+from espnet_part.model.config import ModelConfig
+from espnet_part.model.packing import PackedBase
 from espnet_part.pack.bases import (
-    PackedBase,
     describe_bases,
-    dump_yaml,
-    pack_base,
-    pack_espnet_encoder,
+    pack_bases,
     tokenizer_files,
 )
 from espnet_part.pack.card import Card, results_of
@@ -126,7 +123,7 @@ def collect(
     header, trained = read_header(weights)
     described = describe_bases(model)
     check_bases([dataclasses.asdict(b) for b in described], header.get("base_models", []), weights)
-    bases = _pack_bases(model, described, with_base_models, trained, room)
+    bases = pack_bases(model, described, with_base_models, trained, room)
 
     header["base_models"] = [dataclasses.asdict(base.base) for base in bases]
     copy_weights(weights, room / WEIGHTS, header)
@@ -204,26 +201,6 @@ def portable_attention(llm_conf: dict[str, Any]) -> dict[str, Any]:
     """Without an attention that is not in every installation of transformers."""
     portable = llm_conf.get("attention") in ("eager", "sdpa")
     return llm_conf if portable else {k: v for k, v in llm_conf.items() if k != "attention"}
-
-
-def _pack_bases(
-    model: ModelConfig,
-    described: list[BaseModel],
-    with_base_models: bool,
-    trained: list[str],
-    room: Path,
-) -> list[PackedBase]:
-    names: list[str] = []
-    encoder, llm = model.encoder_conf, model.llm_conf
-    if llm.name is None or getattr(encoder, "config", None) is not None:
-        from espnet_part.model.build import meta_shapes
-
-        names = list(meta_shapes(model))
-    if isinstance(encoder, ESPnetEncoderConf):
-        first = pack_espnet_encoder(encoder, with_base_models, room)
-    else:
-        first = pack_base(encoder, described[0], with_base_models, trained, names)
-    return [first, pack_base(llm, described[1], with_base_models, trained, names)]
 
 
 def _documents(extras: Extras) -> dict[str, Path | bytes]:

@@ -1,8 +1,8 @@
 """What a packed model may be built of: nothing that fetches, unpickles or runs more by itself.
 
 Weights are safetensors and configurations are plain data, but a configuration can also name things
-that do more when they are built: encoders of ESPnet that load a checkpoint of fairseq or s3prl from
-any address, or an attention that is a compiled kernel of the hub. A model of a stranger must not.
+that do more when they are built, such as an attention that is a compiled kernel of the hub. A model of
+a stranger must not. What an encoder may be, its kind says (`espnet_part.model.kinds.PackingPart`).
 """
 
 from __future__ import annotations
@@ -13,21 +13,8 @@ from typing import Any
 
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.model.base import ATTENTION
-from espnet_part.parsing import read_yaml
-
-#: ESPnet's modules that are made from numbers alone (and statistics that numpy reads).
-PLAIN = {
-    "frontend": frozenset(("default", "sliding_window")),
-    "normalize": frozenset(("global_mvn", "utterance_mvn")),
-    "preencoder": frozenset(("sinc", "linear")),
-    "encoder": frozenset(
-        (
-            *("conformer", "transformer", "branchformer", "e_branchformer", "multiconv_conformer"),
-            *("contextual_block_transformer", "contextual_block_conformer"),
-            *("vgg_rnn", "rnn", "longformer"),
-        )
-    ),
-}
+from espnet_part.model.config import DEFAULT_ENCODER
+from espnet_part.model.encoders import ENCODERS
 
 
 def check_packed(values: Mapping[str, Any], where: Path) -> None:
@@ -45,33 +32,11 @@ def check_packed(values: Mapping[str, Any], where: Path) -> None:
             f"{where}: llm_conf: attention: {attention!r} is none of {', '.join(ATTENTION)}; "
             "others may run code of the hub"
         )
-    encoder = _section(values, "encoder_conf").get("train_config")
-    if values.get("encoder") == "espnet" and isinstance(encoder, str):
-        try:
-            # read just as the encoder will be, or the two could differ
-            check_encoder(read_yaml(encoder), encoder)
-        except ConfigError as error:
-            raise DataError(str(error)) from None
-
-
-def check_encoder(values: Any, where: str) -> None:
-    """Refuse an ESPnet encoder that is not `PLAIN`.
-
-    Args:
-        values: the configuration of its training. where: its file.
-
-    Raises:
-        ConfigError: names the module.
-    """
-    if not isinstance(values, Mapping):
-        return  # no configuration at all, which the encoder refuses
-    for part, plain in PLAIN.items():
-        kind = values.get(part)
-        if kind is not None and (not isinstance(kind, str) or kind not in plain):
-            raise ConfigError(
-                f"{where}: {part}: {kind!r} may load weights of others, or run their code, so it "
-                f"cannot be in a packed model; what can is {', '.join(sorted(plain))}"
-            )
+    kind = values.get("encoder", DEFAULT_ENCODER)
+    try:
+        ENCODERS.packing(kind).check(_section(values, "encoder_conf"), where)
+    except ConfigError as error:
+        raise DataError(f"{where}: {error}") from None
 
 
 def _section(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -3,9 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
-FRAMES_PER_SECOND = 50  # encoder states, of Whisper
+_SILENCE = 0.5  # seconds that text alone sends through the encoder: `speech_llm.SILENCE`
+
+
+@dataclass(frozen=True)
+class Rates:
+    """From seconds of speech to positions of the parts; encoder and adapter say how.
+
+    Attributes:
+        states_per_second: of the encoder.
+        adapted: positions of the adapter, and of the speech in the LLM, for a number of states.
+        window: encoder states that every clip is padded to; 0 for true lengths.
+    """
+
+    states_per_second: float
+    adapted: Callable[[int], int]
+    window: int = 0
+
+    def states(self, seconds: float) -> int:
+        """Encoder states of so much speech."""
+        return math.ceil(seconds * self.states_per_second)
+
+    def positions(self, seconds: float) -> int:
+        """LLM positions of so much speech."""
+        return self.adapted(self.states(seconds)) if seconds else 0
 
 
 @dataclass(frozen=True)
@@ -22,18 +46,13 @@ class Example:
     prompt: float
     answer: float
 
-    @property
-    def frames(self) -> int:
-        """Encoder states."""
-        return math.ceil(self.seconds * FRAMES_PER_SECOND)
-
-    def positions(self, downsample: int) -> float:
+    def positions(self, rates: Rates) -> float:
         """Positions in the LLM."""
-        return math.ceil(self.frames / downsample) + self.prompt + self.answer
+        return rates.positions(self.seconds) + self.prompt + self.answer
 
-    def cost(self, downsample: int, encoder_cost: float) -> float:
+    def cost(self, rates: Rates, encoder_cost: float) -> float:
         """What it takes of ``batch_bins`` (see `espnet_part.data.batching.Cost`)."""
-        return self.positions(downsample) + encoder_cost * self.frames
+        return self.positions(rates) + encoder_cost * rates.states(self.seconds)
 
 
 @dataclass(frozen=True)
@@ -41,18 +60,17 @@ class Batch:
     """A padded batch.
 
     Attributes:
-        clips: number of clips. frames: encoder states of each.
+        clips: number of clips. frames: encoder states of each. adapted: adapter's positions of each.
         rows: number of rows. length: LLM positions of each.
         labels: labelled positions in all rows together.
-        downsample: encoder states a position of the adapter.
     """
 
     clips: float
     frames: int
+    adapted: int
     rows: float
     length: float
     labels: float
-    downsample: int
 
     def positions(self, part: str) -> float:
         """Positions that a part of the model computes."""
@@ -64,22 +82,18 @@ class Batch:
         """Positions that attend to one another in a part."""
         if part == "llm":
             return self.length
-        return self.frames if part == "encoder" else math.ceil(self.frames / self.downsample)
+        return self.frames if part == "encoder" else self.adapted
 
 
-def make_batch(example: Example, rows: float, downsample: int, window: int = 0) -> Batch:
-    """``rows`` examples of one length; text alone passes half a second of silence as well.
-
-    Args:
-        window: encoder states that every clip is padded to; 0 for none.
-    """
+def make_batch(example: Example, rows: float, rates: Rates) -> Batch:
+    """``rows`` examples of one length; text alone passes half a second of silence as well."""
     spoken = example.seconds > 0
-    frames = example.frames if spoken else FRAMES_PER_SECOND // 2
+    states = rates.states(example.seconds if spoken else _SILENCE)
     return Batch(
         clips=rows if spoken else 1,
-        frames=max(frames, window),
+        frames=max(states, rates.window),
+        adapted=rates.adapted(states),
         rows=rows,
-        length=example.positions(downsample),
+        length=example.positions(rates),
         labels=rows * example.answer,
-        downsample=downsample,
     )

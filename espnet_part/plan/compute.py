@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from espnet_part.model.operations import Attention, Block, Linear, Operation
 from espnet_part.plan.batch import Batch
-from espnet_part.plan.operations import Attention, Block, Linear, Model, Operation, Step, walk
+from espnet_part.plan.operations import Model, Step, walk
 
 #: `espnet_part.model.loss.CHUNK`: more labels than these are scored again in the backward pass.
 LABEL_CHUNK = 1024
@@ -60,7 +61,8 @@ def _of_step(step: Step, batch: Batch) -> tuple[float, float]:
     positions = batch.positions(step.part.name)
     operation = step.operation
     if isinstance(operation, Attention):
-        forward = 4.0 * positions * batch.span(step.part.name) * operation.width
+        span = operation.span or operation.times * batch.span(step.part.name)
+        forward = 4.0 * positions * operation.times * span * operation.width
         return forward, 2 * forward * step.inputs
     if not isinstance(operation, Linear):
         return 0.0, 0.0

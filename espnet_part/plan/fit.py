@@ -7,10 +7,11 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from espnet_part.model.operations import Part
 from espnet_part.plan.batch import Example, make_batch
 from espnet_part.plan.data import ANSWER_TOKENS
 from espnet_part.plan.memory import Memory, Training, batch_memory
-from espnet_part.plan.operations import Model, Part
+from espnet_part.plan.operations import Model
 
 #: Seconds that are tried for the dearest micro-batch: short clips are mostly text for the LLM,
 #: long ones mostly frames for the encoder.
@@ -90,15 +91,15 @@ class Load:
         """
         found = []
         for example, name in _lengths(self.tasks):
-            rows = batching.largest(example.cost(model.downsample, batching.encoder_cost))
-            batch = make_batch(example, rows, model.downsample, model.window)
+            rows = batching.largest(example.cost(model.rates, batching.encoder_cost))
+            batch = make_batch(example, rows, model.rates)
             memory = batch_memory(model, self.trained, batch, self.training, self.reserve)
             found.append((memory, f"{rows} x {name}"))
         return max(found, key=lambda pair: pair[0].peak)
 
     def longest(self, model: Model, encoder_cost: float) -> float:
         """The cost of the longest example, which a micro-batch must hold."""
-        return max(e.cost(model.downsample, encoder_cost) for e, _ in _lengths(self.tasks))
+        return max(e.cost(model.rates, encoder_cost) for e, _ in _lengths(self.tasks))
 
     def changes(
         self, model: Model, batching: Batching, limit: float
@@ -162,14 +163,13 @@ def _checkpointing(
     model: Model, batching: Batching, is_cut: bool
 ) -> Iterator[tuple[str, Model, Batching]]:
     also = f" and {_smaller(batching)}" if is_cut else ""
-    plain = [p.name for p in model.parts if p.name != "adapter" and not p.checkpointed]
+    plain = [p.name for p in model.parts if p.checkpointed is False]
     choices: Sequence[Sequence[str]] = [[name] for name in plain]
     if len(plain) > 1:
         choices = [*choices, plain]
     for names in choices:
         parts: list[Part] = [
-            dataclasses.replace(p, checkpointed=p.checkpointed or p.name in names)
-            for p in model.parts
+            dataclasses.replace(p, checkpointed=True) if p.name in names else p for p in model.parts
         ]
         keys = " and ".join(f"{name}_conf: {{gradient_checkpointing: true}}" for name in names)
         yield f"{keys}{also}", dataclasses.replace(model, parts=tuple(parts)), batching

@@ -24,18 +24,10 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from espnet_part.model.operations import Attention, Linear, Norm, Operation, Part
 from espnet_part.plan.batch import Batch
 from espnet_part.plan.compute import LABEL_CHUNK
-from espnet_part.plan.operations import (
-    Attention,
-    Linear,
-    Model,
-    Norm,
-    Operation,
-    Part,
-    Step,
-    walk,
-)
+from espnet_part.plan.operations import Model, Step, walk
 
 FLOAT = 4  # bytes of a float32
 GIB = 2**30  # what is sold as a GB of GPU memory
@@ -163,7 +155,8 @@ def saved_activations(
         for number, block in enumerate(part.blocks):
             key = part.name, number
             if part.checkpointed and block.layer:
-                result[part.name] += positions * part.width * _residual(part) * (key in graph)
+                states = positions * block.times * part.width
+                result[part.name] += states * _residual(part) * (key in graph)
             else:
                 result[part.name] += full[key]
     return result
@@ -186,23 +179,26 @@ def _kept_a_position(step: Step, half: int, amp: bool) -> float:
     if isinstance(operation, Linear):
         # Autocast casts a float32 input anew for every product that reads it.
         own = not (operation.shared and (half == FLOAT or step.part.weight_bytes == 2))
-        inputs = operation.inputs if operation.kept is None else operation.kept
-        kept = half * inputs * step.weight * own
-        return kept + step.lora * half * (operation.inputs + operation.rank)
+        kept = operation.kept
+        inputs = operation.inputs * operation.times if kept is None else kept
+        weight = half * inputs * step.weight * own
+        return weight + step.lora * half * (operation.inputs + operation.rank)
     if isinstance(operation, Norm):
         # the input in float32 and its statistics; an RMSNorm's weight multiplies a cast of it
         scaled = half * operation.width * step.weight * operation.rms
-        return FLOAT * (operation.width + 2) + scaled
+        return operation.times * (FLOAT * (operation.width + 2) + scaled)
     if not step.inputs:
         return 0.0
     if isinstance(operation, Attention):
-        return 4 * half * operation.width + FLOAT * operation.heads
+        return operation.times * (4 * half * operation.width + FLOAT * operation.heads)
     return half * operation.kept + operation.mask
 
 
 def _mask_bias(operation: Operation, span: float, half: int) -> float:
     """A mask of padding becomes a bias for each pair of positions, kept by every layer."""
-    return half * span if isinstance(operation, Attention) else 0.0
+    if not isinstance(operation, Attention) or operation.span:
+        return 0.0
+    return half * span * operation.times**2
 
 
 def _compute_bytes(part: Part, amp: bool) -> int:

@@ -9,7 +9,6 @@ from typing import Any
 
 from espnet_part.config import ConfigError, load_yaml
 from espnet_part.data.batching import ENCODER_COST
-from espnet_part.model.protected import PROTECTED
 from espnet_part.plan.batch import Example, make_batch
 from espnet_part.plan.compute import Flops, batch_flops
 from espnet_part.plan.data import Data
@@ -102,7 +101,7 @@ def plan_stage(
         optimizer=str(options.get("optim", "adamw")),
     )
     batching = _batching(path, options, hardware.gpus, padding)
-    trainable = schedule.resolve(list(model.shapes), PROTECTED)
+    trainable = schedule.resolve(list(model.shapes), model.protected)
     return [
         _plan_phase(path, phase, chosen, model, data, hardware, training, batching)
         for phase, chosen in zip(schedule.phases, trainable, strict=True)
@@ -126,9 +125,9 @@ def _plan_phase(
     memory, shown = load.dearest(model, batching)
     fits = memory.peak <= limit
     advice, least = ((), memory.peak) if fits else load.changes(model, batching, limit)
-    down = model.downsample
+    rates = model.rates
     cost = sum(
-        share * means[task].cost(down, batching.encoder_cost) for task, share in shares.items()
+        share * means[task].cost(rates, batching.encoder_cost) for task, share in shares.items()
     )
     examples = batching.examples(cost)
     steps = phase.steps
@@ -151,7 +150,7 @@ def _plan_phase(
         least=least,
         examples=examples,
         speech_tokens=examples
-        * sum(s * math.ceil(means[t].frames / down) for t, s in shares.items()),
+        * sum(s * rates.positions(means[t].seconds) for t, s in shares.items()),
         text_tokens=examples
         * sum(s * (means[t].prompt + means[t].answer) for t, s in shares.items()),
         hours=hours,
@@ -176,7 +175,7 @@ def _step_flops(
         batch_flops(
             model,
             chosen.names,
-            make_batch(means[task], rows * share, model.downsample, model.window),
+            make_batch(means[task], rows * share, model.rates),
         )
         for task, share in shares.items()
     ]

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from espnet_part.command import command
 from espnet_part.errors import ConfigError, DataError
-from espnet_part.model.config import ESPnetEncoderConf, ModelConfig, load_model_file
+from espnet_part.model.config import ModelConfig, load_model_file
+from espnet_part.model.encoders import ENCODERS
 from espnet_part.recipe.keys import tree_digest
 
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
@@ -28,11 +29,11 @@ def base_names(path: str) -> list[tuple[str, str | None]]:
     """
     config = ModelConfig.from_mapping(load_model_file(path), path)
     encoder, llm = config.encoder_conf, config.llm_conf
-    names: list[tuple[str | None, str | None]] = []
-    if isinstance(encoder, ESPnetEncoderConf):
-        names += [(encoder.train_config, None), (encoder.model_file, None)]
-    else:
-        names.append((encoder.name, encoder.revision))
+    kind = ENCODERS.conf(config.encoder)
+    names: list[tuple[str | None, str | None]] = [
+        (getattr(encoder, key), None) for key in kind.FILES
+    ]
+    names += [(getattr(encoder, key), getattr(encoder, "revision", None)) for key in kind.MODELS]
     names += [(llm.name, llm.revision), (llm.tokenizer, None)]
     return [(name, revision) for name, revision in names if name is not None]
 

@@ -6,7 +6,10 @@ Imports neither torch nor any of ESPnet's tasks, so that help costs no time.
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from espnet_part.model.kinds import Kinds
 
 from espnet_part.data.batching import ENCODER_COST
 from espnet_part.parsing import parse_yaml
@@ -103,6 +106,10 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     from espnet2.utils.nested_dict_action import NestedDictAction
     from espnet2.utils.types import str_or_none
 
+    from espnet_part.model.adapters import ADAPTERS
+    from espnet_part.model.config import DEFAULT_ADAPTER, DEFAULT_ENCODER
+    from espnet_part.model.encoders import ENCODERS
+
     group = parser.add_argument_group("PART model")
     group.add_argument(
         "--model_config",
@@ -112,15 +119,15 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--encoder",
-        default="whisper",
+        default=DEFAULT_ENCODER,
         metavar="KIND",
-        help="The kind of speech encoder: whisper or espnet",
+        help=f"The kind of speech encoder: {_listed(ENCODERS)}",
     )
     group.add_argument(
         "--speech_adapter",
         metavar="KIND",
-        default="transformer_cnn",
-        help="The kind of adapter between encoder and LLM: transformer_cnn (the paper's) or linear",
+        default=DEFAULT_ADAPTER,
+        help=f"The kind of adapter between encoder and LLM: {_listed(ADAPTERS)}",
     )
     for name, said in (
         ("encoder_conf", "Its options, such as name=openai/whisper-large-v3"),
@@ -144,6 +151,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.safetensors",
         help="Start from what an earlier stage trained",
     )
+
+
+def _listed(kinds: Kinds) -> str:
+    *others, last = kinds.names()
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:

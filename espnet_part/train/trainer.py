@@ -17,7 +17,6 @@ from espnet_part.data.dataset import DataPosition, PhaseData
 from espnet_part.data.heard import Heard
 from espnet_part.data.stage import SpeechSide, StageData, log_dropped, log_mixture, log_sizes
 from espnet_part.errors import DataError
-from espnet_part.model.protected import PROTECTED
 from espnet_part.schedule.activation import activate, set_modes
 from espnet_part.schedule.schedule import Phase
 from espnet_part.train import learning_rate
@@ -125,7 +124,7 @@ class Run:
         self.checkpoints = self.output_dir / "checkpoints"
         self.schedule = options.schedule
         self.trainable = self.schedule.resolve(
-            [name for name, _ in model.named_parameters()], PROTECTED
+            [name for name, _ in model.named_parameters()], model.protected
         )
         self.speech = _speech_side(model)
         self.names = {parameter: name for name, parameter in model.named_parameters()}

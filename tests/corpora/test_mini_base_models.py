@@ -139,11 +139,11 @@ def test_draws_hold_all_kinds():
 def test_the_model_loads_the_encoder(encoder):
     from transformers import WhisperModel
 
-    from espnet_part.model.config import WhisperEncoderConf
+    from espnet_part.model.encoders.whisper.conf import WhisperEncoderConf
     from espnet_part.model.encoders.whisper.module import WhisperEncoder
 
     ours = WhisperEncoder.from_conf(WhisperEncoderConf(name=str(encoder))).eval()
-    assert (ours.dim, ours.num_layers, ours.frame_rate) == (16, 1, 50)
+    assert (ours.dim, len(ours.layers)) == (16, 1)
     theirs = WhisperModel.from_pretrained(encoder).encoder
     for name, tensor in theirs.state_dict().items():
         assert torch.equal(ours.state_dict()[name], tensor)

@@ -18,7 +18,8 @@ from espnet_part.model.base import (
     find_weights,
     fingerprint,
 )
-from espnet_part.model.config import ESPnetEncoderConf, WhisperEncoderConf
+from espnet_part.model.encoders.espnet.conf import ESPnetEncoderConf
+from espnet_part.model.encoders.whisper.conf import WhisperEncoderConf
 
 COMMIT = "0" * 40
 

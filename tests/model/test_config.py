@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from espnet_part.errors import ConfigError
-from espnet_part.model.config import LinearConf, ModelConfig, TransformerCNNConf
+from espnet_part.model.adapters.linear.conf import LinearConf
+from espnet_part.model.adapters.transformer_cnn.conf import TransformerCNNConf
+from espnet_part.model.config import ModelConfig
 from tests.model.tiny import QWEN2, mapping
 
 
@@ -30,8 +32,9 @@ def test_picks_its_keys_out_of_a_run_s_configuration() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"encoder": "wisper"}, "model.yaml: encoder: 'wisper' is not one of whisper, espnet"),
-        ({"speech_adapter": "qformer"}, "model.yaml: speech_adapter: 'qformer'"),
+        ({"encoder": "wisper"}, "model.yaml: encoder: 'wisper' is not one of espnet"),
+        ({"speech_adapter": "pformer"}, "model.yaml: speech_adapter: 'pformer'"),
+        ({"encoder": ["whisper"]}, "model.yaml: encoder: ['whisper'] is not one of espnet"),
         ({"encoder_conf": {}}, "model.yaml: encoder_conf: give `name`"),
         ({"encoder_conf": {"name": "a", "config": {}}}, "encoder_conf: give `name` or `config`"),
         ({"encoder_conf": {"nam": "a"}}, "unknown key `nam`; did you mean `name`?"),

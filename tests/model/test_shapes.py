@@ -15,9 +15,15 @@ import yaml
 from espnet_part.config import load_yaml
 from espnet_part.errors import ConfigError
 from espnet_part.model.config import ModelConfig
+from espnet_part.model.encoders.whisper.shapes import ARCHITECTURES
 from espnet_part.model.shapes import _ARCHITECTURES, parameter_shapes
 from tests.model.tiny import LORA, QWEN2, WHISPER, make_config
 
+PUBLIC: dict[str, Any] = {
+    name: sizes
+    for table in (ARCHITECTURES, _ARCHITECTURES)
+    for name, sizes in yaml.safe_load(table.read_text()).items()
+}
 SMALL = {key: value for key, value in QWEN2.items() if key != "model_type"}
 REPOSITORY = Path(__file__).parents[2]
 
@@ -83,7 +89,7 @@ def named(name: str, directory: Path | None = None) -> ModelConfig:
 
 
 def test_the_table_is_tested() -> None:
-    assert set(yaml.safe_load(_ARCHITECTURES.read_text())) == set(BILLIONS)
+    assert set(PUBLIC) == set(BILLIONS)
 
 
 @pytest.mark.parametrize("name", BILLIONS)
@@ -106,7 +112,7 @@ def test_well_known_models_equal_the_modules(name: str, tmp_path: Path) -> None:
     """The same sizes read from a directory give the same parameters as the modules."""
     import json
 
-    sizes = yaml.safe_load(_ARCHITECTURES.read_text())[name]
+    sizes = PUBLIC[name]
     (tmp_path / "config.json").write_text(json.dumps(sizes))
     assert check(named(name, tmp_path)) == parameter_shapes(named(name))
 

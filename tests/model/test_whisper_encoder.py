@@ -17,7 +17,7 @@ from transformers import (
 from transformers.models.whisper.modeling_whisper import WhisperEncoder as Reference
 
 from espnet_part.errors import ConfigError
-from espnet_part.model.config import WhisperEncoderConf
+from espnet_part.model.encoders.whisper.conf import WhisperEncoderConf
 from espnet_part.model.encoders.whisper.module import LogMel, WhisperEncoder
 
 SIZES = {
@@ -129,7 +129,7 @@ def test_long_clips_are_their_windows_joined() -> None:
 
 def test_says_its_sizes() -> None:
     encoder = make_encoder()
-    assert (encoder.dim, encoder.frame_rate, encoder.num_layers) == (32, 50.0, 2)
+    assert (encoder.dim, len(encoder.layers)) == (32, 2)
     lengths = torch.tensor([0, 1, 320, 321, WINDOW, WINDOW + 1])
     assert encoder.output_lengths(lengths).tolist() == [1, 1, 1, 2, 1500, 1501]
     assert not encoder.embed_positions.weight.requires_grad

@@ -16,9 +16,9 @@ from espnet_part.bin.part_pack import main as part_pack
 from espnet_part.decode.speech2text import Speech2Text
 from espnet_part.errors import ConfigError
 from espnet_part.model.build import build_model
-from espnet_part.model.config import ESPnetEncoderConf, ModelConfig
-from espnet_part.pack.bases import pack_espnet_encoder
-from espnet_part.pack.trusted import PLAIN
+from espnet_part.model.config import ModelConfig
+from espnet_part.model.encoders.espnet.conf import ESPnetEncoderConf
+from espnet_part.model.encoders.espnet.packing import PLAIN, identify, pack
 from espnet_part.train.checkpoint import save_trained
 from tests.model.test_espnet_encoder import CONFIGS, make_asr
 from tests.pack.conftest import decode
@@ -103,7 +103,7 @@ def test_one_that_loads_weights_of_others_is_refused(run: Path, tmp_path: Path) 
     weights = path.with_name("valid.acc.best.pth")
     conf = ESPnetEncoderConf(train_config=str(path), model_file=str(weights))
     with pytest.raises(ConfigError, match="'s3prl' may load weights of others"):
-        pack_espnet_encoder(conf, True, tmp_path)
+        pack(conf, identify(conf), True, [], list, tmp_path)
 
 
 def test_what_may_be_packed_are_names_of_espnet() -> None:

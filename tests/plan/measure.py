@@ -10,7 +10,6 @@ from torch import Tensor
 
 from espnet_part.model.build import build_model
 from espnet_part.model.config import ModelConfig
-from espnet_part.model.protected import PROTECTED
 from espnet_part.model.speech_llm import SpeechLLM
 from espnet_part.plan.batch import Batch
 from espnet_part.schedule.activation import activate
@@ -52,7 +51,7 @@ def small_model(cfg: ModelConfig, phase: str) -> tuple[SpeechLLM, set[str]]:
     torch.manual_seed(0)
     model = build_model(cfg)
     names = [name for name, _ in model.named_parameters()]
-    trained = {name for s in PHASES[phase] for name in select(s, names, PROTECTED)}
+    trained = {name for s in PHASES[phase] for name in select(s, names, model.protected)}
     activate(model, trained)
     return model, trained
 
@@ -66,10 +65,10 @@ def small_batch(samples: list[int], downsample: int = 2) -> tuple[dict[str, Tens
     return batch, Batch(
         clips=len(samples),
         frames=max(states),
+        adapted=max(spoken),
         rows=len(samples),
         length=max(lengths),
         labels=int((batch["labels"] != -100).sum()),
-        downsample=downsample,
     )
 
 

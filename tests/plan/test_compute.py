@@ -8,10 +8,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from espnet_part.model import loss
 from espnet_part.plan import compute
-from espnet_part.plan.batch import Example, make_batch
+from espnet_part.plan.batch import Example, Rates, make_batch
 from espnet_part.plan.compute import batch_flops
 from espnet_part.plan.operations import describe_model
 from tests.plan.measure import PHASES, small_batch, small_config, small_model
+
+RATES = Rates(50, lambda states: -(-states // 2))
 
 
 @pytest.mark.parametrize("adapter", ["transformer_cnn", "linear"])
@@ -41,15 +43,15 @@ def test_the_chunk_of_labels_is_the_losss() -> None:
 
 def test_many_labels_are_scored_again() -> None:
     model = describe_model(small_config())
-    few = batch_flops(model, {"adapter.conv.weight"}, make_batch(Example(2, 20, 10), 100, 2))
-    many = batch_flops(model, {"adapter.conv.weight"}, make_batch(Example(2, 20, 10), 110, 2))
+    few = batch_flops(model, {"adapter.conv.weight"}, make_batch(Example(2, 20, 10), 100, RATES))
+    many = batch_flops(model, {"adapter.conv.weight"}, make_batch(Example(2, 20, 10), 110, RATES))
     assert few.again == 0
     assert many.again == 2 * 1100 * model.head.inputs * model.head.outputs
 
 
 def test_what_is_below_the_lowest_trained_operation_has_no_backward_pass() -> None:
     model = describe_model(small_config())
-    batch = make_batch(Example(10, 20, 10), 4, 2)
+    batch = make_batch(Example(10, 20, 10), 4, RATES)
     last = batch_flops(model, {"llm.model.model.norm.weight"}, batch)
     head = 2 * 40 * model.head.inputs * model.head.outputs
     assert last.backward == head

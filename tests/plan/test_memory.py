@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from espnet_part.plan.batch import Example, make_batch
+from espnet_part.plan.batch import Example, Rates, make_batch
 from espnet_part.plan.memory import (
     Training,
     batch_memory,
@@ -24,6 +24,8 @@ from tests.plan.measure import (
     small_config,
     small_model,
 )
+
+RATES = Rates(50, lambda states: -(-states // 2))
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -89,7 +91,7 @@ def test_weights_gradients_and_optimizer_are_torchs(phase: str) -> None:
 def test_ddp_without_views_holds_gradients_twice() -> None:
     plan = describe_model(small_config())
     trained = {"adapter.conv.weight"}
-    batch = make_batch(Example(2, 20, 10), 4, 2)
+    batch = make_batch(Example(2, 20, 10), 4, RATES)
     size = 4 * math.prod(plan.shapes["adapter.conv.weight"])
 
     def gradients(**options: object) -> float:
@@ -101,7 +103,7 @@ def test_ddp_without_views_holds_gradients_twice() -> None:
 
 def test_the_peak_is_the_larger_of_backward_pass_and_optimizer() -> None:
     plan = describe_model(small_config())
-    batch = make_batch(Example(2, 20, 10), 4, 2)
+    batch = make_batch(Example(2, 20, 10), 4, RATES)
     memory = batch_memory(plan, {"adapter.conv.weight"}, batch, Training(), reserve=1000.0)
     backward = memory.casts + memory.activations + memory.scores + memory.working
     assert memory.peak == memory.fixed + backward
@@ -112,7 +114,7 @@ def test_memory_grows_with_the_batch_alone() -> None:
     plan = describe_model(small_config())
     trained = {"adapter.conv.weight", "encoder.layers.0.fc1.weight"}
     one, two = (
-        batch_memory(plan, trained, make_batch(Example(2, 20, 10), n, 2), Training())
+        batch_memory(plan, trained, make_batch(Example(2, 20, 10), n, RATES), Training())
         for n in (4, 8)
     )
     assert one.fixed == two.fixed
@@ -121,7 +123,7 @@ def test_memory_grows_with_the_batch_alone() -> None:
 
 def test_text_alone_leaves_the_encoder_half_a_second_of_silence() -> None:
     plan = describe_model(small_config())
-    batch = make_batch(Example(0, 60, 20), 50, 2)
+    batch = make_batch(Example(0, 60, 20), 50, RATES)
     assert batch.positions("encoder") == 25
     assert batch.positions("adapter") == 13
     assert batch.positions("llm") == 50 * 80

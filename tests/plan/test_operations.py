@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from espnet_part.errors import ConfigError
-from espnet_part.plan.operations import Linear, Model, Norm, describe_model, walk
+from espnet_part.model.operations import Linear, Norm
+from espnet_part.plan.operations import Model, describe_model, walk
 from tests.model.tiny import LORA, make_config
 from tests.plan.measure import PHASES, small_config, small_model
 
@@ -162,4 +163,4 @@ def test_a_local_directory_is_known_by_its_config(tmp_path: Any) -> None:
         ' "num_attention_heads": 4, "num_key_value_heads": 4, "vocab_size": 50}'
     )
     model = describe_model(make_config(llm_conf={"name": str(tmp_path)}))
-    assert model.head.inputs, model.head.outputs == (64, 50)
+    assert (model.head.inputs, model.head.outputs) == (64, 50)

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from espnet_part.model.build import build_encoder
-from espnet_part.model.config import WhisperEncoderConf
+from espnet_part.model.encoders.whisper.conf import WhisperEncoderConf
 from tests.train.launch import part_train
 from tests.train.tiny import ADAPTER, TOP, Workspace, model_config, stage
 
@@ -21,7 +21,7 @@ def cached(workspace: Workspace) -> tuple[str, ...]:
 
     config = model_config(workspace.root)
     torch.manual_seed(0)
-    encoder = build_encoder(WhisperEncoderConf(**config["encoder_conf"]))
+    encoder = build_encoder("whisper", WhisperEncoderConf(**config["encoder_conf"]))
     encoder.save_pretrained(workspace.root / "encoder")
     config["encoder_conf"] = {"name": str(workspace.root / "encoder")}
     model = workspace.write("model.yaml", config)

@@ -230,7 +230,6 @@ class Part:
         from espnet_part.data.prompts import Prompts
         from espnet_part.model.build import build_model, load_tokenizer
         from espnet_part.model.config import ModelConfig
-        from espnet_part.model.protected import PROTECTED
         from espnet_part.schedule.activation import activate
         from espnet_part.schedule.selectors import select
 
@@ -248,7 +247,7 @@ class Part:
         config = ModelConfig.from_mapping(mapping, "benchmark")
         self.model = build_model(config)
         names = [name for name, _ in self.model.named_parameters()]
-        activate(self.model, {n for s in trained for n in select(s, names, PROTECTED)})
+        activate(self.model, {n for s in trained for n in select(s, names, self.model.protected)})
         self.optimizer = make_optimizer(self.model)
         batch = BatchConfig(size=4) if variant == "unplanned" else BatchConfig(bins)
 

@@ -21,7 +21,6 @@ from espnet_part.bin import part_inference
 from espnet_part.config import build, load_yaml
 from espnet_part.data.prompts import Prompts
 from espnet_part.decode.search import Search
-from espnet_part.model.protected import PROTECTED
 from espnet_part.preflight import read_schedule, read_shapes
 from espnet_part.score.score_config import load_score_config
 from tools.fuzz.cases import Count, damaged_bytes, damaged_lines
@@ -32,7 +31,8 @@ MODEL = str(ROOT / "conf/model/whisper_small_qwen2.5_0.5b.yaml")
 
 def read_stage(path: Path) -> None:
     """As `part_describe` and `part_train` do."""
-    read_schedule(str(path)).resolve(list(read_shapes(MODEL)), PROTECTED)
+    shapes, protected = read_shapes(MODEL)
+    read_schedule(str(path)).resolve(list(shapes), protected)
 
 
 def read_decoding(path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from espnet_part.model.config import LinearConf
+from espnet_part.model.adapters.linear.conf import LinearConf
 from espnet_part.model.masking import zero_padding
 
 
@@ -54,3 +54,8 @@ class LinearAdapter(nn.Module):
         if self.norm is not None:
             x = self.norm(x)
         return zero_padding(x, out_lengths), out_lengths
+
+
+def build(conf: LinearConf, encoder_dim: int, llm_dim: int) -> LinearAdapter:
+    """See `espnet_part.model.kinds.AdapterModulePart`."""
+    return LinearAdapter(conf, encoder_dim, llm_dim)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoderLayer
 
-from espnet_part.model.config import TransformerCNNConf
+from espnet_part.model.adapters.transformer_cnn.conf import TransformerCNNConf
 from espnet_part.model.masking import attention_mask, zero_padding
 
 
@@ -71,6 +71,11 @@ class TransformerCNNAdapter(nn.Module):
         for layer in self.layers:
             x = layer(x, mask)
         return zero_padding(self.projection(self.norm(x)), out_lengths), out_lengths
+
+
+def build(conf: TransformerCNNConf, encoder_dim: int, llm_dim: int) -> TransformerCNNAdapter:
+    """See `espnet_part.model.kinds.AdapterModulePart`."""
+    return TransformerCNNAdapter(conf, encoder_dim, llm_dim)
 
 
 def _sinusoids(x: Tensor) -> Tensor:

@@ -13,9 +13,9 @@ from espnet2.tasks import asr
 from torch import Tensor, nn
 
 from espnet_part.errors import ConfigError
-from espnet_part.model.base import BaseModel, file_sha256, fingerprint
-from espnet_part.model.config import ESPnetEncoderConf
-from espnet_part.model.encoders.whisper.module import check_weights
+from espnet_part.model.base import BaseModel, check_weights
+from espnet_part.model.encoders.espnet.conf import ESPnetEncoderConf
+from espnet_part.model.encoders.espnet.packing import identify
 from espnet_part.model.masking import zero_padding
 from espnet_part.parsing import read_yaml
 from espnet_part.sample_rate import SAMPLE_RATE
@@ -36,9 +36,11 @@ class ESPnetEncoder(nn.Module):
         batched: encode together always.
 
     Attributes:
-        dim: width of a state. frame_rate: states a second. num_layers: of blocks.
+        dim: width of a state.
         layers: the blocks. Registered first, so that their parameters are named ``layers.N.*``.
     """
+
+    protected = ()
 
     def __init__(
         self,
@@ -57,12 +59,10 @@ class ESPnetEncoder(nn.Module):
         self.batched = batched
         self.base: BaseModel | None = None
         self.dim: int = encoder.output_size()
-        self.num_layers = len(self.layers)
         # output length = (samples + offset) // samples_per_frame, from min_samples on
         self.min_samples, self.samples_per_frame, self.offset = 0, 1, 0
         if not any(p.is_meta for p in self.parameters()):
             self._measure_lengths()
-        self.frame_rate = SAMPLE_RATE / self.samples_per_frame
 
     @classmethod
     def from_conf(cls, conf: ESPnetEncoderConf, load_weights: bool = True) -> ESPnetEncoder:
@@ -86,17 +86,9 @@ class ESPnetEncoder(nn.Module):
                 raise ConfigError(f"{path}: encoder_conf.{option} needs the CTC layer")
         model = cls(frontend, normalize, preencoder, encoder, conf.batched)
         if load_weights:
-            checkpoint = None
             if conf.model_file is not None:
-                checkpoint = Path(conf.model_file)
-                _load_weights(model, checkpoint)
-            model.base = BaseModel(
-                part="encoder",
-                name=conf.model_file,
-                revision=None,
-                config_sha256=file_sha256(path),
-                fingerprint=None if checkpoint is None else fingerprint([checkpoint]),
-            )
+                _load_weights(model, Path(conf.model_file))
+            model.base = identify(conf)
         return model
 
     def output_lengths(self, num_samples: Tensor) -> Tensor:
@@ -187,6 +179,11 @@ class ESPnetEncoder(nn.Module):
                     )
         for module, mode in modes:
             module.training = mode
+
+
+def build(conf: ESPnetEncoderConf, load_weights: bool = True) -> ESPnetEncoder:
+    """See `espnet_part.model.kinds.EncoderModulePart`."""
+    return ESPnetEncoder.from_conf(conf, load_weights)
 
 
 def _blocks(encoder: nn.Module) -> nn.Sequential | nn.ModuleList:

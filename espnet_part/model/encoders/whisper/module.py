@@ -7,7 +7,6 @@ output whatever it is batched with. On a full 30 s clip it equals transformers' 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -21,8 +20,14 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder as _Whis
 
 from espnet_part.display import plain, value
 from espnet_part.errors import ConfigError
-from espnet_part.model.base import BaseModel, check_config, describe_base, find_weights
-from espnet_part.model.config import WhisperEncoderConf
+from espnet_part.model.base import (
+    BaseModel,
+    check_config,
+    check_weights,
+    describe_base,
+    find_weights,
+)
+from espnet_part.model.encoders.whisper.conf import PROTECTED, WhisperEncoderConf
 from espnet_part.model.masking import attention_mask, zero_padding
 from espnet_part.sample_rate import SAMPLE_RATE
 
@@ -91,9 +96,10 @@ class WhisperEncoder(_WhisperEncoder):
         gradient_checkpointing: recompute each layer in the backward pass.
 
     Attributes:
-        dim: width of a state. frame_rate: states a second (50). num_layers: of Transformer layers.
-        layers: the Transformer layers.
+        dim: width of a state. layers: the Transformer layers.
     """
+
+    protected = PROTECTED
 
     def __init__(
         self,
@@ -109,8 +115,6 @@ class WhisperEncoder(_WhisperEncoder):
         self.log_mel = LogMel(config.num_mel_bins, self.window_samples)
         self.base: BaseModel | None = None
         self.dim = config.d_model
-        self.frame_rate = SAMPLE_RATE / SAMPLES_PER_FRAME
-        self.num_layers = config.encoder_layers
 
     @classmethod
     def from_conf(cls, conf: WhisperEncoderConf, load_weights: bool = True) -> WhisperEncoder:
@@ -204,6 +208,11 @@ class WhisperEncoder(_WhisperEncoder):
         return self.layer_norm(x)
 
 
+def build(conf: WhisperEncoderConf, load_weights: bool = True) -> WhisperEncoder:
+    """See `espnet_part.model.kinds.EncoderModulePart`."""
+    return WhisperEncoder.from_conf(conf, load_weights)
+
+
 def load_config(name: str, revision: str | None) -> WhisperConfig:
     """Read a Whisper model's configuration.
 
@@ -241,20 +250,3 @@ def load_encoder_weights(encoder: nn.Module, name: str, revision: str | None) ->
             raise ConfigError(f"{path}: damaged or not a safetensors file: {error}") from None
     check_weights(wanted, state, name)
     encoder.load_state_dict(state)
-
-
-def check_weights(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], name: str) -> None:
-    """Refuse weights that lack a tensor or have one of another shape.
-
-    Raises:
-        ConfigError: names the first of them and how many there are.
-    """
-    missing = sorted(wanted.keys() - found.keys())
-    if missing:
-        raise ConfigError(f"{name}: {len(missing)} weights are missing, e.g. {missing[0]}")
-    for key, tensor in found.items():
-        if tensor.shape != wanted[key].shape:
-            raise ConfigError(
-                f"{name}: {key} has the shape {tuple(tensor.shape)}, "
-                f"its config.json makes it {tuple(wanted[key].shape)}"
-            )

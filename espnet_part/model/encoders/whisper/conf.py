@@ -1,0 +1,68 @@
+"""The settings of a Whisper encoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic.dataclasses import dataclass
+
+from espnet_part.config import did_you_mean
+from espnet_part.model.validation import STRICT, divides, exactly_one
+
+#: The settings of a Whisper encoder made from a config (transformers' names and defaults).
+WHISPER_CONFIG_KEYS = (
+    "d_model",
+    "encoder_layers",
+    "encoder_attention_heads",
+    "encoder_ffn_dim",
+    "num_mel_bins",
+    "max_source_positions",
+    "dropout",
+    "attention_dropout",
+    "activation_dropout",
+    "activation_function",
+    "init_std",
+)
+
+MODELS = ("name",)
+#: The sinusoidal positions, which its authors froze by design.
+PROTECTED = ("embed_positions",)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class WhisperEncoderConf:
+    """A Whisper encoder, from pretrained weights or from sizes.
+
+    Attributes:
+        name: hub name or local directory of a Whisper model or of its encoder alone.
+        revision: the hub's revision (a commit, for runs to be repeated).
+        config: `WhisperConfig` keywords; the weights are then random.
+        pad_to_30s: encode every clip inside 30 s of silence, the condition of the pretraining.
+        gradient_checkpointing: recompute the layers in the backward pass to save memory.
+    """
+
+    name: str | None = None
+    revision: str | None = None
+    config: dict[str, Any] | None = None
+    pad_to_30s: bool = False
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        exactly_one(self.name, self.config)
+        if self.config is not None:
+            for key in self.config:
+                if key not in WHISPER_CONFIG_KEYS:
+                    raise ValueError(did_you_mean(key, WHISPER_CONFIG_KEYS, f"config.{key}"))
+            for key in WHISPER_CONFIG_KEYS[:6]:
+                value = self.config.get(key, 1)
+                if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+                    raise ValueError(f"`config.{key}` must be a positive whole number: {value!r}")
+            divides(
+                self.config.get("encoder_attention_heads", 6),
+                self.config.get("d_model", 384),
+                "config.encoder_attention_heads",
+                "config.d_model",
+            )
+
+
+Conf = WhisperEncoderConf

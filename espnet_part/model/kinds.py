@@ -1,0 +1,289 @@
+"""Kinds of encoders and adapters: what a kind must have, what it may have, and how it is found.
+
+A kind is a package, and each part of it is a module of that package:
+
+    conf          must   `Conf`, the dataclass of its section in the model file; which of its keys are paths
+    module        must   `build`, from a `Conf` to the torch module
+    shapes        may    parameters by arithmetic; without it the module is built on torch's meta device
+    operations    may    the forward pass as a list of operations, for part_plan
+    packing       may    (encoders) its base model: identity, archive, export, trust
+
+The Protocols below say what each of these modules holds. Only `module` may import torch, transformers
+or ESPnet at its top; the others are imported by commands that answer in half a second. A kind that
+lacks a part works wherever that part is not needed, and is refused by name where it is.
+
+The kinds of this package are the folders of `espnet_part.model.encoders` and of
+`espnet_part.model.adapters`: a new folder is a new kind. A plugin adds kinds through entry points,
+whose values are packages:
+
+    [project.entry-points."espnet_part.encoders"]
+    mine = "my_plugin.my_encoder"
+
+(and the group ``espnet_part.adapters``). A kind of this package goes before a plugin's of its name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Collection, Iterable, Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from espnet_part.errors import ConfigError
+from espnet_part.model.base import BaseModel
+from espnet_part.model.operations import AdapterOperations, EncoderOperations
+from espnet_part.model.packing import PackedBase
+
+Shape = tuple[int, ...]
+
+
+class Encoder(Protocol):
+    """A built encoder, a torch module.
+
+    Attributes:
+        dim: width of its states.
+        layers: its Transformer (or other) blocks, which selectors name ``encoder.layers[-8:]``:
+            whatever a library calls them, their parameters are named ``layers.N.*`` here.
+        base: the pretrained model that its weights are from; None without weights.
+        protected: names of its modules that train only where a selector names them outright.
+    """
+
+    dim: int
+    layers: Any
+    base: BaseModel | None
+    protected: tuple[str, ...]
+
+    def output_lengths(self, num_samples: Any) -> Any:
+        """(S,) numbers of states of clips of so many samples: exact, at least 1, on any device."""
+
+    def __call__(self, speech: Any, lengths: Any) -> tuple[Any, Any]:
+        """(S, T) 16 kHz waveforms, zero behind their ``lengths`` (S,) in samples, to (S, T', dim)
+        states, zero behind their lengths (S,). A clip's states do not depend on its batch."""
+
+
+class Adapter(Protocol):
+    """A built adapter, a torch module from an encoder's states to an LLM's embeddings."""
+
+    def match_scale(self, std: float) -> None:
+        """Let the output start with the standard deviation ``std``, that of the embeddings."""
+
+    def output_lengths(self, frames: Any) -> Any:
+        """(S,) numbers of embeddings of (S,) numbers of states, at least 1."""
+
+    def __call__(self, x: Any, lengths: Any) -> tuple[Any, Any]:
+        """(S, T, encoder_dim) states with lengths (S,) to (S, T', llm_dim), zero behind their
+        lengths (S,). What is behind ``lengths`` in x has no influence."""
+
+
+class ConfPart(Protocol):
+    """``conf.py``; without torch.
+
+    Attributes:
+        Conf: a pydantic dataclass with keyword arguments, which validates itself.
+        FILES: keys of it that name files. MODELS: that name a directory or a model of the hub, of the
+            revision in its key ``revision``, if it has one. These are what it needs on this machine.
+        PROTECTED: of an encoder, as in `Encoder`. Each of the three may be missing: none.
+    """
+
+    Conf: type[Any]
+    FILES: tuple[str, ...]
+    MODELS: tuple[str, ...]
+    PROTECTED: tuple[str, ...]
+
+
+class EncoderModulePart(Protocol):
+    """``module.py`` of an encoder."""
+
+    def build(self, conf: Any, load_weights: bool = True) -> Encoder:
+        """Build it; without ``load_weights`` a file of the base model's weights is not touched.
+
+        Raises:
+            ConfigError: no such model, of another kind, weights missing or of another shape.
+        """
+
+
+class AdapterModulePart(Protocol):
+    """``module.py`` of an adapter."""
+
+    def build(self, conf: Any, encoder_dim: int, llm_dim: int) -> Adapter:
+        """Build it between states and embeddings of these widths."""
+
+
+class EncoderShapesPart(Protocol):
+    """``shapes.py`` of an encoder; without torch."""
+
+    def shapes(self, conf: Any) -> tuple[int, Mapping[str, Shape]] | None:
+        """The width of its states, and its parameters in the module's order, ``encoder.`` in front
+        of their names. None where its sizes are not known here."""
+
+
+class AdapterShapesPart(Protocol):
+    """``shapes.py`` of an adapter; without torch."""
+
+    def shapes(self, conf: Any, encoder_dim: int, llm_dim: int) -> Mapping[str, Shape]:
+        """Its parameters in the module's order, ``adapter.`` in front of their names."""
+
+
+class EncoderOperationsPart(Protocol):
+    """``operations.py`` of an encoder; without torch where its sizes can be had without."""
+
+    def operations(self, conf: Any) -> EncoderOperations | None:
+        """Its forward pass; None where its sizes are not known here."""
+
+
+class AdapterOperationsPart(Protocol):
+    """``operations.py`` of an adapter; without torch."""
+
+    def operations(self, conf: Any, encoder_dim: int, llm_dim: int) -> AdapterOperations:
+        """Its forward pass."""
+
+
+class PackingPart(Protocol):
+    """``packing.py`` of an encoder: its base model, when a trained model moves."""
+
+    def identify(self, conf: Any) -> BaseModel:
+        """What a model built from ``conf`` has as its `Encoder.base`, from files alone."""
+
+    def pack(
+        self,
+        conf: Any,
+        base: BaseModel,
+        with_base_models: bool,
+        trained: Collection[str],
+        names: Callable[[], Iterable[str]],
+        room: Path,
+    ) -> PackedBase:
+        """Decide what of the base model goes into an archive.
+
+        Args:
+            base: what `identify` gave.
+            trained: full names of the trained tensors. names: gives those of all tensors.
+            room: an empty directory for files that are made.
+
+        Raises:
+            ConfigError: it cannot be packed like this.
+        """
+
+    def export(self, encoder: Any, conf: Any, directory: Path) -> PackedBase:
+        """Write the (trained) encoder into ``directory``, which exists and is empty.
+
+        Returns:
+            Its identity, and a configuration in which ``./NAME`` is in ``directory``.
+        """
+
+    def check(self, conf: Mapping[str, Any], where: Path) -> None:
+        """Refuse what the configuration of a stranger's packed model must not name.
+
+        Args:
+            conf: its section, not validated, with paths that can be opened. where: its file.
+
+        Raises:
+            DataError: names it.
+        """
+
+
+class Kinds:
+    """The kinds of one sort of part: those of this package, and those of plugins.
+
+    Args:
+        what: "encoder" or "adapter", for messages.
+        package: holds the own kinds, each a package.
+        group: of the plugins' entry points.
+    """
+
+    def __init__(self, what: str, package: str, group: str) -> None:
+        self.what = what
+        self.package = package
+        self.group = group
+
+    def own(self) -> list[str]:
+        """Names of the kinds of this package."""
+        path = importlib.import_module(self.package).__path__
+        return sorted(module.name for module in pkgutil.iter_modules(path) if module.ispkg)
+
+    def names(self) -> list[str]:
+        """Names of all kinds, those of this package first."""
+        own = self.own()
+        plugins = sorted({e.name for e in entry_points(group=self.group)} - set(own))
+        return own + plugins
+
+    def conf(self, name: str) -> ConfPart:
+        """The part ``conf`` of a kind, with what may be missing in it.
+
+        Raises:
+            ConfigError: no such kind, or it cannot be imported.
+        """
+        part = self.need(name, "conf", "configured")
+        for key in ("FILES", "MODELS", "PROTECTED"):
+            if not hasattr(part, key):
+                setattr(part, key, ())
+        return cast(ConfPart, part)
+
+    def find(self, name: str, part: str) -> Any | None:
+        """A part of a kind; None where the kind lacks it.
+
+        Raises:
+            ConfigError: no such kind, or it cannot be imported.
+        """
+        module = f"{self._package(name)}.{part}"
+        try:
+            return importlib.import_module(module)
+        except ImportError as error:
+            if isinstance(error, ModuleNotFoundError) and error.name == module:
+                return None
+            raise ConfigError(f"{self.what} kind {name}: cannot be imported: {error}") from error
+
+    def need(self, name: str, part: str, purpose: str) -> Any:
+        """A part of a kind.
+
+        Args:
+            purpose: what it is for, in messages: the kind cannot be …
+
+        Raises:
+            ConfigError: no such kind, it cannot be imported, or it lacks the part.
+        """
+        found = self.find(name, part)
+        if found is None:
+            raise ConfigError(
+                f"{self.what} kind {name}: cannot be {purpose}: it declares no {part}"
+            )
+        return found
+
+    def _package(self, name: str) -> str:
+        if name in self.own():
+            return f"{self.package}.{name}"
+        for entry in entry_points(group=self.group):
+            if entry.name == name:
+                return entry.value
+        raise ConfigError(f"{self.what} kind {name!r} is not one of {', '.join(self.names())}")
+
+
+class EncoderKinds(Kinds):
+    """Kinds of encoders; the methods give the parts of one."""
+
+    def module(self, name: str) -> EncoderModulePart:
+        return cast(EncoderModulePart, self.need(name, "module", "built"))
+
+    def shapes(self, name: str) -> EncoderShapesPart | None:
+        return cast("EncoderShapesPart | None", self.find(name, "shapes"))
+
+    def operations(self, name: str) -> EncoderOperationsPart:
+        return cast(EncoderOperationsPart, self.need(name, "operations", "planned"))
+
+    def packing(self, name: str) -> PackingPart:
+        return cast(PackingPart, self.need(name, "packing", "packed"))
+
+
+class AdapterKinds(Kinds):
+    """Kinds of adapters; the methods give the parts of one."""
+
+    def module(self, name: str) -> AdapterModulePart:
+        return cast(AdapterModulePart, self.need(name, "module", "built"))
+
+    def shapes(self, name: str) -> AdapterShapesPart | None:
+        return cast("AdapterShapesPart | None", self.find(name, "shapes"))
+
+    def operations(self, name: str) -> AdapterOperationsPart:
+        return cast(AdapterOperationsPart, self.need(name, "operations", "planned"))
