@@ -406,7 +406,7 @@ class _Reader:
             start = end = math.nan
         if not (0 <= start < end < math.inf):
             self.fault("wrong segment", "segments", utt, f"{parts[1]} to {parts[2]}")
-        if parts[0] not in wavs:
+        if not wavs.get(parts[0]):
             self.fault("unmatched id", "segments", utt, f"no recording {parts[0]} in wav.scp")
         return wavs.get(parts[0]), (start, end)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
-from espnet_part.kaldi import write_table
+from espnet_part.kaldi import format_line
 
 # what would end or split a line of ESPnet's files: controls, Unicode's line ends, byte-order mark
 _BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]+")
@@ -157,5 +157,7 @@ def write_shard(output_dir: Path, records: Sequence[Record]) -> dict[str, float]
         file.write("\n")
     # `text` comes last: where it is, the shard is done
     for name in ("score", "token_int", "token", "text"):
-        write_table(best / name, ((record.utt_id, columns[name](record)) for record in good))
+        with atomic_write(best / name) as file:
+            for record in good:  # in the order of the key file
+                file.write(format_line(best / name, record.utt_id, columns[name](record)))
     return times
