@@ -146,13 +146,19 @@ class StageData:
         """The strata of all examples."""
         return Streams(self.examples, strata(self.examples))
 
-    def digest(self) -> str:
-        """What the order of the steps depends on; equal for any number of processes."""
-        digest = hashlib.sha256(repr((self.loader.seed, self.loader.batch)).encode())
-        digest.update(repr(sorted(self.prompts.wordings.items())).encode())
-        for example in self.examples:
-            digest.update(f"{example.utt_id} {example.num_samples}\n".encode())
-        return digest.hexdigest()
+    def digests(self) -> dict[str, str]:
+        """What the steps and their order depend on, by section; equal for any number of processes."""
+        batch = dataclasses.replace(self.loader.batch, bins_per_gpu=None, size_per_gpu=None)
+        data = hashlib.sha256()
+        for start in range(0, len(self.examples), 10000):
+            part = self.examples[start : start + 10000]
+            data.update("\n".join(map(_as_text, part)).encode())
+        return {
+            "data": data.hexdigest(),
+            "prompts": _sha256(sorted(self.prompts.wordings.items())),
+            "batch sizes": _sha256(batch),
+            "seed": str(self.loader.seed),
+        }
 
     def _data(
         self,
@@ -191,6 +197,15 @@ class StageData:
                 self.where,
             )
         return self._corpora[cached]
+
+
+def _sha256(value: object) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()
+
+
+def _as_text(e: Example) -> str:
+    """All of an example but where its audio is."""
+    return f"{e.utt_id}\0{e.task}\0{e.lang}\0{e.tgt}\0{e.num_samples}\0{e.src_text}\0{e.text}"
 
 
 def load_examples(directories: Sequence[str], max_bad_share: float) -> list[Example]:

@@ -9,6 +9,7 @@ import torch
 from espnet_part.model.adapters import ADAPTERS
 from espnet_part.model.config import ModelConfig
 from espnet_part.model.encoders import ENCODERS
+from espnet_part.model.function import function_digests
 from espnet_part.model.llm import LLM
 from espnet_part.model.tokenizer import load_tokenizer
 
@@ -31,7 +32,11 @@ def build_model(cfg: ModelConfig, load_weights: bool = True) -> SpeechLLM:
     # is a model of ESPnet's; a part alone is built without ESPnet
     from espnet_part.model.speech_llm import SpeechLLM
 
-    return SpeechLLM(**_build_parts(cfg, load_weights))
+    has_tokenizer = cfg.llm_conf.tokenizer is not None or cfg.llm_conf.name is not None
+    tokenizer = load_tokenizer(cfg.llm_conf) if load_weights and has_tokenizer else None
+    model = SpeechLLM(**_build_parts(cfg, load_weights, tokenizer))
+    model.function = function_digests(cfg, tokenizer)
+    return model
 
 
 def build_encoder(kind: str, conf: Any, load_weights: bool = True) -> Any:
@@ -69,10 +74,8 @@ def meta_shapes(cfg: ModelConfig) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _build_parts(cfg: ModelConfig, load_weights: bool) -> dict[str, Any]:
+def _build_parts(cfg: ModelConfig, load_weights: bool, tokenizer: Any = None) -> dict[str, Any]:
     encoder = build_encoder(cfg.encoder, cfg.encoder_conf, load_weights)
-    has_tokenizer = cfg.llm_conf.tokenizer is not None or cfg.llm_conf.name is not None
-    tokenizer = load_tokenizer(cfg.llm_conf) if load_weights and has_tokenizer else None
     llm = LLM.from_conf(cfg.llm_conf, cfg.lora_conf, load_weights, tokenizer)
     adapter = build_adapter(cfg.speech_adapter, cfg.speech_adapter_conf, encoder.dim, llm.dim)
     if not next(llm.parameters()).is_meta:

@@ -40,6 +40,9 @@ class SpeechLLM(AbsESPnetModel):
     Args:
         encoder: see `espnet_part.model.kinds.Encoder`. adapter: see `espnet_part.model.kinds.Adapter`.
         llm: the language model.
+
+    Attributes:
+        function: digests of what it computes beside its weights (see `model.function`).
     """
 
     def __init__(self, encoder: Any, adapter: Any, llm: LLM) -> None:
@@ -47,6 +50,7 @@ class SpeechLLM(AbsESPnetModel):
         self.encoder = encoder
         self.adapter = adapter
         self.llm = llm
+        self.function: dict[str, str] = {}
         self.requires_grad_(False)
 
     def forward(self, *, labels: Tensor, **batch: Any) -> SpeechLLMOutput:

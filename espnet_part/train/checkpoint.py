@@ -10,7 +10,7 @@ import dataclasses
 import json
 import logging
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,14 @@ from espnet_part.parsing import read_json
 from espnet_part.weights import read_weights, write_weights
 
 MANIFEST = "manifest.json"
+#: Parts of a model's function -> where they are configured.
+FUNCTION_KEYS = {
+    "encoder": "encoder_conf",
+    "adapter": "speech_adapter_conf",
+    "lora": "lora_conf",
+    "llm": "llm_conf",
+    "tokenizer": "llm_conf.tokenizer and its chat template",
+}
 HEARD = "heard.json"  # beside the weights of a finished stage
 LARGEST_HEARD = 1 << 28  # bytes; a bit an example
 
@@ -84,6 +92,7 @@ def load_trained(model: nn.Module, path: str | Path) -> LoadReport:
     """
     metadata, tensors = read_weights(path)
     check_bases(bases_of(model).get("base_models", []), metadata.get("base_models", []), path)
+    check_function(model, metadata.get("function", {}), tensors, path)
     _copy(model, tensors, str(path))
     own = [name for name, _ in model.named_parameters()]
     lacking = [name for name in own if name.startswith("adapter.") and name not in tensors]
@@ -127,9 +136,11 @@ def _copy(model: nn.Module, tensors: dict[str, torch.Tensor], where: str) -> Non
 
 
 def bases_of(model: nn.Module) -> dict[str, Any]:
-    """``{"base_models": …}`` of a model that says what it was built on."""
+    """``{"base_models": …, "function": …}`` of a model that says what it was built on."""
     describe = getattr(model, "base_models", None)
-    return {"base_models": describe()} if describe is not None else {}
+    if describe is None:
+        return {}
+    return {"base_models": describe(), "function": dict(getattr(model, "function", {}))}
 
 
 def check_bases(
@@ -153,6 +164,33 @@ def check_bases(
                     f"config names {_named(mine)} ({key} {str(base.get(key))[:12]} against "
                     f"{str(mine.get(key))[:12]})"
                 )
+
+
+def check_function(
+    model: nn.Module, trained_as: Mapping[str, str], names: Iterable[str], path: str | Path
+) -> None:
+    """Refuse weights that were trained in a model that computes something else.
+
+    Args:
+        trained_as: the ``function`` of the header of the weights (empty in old files).
+        names: of the weights. LoRA's settings count where LoRA was trained.
+
+    Raises:
+        DataError: names the parts that differ.
+    """
+    has_lora = any(".lora_" in name for name in names)
+    own = getattr(model, "function", {})
+    differing = [
+        part
+        for part, digest in trained_as.items()
+        if part in own and own[part] != digest and (part != "lora" or has_lora)
+    ]
+    if differing:
+        keys = ", ".join(FUNCTION_KEYS[part] for part in differing if part in FUNCTION_KEYS)
+        raise DataError(
+            f"{path}: was trained with other settings of the {' and the '.join(differing)}; give the "
+            f"model file that it was trained with (see {keys})"
+        )
 
 
 def _named(base: dict[str, Any]) -> str:
@@ -228,8 +266,8 @@ def find_checkpoints(parent: Path) -> list[Path]:
     return sorted((p for p in parent.iterdir() if p.name.isdigit()), reverse=True)
 
 
-def read_newest_checkpoint(parent: Path) -> Checkpoint | None:
-    """Read the newest whole checkpoint below ``parent``; None when there is none at all.
+def newest_checkpoint(parent: Path) -> Path | None:
+    """The newest whole checkpoint below ``parent``; None when there is none at all.
 
     A damaged checkpoint is named and passed over for the one before it.
 
@@ -240,8 +278,7 @@ def read_newest_checkpoint(parent: Path) -> Checkpoint | None:
     for directory in found:
         fault = _fault(directory)
         if fault is None:
-            logging.info("resuming from %s", directory)
-            return _read(directory)
+            return directory
         logging.warning("%s is damaged (%s); trying the checkpoint before it", directory, fault)
     if found:
         raise DataError(
@@ -262,7 +299,21 @@ def _fault(directory: Path) -> str | None:
     return None
 
 
-def _read(directory: Path) -> Checkpoint:
+def checkpoint_digest(directory: Path) -> str:
+    """What a checkpoint's content is, in short: the hash of its files' hashes.
+
+    Raises:
+        DataError: it is not there.
+    """
+    try:
+        return file_sha256(directory / MANIFEST)
+    except OSError as error:
+        raise DataError(f"{directory / MANIFEST}: {error.strerror}") from None
+
+
+def read_checkpoint(directory: Path) -> Checkpoint:
+    """Read a checkpoint that is whole."""
+    logging.info("resuming from %s", directory)
     return Checkpoint(
         safetensors.torch.load_file(directory / "weights.safetensors"),
         torch.load(directory / "optimizer.pt", map_location="cpu", weights_only=True),
@@ -278,6 +329,7 @@ def restore_weights(model: nn.Module, checkpoint: Checkpoint, where: str) -> Non
     """
     own = bases_of(model).get("base_models", [])
     check_bases(own, checkpoint.state.get("base_models", []), where)
+    check_function(model, checkpoint.state.get("function", {}), checkpoint.weights, where)
     _copy(model, checkpoint.weights, where)
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import socket
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+
+from espnet_part.errors import DataError, UserError
+
+Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +70,55 @@ class Parallel:
             values = values.to(self.device)
             dist.all_reduce(values)
         return values.cpu()
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all processes, in their order, on each of them."""
+        values = [value] * self.world
+        if self.world > 1:
+            dist.all_gather_object(values, value)
+        return values
+
+    def from_main(self, value: Any) -> Any:
+        """The main process's value."""
+        return self.gather(value if self.is_main else None)[0]
+
+    def together(self, work: Callable[[], Result]) -> Result:
+        """Do work on every process; where it fails for one, it fails for all, in its words.
+
+        Raises:
+            DataError: names the process, its host and its reason.
+        """
+        result, fault = None, None
+        try:
+            result = work()
+        except UserError as error:
+            if self.world == 1:
+                raise
+            fault = f"process {self.rank} of {self.world} on {socket.gethostname()}: {error}"
+        faults = [fault for fault in self.gather(fault) if fault is not None]
+        if faults:
+            raise DataError(faults[0])
+        return cast(Result, result)
+
+    def check_same(self, sections: Mapping[str, str], what: str) -> None:
+        """Refuse to go on where the processes do not work on the same.
+
+        Args:
+            sections: digests by name, under the same names on every process.
+            what: said of the sections that differ, such as "runs with another".
+
+        Raises:
+            DataError: names the first process that differs from the main one, and the sections.
+        """
+        everyone = self.gather((socket.gethostname(), dict(sections)))
+        first_host, first = everyone[0]
+        for rank, (host, own) in enumerate(everyone):
+            differing = [name for name in first if own.get(name) != first[name]]
+            if differing:
+                raise DataError(
+                    f"process {rank} of {self.world} on {host} {what} {', '.join(differing)} than "
+                    f"process 0 on {first_host}: all must see the same files and options"
+                )
 
     def barrier(self) -> None:
         """Wait until every process is here."""

@@ -77,7 +77,8 @@ class Report:
             self.train.register({"grad_norm": result.grad_norm, "clip": clipped})
         self.train.register({f"optim0_lr{i}": g["lr"] for i, g in enumerate(groups)})
         self.train.next()
-        self._window.append((train_time, result.counts))
+        if self.is_main:
+            self._window.append((train_time, result.counts))
 
     def finish_epoch(
         self, phase: str, position: Position, valid: dict[str, float], *, is_phase_end: bool

@@ -115,7 +115,7 @@ def train_step(
 
     The quotient is formed from the token count over all ranks and micro-batches, so neither the number of
     processes nor the accumulation changes the gradient. A step whose loss or gradient is not
-    finite leaves the weights alone.
+    finite, or that has no token since all its utterances were bad, leaves the weights alone.
     """
     counts = Counts.zero(tasks)
     labelled = sum(int((batch["labels"] != IGNORE).sum()) for batch in micro_batches)
@@ -140,7 +140,7 @@ def train_step(
         )
     )
     # both numbers are the same on every rank, so all ranks take the same branch
-    updated = math.isfinite(grad_norm) and math.isfinite(counts["loss"])
+    updated = counts["tokens"] > 0 and math.isfinite(grad_norm) and math.isfinite(counts["loss"])
     if updated:
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)

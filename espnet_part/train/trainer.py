@@ -17,6 +17,7 @@ from espnet_part.data.dataset import DataPosition, PhaseData
 from espnet_part.data.heard import Heard
 from espnet_part.data.stage import SpeechSide, StageData, log_dropped, log_mixture, log_sizes
 from espnet_part.errors import DataError
+from espnet_part.model.base import json_sha256
 from espnet_part.schedule.activation import activate, set_modes
 from espnet_part.schedule.schedule import Phase
 from espnet_part.train import learning_rate
@@ -25,9 +26,11 @@ from espnet_part.train.averaging import average_best, average_last, model_file, 
 from espnet_part.train.checkpoint import (
     Checkpoint,
     bases_of,
+    checkpoint_digest,
     find_checkpoints,
+    newest_checkpoint,
+    read_checkpoint,
     read_heard,
-    read_newest_checkpoint,
     restore_weights,
     save_trained,
     trained_state,
@@ -136,16 +139,29 @@ class Run:
 
     def run(self) -> None:
         """Start or resume, go through the phases, and average the best models."""
+        self.parallel.check_same(self._sections(), "runs with another")
         self.saved = self._resume() if self.options.resume else None
         if self.saved is None:
-            self._refuse_earlier_run()
-            self._start()
-        data = self._plan()
+            self.parallel.together(self._refuse_earlier_run)
+            self.parallel.together(self._start)
+        data = self.parallel.together(self._plan)
         while self.position.phase < len(self.schedule.phases):
             self._run_phase(data)
             self.heard = data[self.position.phase].heard_after(self.heard, self.position.data)
             self.position.next_phase(self.heard.pools)
         self._finish()
+
+    def _sections(self) -> dict[str, str]:
+        """What must be the same on all processes, as digests."""
+        bases = bases_of(self.model)
+        return {
+            **{f"model ({part})": digest for part, digest in bases["function"].items()},
+            "base models": json_sha256(bases["base_models"]),
+            "phases": json_sha256(self.schedule.to_list()),
+            "options": json_sha256([self.options.resume, self.options.use_amp]),
+            **{f"training: {name}": d for name, d in self.train_data.digests().items()},
+            **{f"validation: {name}": d for name, d in self.valid_data.digests().items()},
+        }
 
     def _start(self) -> None:
         """Take over from an earlier stage what it trained and what it heard."""
@@ -285,7 +301,11 @@ class Run:
                 model_file(self.output_dir, self.position.epoch),
                 self.model,
                 self.ever_trained,
-                {"phase": phase.name, "step": self.position.total_step},
+                {
+                    "phase": phase.name,
+                    "step": self.position.total_step,
+                    "data": self.train_data.digests(),
+                },
             )
         # the model's file before the checkpoint that counts on it, the removals after it
         self._save_checkpoint(data)
@@ -332,6 +352,8 @@ class Run:
         if result.updated:
             position.nonfinite = 0
             return
+        if not result.counts["tokens"]:
+            return  # all were bad, and are named
         position.nonfinite += 1
         position.skipped += 1
         logging.warning(
@@ -348,9 +370,11 @@ class Run:
             )
 
     def _name_bad(self, bad: Sequence[tuple[str, str]], split: str, mode: str) -> None:
-        if not bad:
-            return
         file = self.output_dir / f"bad_utterances.{split}.{self.parallel.rank}.tsv"
+        if not bad:
+            if mode == "w":
+                file.unlink(missing_ok=True)  # of an earlier validation
+            return
         with file.open(mode, encoding="utf-8") as out:
             out.writelines(f"{utt}\t{reason}\n" for utt, reason in bad)
         logging.warning("%s: left out %d bad utterances, see %s", split, len(bad), file)
@@ -382,7 +406,7 @@ class Run:
                         "position": dataclasses.asdict(self.position),
                         "ever_trained": sorted(self.ever_trained),
                         "phases": self.schedule.to_list(),
-                        "data": self.train_data.digest(),
+                        "data": self.train_data.digests(),
                         "heard": {
                             "at_phase_start": self.train_data.streams.to_json(self.heard),
                             "now": self.train_data.streams.to_json(now),
@@ -402,22 +426,34 @@ class Run:
             )
 
     def _resume(self) -> Checkpoint | None:
-        saved = read_newest_checkpoint(self.checkpoints)
-        if saved is None:
+        newest = self.parallel.together(
+            lambda: newest_checkpoint(self.checkpoints) if self.parallel.is_main else None
+        )
+        name = self.parallel.from_main(newest and newest.name)
+        if name is None:
             return None
+        directory = self.checkpoints / name
+        digest = self.parallel.together(lambda: checkpoint_digest(directory))
+        self.parallel.check_same({f"checkpoint {name}": digest}, "sees another")
+        return self.parallel.together(lambda: self._restore(read_checkpoint(directory)))
+
+    def _restore(self, saved: Checkpoint) -> Checkpoint:
+        """Put everything back that the next phase does not (see `_start_rates`)."""
         position = Position.from_json(saved.state["position"], str(self.checkpoints))
         check_same_schedule(saved.state["phases"], self.schedule, position.phase)
         restore_weights(self.model, saved, str(self.checkpoints))
         self.ever_trained.update(saved.state["ever_trained"])
         self.report.load_state_dict(saved.state["report"])
         self.position = position
-        unchanged = saved.state["data"] == self.train_data.digest()
-        heard = saved.state["heard"]["at_phase_start" if unchanged else "now"]
+        digests = self.train_data.digests()
+        changed = [name for name, digest in digests.items() if saved.state["data"][name] != digest]
+        heard = saved.state["heard"]["now" if changed else "at_phase_start"]
         self.heard, anew = self.train_data.streams.from_json(heard, str(self.checkpoints))
-        if not unchanged:
+        if changed:
             logging.warning(
-                "the data, their batches, the prompts or the seed have changed since the checkpoint "
-                "was written: going on with what has been heard least%s",
+                "changed since the checkpoint was written: %s; going on with what has been heard "
+                "least%s",
+                " and ".join(changed),
                 f"; heard anew from the start: {', '.join(anew)}" if anew else "",
             )
             position.data = DataPosition(self.heard.pools)

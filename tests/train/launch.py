@@ -26,6 +26,8 @@ def part_train(
     kill_after: float | None = None,
     world: int = 1,
     count_text_only: bool = False,
+    last_rank: Sequence[str] = (),
+    record_heard: Path | None = None,
 ) -> int:
     """Run to the end or to death; returns the exit status (negative for a signal).
 
@@ -33,14 +35,17 @@ def part_train(
         kill: SIGKILL before the n-th call of a function, given as "module:name".
         kill_after: SIGKILL after this many seconds.
         world: Processes, joined through gloo.
+        record_heard: A file for the ids of the utterances of all training steps.
+        last_rank: More arguments for the last of the processes alone.
         count_text_only: Write to the log which of a process's batches had no speech.
     """
     rendezvous = log.with_name(f"{log.name}.{time.time_ns()}.rendezvous")
     processes = []
     for rank in range(world):
         more = () if world == 1 else _distributed(rank, world, rendezvous)
+        own = last_rank if rank == world - 1 else ()
         process = CONTEXT.Process(
-            target=_child, args=([*cmd, *more], str(log), kill, count_text_only)
+            target=_child, args=([*cmd, *more, *own], str(log), kill, count_text_only, record_heard)
         )
         process.start()
         processes.append(process)
@@ -65,7 +70,9 @@ def _distributed(rank: int, world: int, rendezvous: Path) -> Sequence[str]:
     )
 
 
-def _child(cmd: list[str], log: str, kill: Kill | None, count_text_only: bool) -> None:
+def _child(
+    cmd: list[str], log: str, kill: Kill | None, count_text_only: bool, record: Path | None
+) -> None:
     with Path(log).open("a", encoding="utf-8") as out:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)
@@ -76,6 +83,8 @@ def _child(cmd: list[str], log: str, kill: Kill | None, count_text_only: bool) -
         _arm(*kill)
     from espnet_part.bin import part_train as command
 
+    if record is not None:
+        _record_steps(record)
     sys.argv = ["part_train", *cmd]
     seen = _watch_batches() if count_text_only else []
     command.main(cmd)
@@ -95,6 +104,19 @@ def _watch_batches() -> list[bool]:
 
     step.to_device = to_device
     return seen
+
+
+def _record_steps(file: Path) -> None:
+    from espnet_part.train import trainer
+
+    original = trainer.train_step
+
+    def train_step(module: Any, batches: Any, *args: Any, **options: Any) -> Any:
+        with file.open("a", encoding="utf-8") as out:
+            out.writelines(f"{utt}\n" for batch in batches for utt in batch["utt_ids"])
+        return original(module, batches, *args, **options)
+
+    trainer.train_step = train_step
 
 
 def _arm(target: str, call: int) -> None:

@@ -17,10 +17,17 @@ from espnet_part.train.checkpoint import (
     Checkpoint,
     find_checkpoints,
     load_trained,
-    read_newest_checkpoint,
+    newest_checkpoint,
+    read_checkpoint,
     save_trained,
     write_checkpoint,
 )
+
+
+def read_newest(parent: Path) -> Checkpoint:
+    directory = newest_checkpoint(parent)
+    assert directory is not None
+    return read_checkpoint(directory)
 
 
 class Model(nn.Module):
@@ -42,7 +49,7 @@ def test_the_newest_two_are_kept(tmp_path: Path) -> None:
     for number in (5, 10, 15):
         write_checkpoint(tmp_path / f"{number:08d}", state(number))
     assert [p.name for p in find_checkpoints(tmp_path)] == ["00000015", "00000010"]
-    newest = read_newest_checkpoint(tmp_path)
+    newest = read_newest(tmp_path)
     assert newest is not None
     assert newest.state == {"number": 15}
 
@@ -72,7 +79,7 @@ def test_a_full_disk_leaves_the_checkpoints_before_it(
         with pytest.raises(DataError, match="no space left on the disk"):
             write_checkpoint(tmp_path / "00000002", state(2))
     assert [p.name for p in tmp_path.iterdir()] == ["00000001"]
-    assert read_newest_checkpoint(tmp_path) is not None
+    assert read_newest(tmp_path) is not None
 
 
 def test_a_real_full_disk_is_recognised(tmp_path: Path) -> None:
@@ -93,7 +100,7 @@ def test_a_flipped_bit_is_found(tmp_path: Path, name: str) -> None:
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 16
     file.write_bytes(content)
-    found = read_newest_checkpoint(tmp_path)
+    found = read_newest(tmp_path)
     assert found is not None
     assert found.state == {"number": 1}
 
@@ -102,7 +109,7 @@ def test_only_damaged_checkpoints_are_an_error(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "00000001", state(1))
     (tmp_path / "00000001" / "optimizer.pt").unlink()
     with pytest.raises(DataError, match="all 1 checkpoints are damaged"):
-        read_newest_checkpoint(tmp_path)
+        read_newest(tmp_path)
 
 
 def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
@@ -113,7 +120,7 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     bad = Checkpoint({}, {"optimizer": Bomb(), "scheduler": None}, {})
     write_checkpoint(tmp_path / "00000001", bad)
     with pytest.raises(Exception, match=r"weights_only|Unsupported"):
-        read_newest_checkpoint(tmp_path)
+        read_newest(tmp_path)
     assert not (tmp_path / "ran").exists()
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
+import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from espnet_part.data.datadir import DataDir
 from tests.train.launch import part_train
 from tests.train.tiny import ADAPTER, JOINT, TOP, Workspace, stage
 
@@ -31,24 +35,72 @@ def one_process(workspace: Workspace) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("world", "accum"), [(2, 1), (1, 4), (2, 2)], ids=["2 processes", "4 micro-batches", "both"]
+    ("world", "accum", "at_once"),
+    [(2, 1, None), (1, 4, None), (2, 2, 3)],
+    ids=["2 processes", "4 micro-batches", "2 processes of at most 3 at once"],
 )
 def test_peer_defect_08_the_loss_does_not_depend_on_the_split(
     workspace: Workspace,
     one_process: dict[str, torch.Tensor],
     world: int,
     accum: int,
+    at_once: int | None,
     log: Path,
 ) -> None:
     name = f"w{world}a{accum}"
-    workspace.write(f"{name}.yaml", stage(PHASES, batch_size=8 // accum, accum_grad=accum))
+    options = {"batch_size": 8 // accum, "accum_grad": accum, "max_batch_size_per_gpu": at_once}
+    workspace.write(f"{name}.yaml", stage(PHASES, **options))
     assert part_train(workspace.command(f"{name}.yaml", name), log, world=world) == 0, (
         log.read_text()
     )
-    other = trained(workspace, name)
-    assert other.keys() == one_process.keys()
-    for key, tensor in one_process.items():
-        torch.testing.assert_close(other[key], tensor, rtol=0, atol=1e-5)
+    assert_close(trained(workspace, name), one_process)
+
+
+def assert_close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for key, tensor in other.items():
+        torch.testing.assert_close(one[key], tensor, rtol=0, atol=1e-5)
+
+
+def test_another_number_of_processes_goes_on_with_the_same_steps(
+    workspace: Workspace, one_process: dict[str, torch.Tensor], log: Path
+) -> None:
+    workspace.write("moved.yaml", stage(PHASES, batch_size=8, save_interval=2))
+    cmd = workspace.command("moved.yaml", "moved")
+    kill = ("espnet_part.train.trainer:train_step", 9)
+    assert part_train([*cmd, "--max_batch_size_per_gpu", "2"], log, world=2, kill=kill) != 0
+    assert part_train([*cmd, "--max_batch_size_per_gpu", "5"], log) == 0, log.read_text()
+    assert "changed since the checkpoint" not in log.read_text()
+    assert_close(trained(workspace, "moved"), one_process)
+
+
+def test_processes_with_other_data_are_named(workspace: Workspace, log: Path) -> None:
+    other = workspace.root / "other_copy"
+    examples, _ = DataDir.load(workspace.root / "train")
+    changed = dataclasses.replace(examples[0], text="katze")
+    DataDir.write(other, [changed, *examples[1:]])
+    workspace.write("stage.yaml", stage(PHASES, batch_size=8))
+    cmd = workspace.command("stage.yaml", "differing")
+    status = part_train(cmd, log, world=2, last_rank=("--train_data_dir", str(other)))
+    assert status == 1
+    said = (
+        f"process 1 of 2 on {socket.gethostname()} runs with another training: data than process 0"
+    )
+    assert said in log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
+def test_a_process_that_sees_an_older_checkpoint_is_named(workspace: Workspace, log: Path) -> None:
+    workspace.write("stage.yaml", stage([{**ADAPTER, "steps": 4}], save_interval=2))
+    cmd = workspace.command("stage.yaml", "newer")
+    assert part_train(cmd, log) == 0
+    older = workspace.root / "older"
+    shutil.copytree(workspace.root / "newer", older, symlinks=True)
+    shutil.rmtree(older / "checkpoints" / "00000004")
+    status = part_train(cmd, log, world=2, last_rank=("--output_dir", str(older)))
+    assert status == 1
+    assert "process 1 of 2 on" in log.read_text()
+    assert "00000004" in log.read_text().splitlines()[-1]
 
 
 def test_text_only_batches_on_any_rank_never_hang(workspace: Workspace, log: Path) -> None:
@@ -77,11 +129,10 @@ def test_torchrun_starts_it_as_well(
             timeout=300,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
-    other = trained(workspace, "torchrun")
-    for key, tensor in one_process.items():
-        torch.testing.assert_close(other[key], tensor, rtol=0, atol=1e-5)
+    assert_close(trained(workspace, "torchrun"), one_process)
 
 
 def test_more_processes_than_examples_never_hang(workspace: Workspace, log: Path) -> None:
-    workspace.write("small.yaml", stage([{**JOINT, "steps": 3}], batch_size=1, accum_grad=2))
+    workspace.write("small.yaml", stage([{**JOINT, "steps": 3}], batch_size=1, accum_grad=1))
     assert part_train(workspace.command("small.yaml", "small"), log, world=2) == 0, log.read_text()
+    assert "joint: 2 processes are more than the steps can fill" in log.read_text()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -53,6 +56,77 @@ def test_another_base_model_is_refused(workspace: Workspace, first: Path, log: P
     cmd[cmd.index("--model_config") + 1] = str(workspace.root / "other_model.yaml")
     assert part_train(cmd, log) == 1
     assert "was trained on another llm" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"lora_conf": {"rank": 2, "alpha": 8, "targets": ["q_proj", "v_proj"]}}, "lora"),
+        ({"encoder_conf": {"pad_to_30s": True}}, "encoder"),
+        ({"speech_adapter_conf": {"embedding_norm": False}}, "adapter"),
+    ],
+    ids=["lora", "encoder", "adapter"],
+)
+def test_a_model_that_computes_something_else_is_refused(
+    workspace: Workspace, log: Path, changes: dict[str, Any], said: str
+) -> None:
+    workspace.write("lora.yaml", stage([{**LORA_ONLY, "steps": 2}]))
+    cmd = workspace.command("lora.yaml", "computes")
+    if not (workspace.root / "computes").exists():
+        assert part_train(cmd, log) == 0, log.read_text()
+    config = model_config(workspace.root)
+    for key, values in changes.items():
+        config[key].update(values)
+    model = workspace.write("changed_model.yaml", config)
+    assert part_train([*cmd, "--model_config", str(model)], log) == 1
+    assert f"was trained with other settings of the {said}" in log.read_text().splitlines()[-1]
+
+
+def test_another_tokenizer_is_refused(workspace: Workspace, first: Path, log: Path) -> None:
+    config = model_config(workspace.root)
+    other = workspace.root / "other_tokenizer"
+    shutil.copytree(workspace.root / "tokenizer", other)
+    settings = json.loads((other / "tokenizer_config.json").read_text())
+    settings["chat_template"] = (
+        "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
+    )
+    (other / "tokenizer_config.json").write_text(json.dumps(settings))
+    config["llm_conf"]["tokenizer"] = str(other)
+    model = workspace.write("retokenized.yaml", config)
+    workspace.write("second.yaml", stage([{**LORA_ONLY, "steps": 3}]))
+    cmd = workspace.command("second.yaml", "retokenized", "--part_init", str(first))
+    assert part_train([*cmd, "--model_config", str(model)], log) == 1
+    assert "other settings of the tokenizer" in log.read_text().splitlines()[-1]
+
+
+def test_changed_texts_are_named_on_resuming(workspace: Workspace, log: Path) -> None:
+    copy = workspace.root / "corrected"
+    examples, _ = DataDir.load(workspace.root / "train")
+    DataDir.write(copy, examples)
+    workspace.write("long.yaml", stage([{**ADAPTER, "steps": 6}], save_interval=2))
+    cmd = workspace.command("long.yaml", "corrected_run", "--train_data_dir", str(copy))
+    assert part_train(cmd, log, kill=("espnet_part.train.trainer:train_step", 4)) == -9
+    DataDir.write(copy, [dataclasses.replace(examples[0], text="die katze"), *examples[1:]])
+    assert part_train(cmd, log) == 0, log.read_text()
+    assert "changed since the checkpoint was written: data; going on" in log.read_text()
+
+
+def test_the_next_stage_hears_first_what_was_not_heard(workspace: Workspace, log: Path) -> None:
+    """Twelve utterances in steps of four: one step in the first stage, two in the second."""
+    for name, steps, more in (
+        ("hears_some", 1, ()),
+        ("hears_rest", 2, ("--part_init", "{}/hears_some/latest.safetensors")),
+    ):
+        workspace.write(f"{name}.yaml", stage([{**ADAPTER, "steps": steps}]))
+        options = [word.format(workspace.root) for word in more]
+        cmd = workspace.command(f"{name}.yaml", name, *options)
+        assert part_train(cmd, log, record_heard=workspace.root / f"{name}.txt") == 0
+    some, rest = (
+        (workspace.root / f"{name}.txt").read_text().split()
+        for name in ("hears_some", "hears_rest")
+    )
+    assert (len(some), len(rest)) == (4, 8)
+    assert len({*some, *rest}) == 12
 
 
 @pytest.mark.parametrize(
@@ -168,7 +242,7 @@ def test_a_changed_batch_size_starts_a_new_pass_on_resuming(
     cmd = workspace.command("first.yaml", "rebatched")
     assert part_train(cmd, log, kill=("espnet_part.train.trainer:train_step", 4)) == -9
     assert part_train([*cmd, "--batch_size", "2"], log) == 0, log.read_text()
-    assert "going on with what has been heard least" in log.read_text()
+    assert "changed since the checkpoint was written: batch sizes; going on" in log.read_text()
 
 
 def test_later_phases_may_change_on_resuming(workspace: Workspace, log: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from espnet_part.model.speech_llm import SpeechLLMOutput
+from espnet_part.model.splice import IGNORE
 from espnet_part.train.parallel import Parallel
 from espnet_part.train.step import Counts, seed_step, train_step
 
@@ -25,8 +27,8 @@ class Toy(nn.Module):
 
     def forward(self, x: torch.Tensor, labels: torch.Tensor, **_: Any) -> SpeechLLMOutput:
         logits = self.linear(x).float()
-        losses = nn.functional.cross_entropy(logits, labels, reduction="none", ignore_index=-100)
-        kept = labels != -100
+        losses = nn.functional.cross_entropy(logits, labels, reduction="none", ignore_index=IGNORE)
+        kept = labels != IGNORE
         correct = (logits.argmax(-1) == labels) & kept
         return SpeechLLMOutput(losses.sum(), losses.detach(), kept.long(), correct.long())
 
@@ -83,13 +85,21 @@ def test_a_step_that_is_not_finite_leaves_the_weights_alone(value: float) -> Non
     assert step(model, [batch(2, 2, ["asr"] * 2)]).updated
 
 
-def test_a_batch_of_bad_utterances_counts_for_nothing() -> None:
+def test_a_step_of_bad_utterances_alone_moves_nothing() -> None:
+    """An optimizer with moments would go on by itself."""
     model = Toy()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    train = functools.partial(
+        train_step, optimizer=optimizer, tasks=TASKS, parallel=Parallel(), amp=False
+    )
+    train(model, [batch(4, 1, ["asr"] * 4)], grad_clip=1.0, grad_clip_type=2.0)
+    before = [p.clone() for p in model.parameters()]
     empty = batch(1, 1, [])
-    empty["labels"][:] = -100
+    empty["labels"][:] = IGNORE
     empty["utt_ids"], empty["bad"] = [], [("u", "junk")]
-    result = step(model, [empty])
-    assert result.updated
+    result = train(model, [empty], grad_clip=1.0, grad_clip_type=2.0)
+    assert not result.updated
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     assert result.counts["tokens"] == 0
     assert result.counts["bad"] == 1
 
