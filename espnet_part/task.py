@@ -21,11 +21,14 @@ from espnet_part.errors import ConfigError, UserError
 from espnet_part.model.base import conf_digest
 from espnet_part.model.build import build_model, load_tokenizer
 from espnet_part.model.config import ModelConfig, load_model_file
+from espnet_part.schedule.activation import activate
 from espnet_part.schedule.schedule import Schedule
 from espnet_part.train.arguments import add_data_arguments, add_model_arguments
 from espnet_part.train.checkpoint import load_trained
 from espnet_part.train.learning_rate import parameter_groups
-from espnet_part.train.options import refuse_foreign
+from espnet_part.train.options import check_values, refuse_foreign
+from espnet_part.train.precision import hold_in_float32
+from espnet_part.train.process import prepared
 from espnet_part.train.trainer import PARTTrainer
 
 
@@ -56,13 +59,15 @@ class PARTTask(AbsTask):
     def main(cls, args: argparse.Namespace | None = None, cmd: Sequence[str] | None = None) -> None:
         """Parse ``cmd`` (a stage file may have a ``base``), and train."""
         args = cls.parse(cmd) if args is None else args
-        refuse_foreign(args)
+        refuse_foreign(args, cls.get_parser())
+        check_values(args)
         super().main(args=args)
 
     @classmethod
     def main_worker(cls, args: argparse.Namespace) -> None:
         try:
-            super().main_worker(args)
+            with prepared(args):
+                super().main_worker(args)
         except UserError as error:
             if not args.multiprocessing_distributed:
                 raise
@@ -113,10 +118,17 @@ class PARTTask(AbsTask):
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> Any:
-        """Build the model, and load what an earlier stage trained (``--part_init``)."""
+        """Build the model, and load what an earlier stage trained (``--part_init``).
+
+        Raises:
+            ConfigError: weights in bfloat16 shall train without autocast.
+        """
         model = build_model(_model_config(args))
+        ever = _ever_trained(args, model)
+        hold_in_float32(model, ever, args.use_amp)
         if args.part_init is not None:
             load_trained(model, args.part_init)
+        activate(model, ever)  # all of the stage's; each phase chooses its own
         return model
 
     @classmethod
@@ -126,9 +138,7 @@ class PARTTask(AbsTask):
         if optim_class is None:
             raise ConfigError(f"optim: {did_you_mean(args.optim, optim_classes)}")
         parameters = dict(model.named_parameters())
-        schedule = Schedule.from_list(args.phases, args.config or "phases")
-        trainable = schedule.resolve(list(parameters), model.protected)
-        ever = {name for t in trainable for name in t.names}
+        ever = _ever_trained(args, model)
         chosen = {name: p for name, p in parameters.items() if name in ever}
         groups = parameter_groups(chosen, args.exclude_weight_decay)
         try:
@@ -181,6 +191,13 @@ class _IterFactory(StageData, AbsIterFactory):
 
     def build_iter(self, epoch: int, shuffle: bool | None = None) -> Any:
         raise TypeError("data are given out by phase: see StageData.phase")
+
+
+def _ever_trained(args: argparse.Namespace, model: Any) -> set[str]:
+    """The parameters that any phase of the stage trains."""
+    schedule = Schedule.from_list(args.phases, args.config or "phases")
+    names = [name for name, _ in model.named_parameters()]
+    return {name for t in schedule.resolve(names, model.protected) for name in t.names}
 
 
 def _model_config(args: argparse.Namespace) -> ModelConfig:

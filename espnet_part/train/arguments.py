@@ -221,6 +221,13 @@ def add_trainer_arguments(parser: argparse.ArgumentParser) -> None:
 
     group = parser.add_argument_group("PART trainer")
     group.add_argument(
+        "--num_threads",
+        type=int,
+        metavar="N",
+        default=None,
+        help="Threads of a process on the CPU; by default torch's own choice",
+    )
+    group.add_argument(
         "--scheduler_length",
         type=str_or_none,
         metavar="NAME",

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from espnet2.tasks.abs_task import scheduler_classes
 from espnet2.utils.build_dataclass import build_dataclass
 
+from espnet_part.config import did_you_mean
 from espnet_part.errors import ConfigError
 from espnet_part.schedule.schedule import Schedule
+from espnet_part.train.arguments import (
+    add_data_arguments,
+    add_model_arguments,
+    add_trainer_arguments,
+)
 
 
 @dataclasses.dataclass
@@ -79,33 +88,101 @@ class TrainerOptions:
         return [value] if isinstance(value, int) else list(value) or [1]
 
 
-#: ESPnet's options that have no meaning under a schedule: the value that does nothing, the mend.
-FOREIGN: dict[str, tuple[Any, str]] = {
-    "init_param": ([], "use --part_init (safetensors), which keeps what it loads"),
-    "freeze_param": ([], "the phases' `train` says what trains"),
-    "max_epoch": (40, "give the phases `steps` or `epochs`"),
-    "patience": (None, "the schedule decides the length"),
-    "use_adapter": (False, "use `lora_conf` in the model file"),
-    "use_deepspeed": (False, "DDP is used"),
-    "sharded_ddp": (False, "DDP is used"),
-    "grad_noise": (False, "there is none"),
-    "no_forward_run": (False, "try the data with part_validate_data --check_audio true"),
-    "nbest_averaging_interval": (0, "models are averaged at the end of the stage"),
-    "train_dtype": ("float32", "use --use_amp true for bfloat16, and `llm_conf.dtype`"),
-    "train_data_path_and_name_and_type": ([], "use --train_data_dir"),
-    "valid_data_path_and_name_and_type": ([], "use --valid_data_dir"),
-    "multiple_iterator": (False, "give several directories to --train_data_dir"),
-    "collect_stats": (False, "use part_collect_stats"),
+#: ESPnet's options that this task follows, beside its own.
+FOLLOWED = frozenset(
+    (
+        *("help", "config", "print_config", "log_level", "dry_run", "output_dir", "ngpu", "seed"),
+        *("num_workers", "dist_backend", "dist_init_method", "dist_world_size", "dist_rank"),
+        *("local_rank", "dist_master_addr", "dist_master_port", "dist_launcher"),
+        *("multiprocessing_distributed", "unused_parameters", "gradient_as_bucket_view"),
+        *("ddp_comm_hook", "cudnn_enabled", "cudnn_benchmark", "cudnn_deterministic"),
+        *("use_tf32", "val_scheduler_criterion", "best_model_criterion"),
+        *("keep_nbest_models", "grad_clip", "grad_clip_type", "accum_grad", "resume", "use_amp"),
+        *("log_interval", "use_matplotlib", "use_tensorboard", "use_wandb", "wandb_project"),
+        *("wandb_id", "wandb_entity", "wandb_name", "detect_anomaly", "num_iters_per_epoch"),
+        *("batch_size", "valid_batch_size", "batch_bins", "valid_batch_bins"),
+        *("train_shape_file", "valid_shape_file", "batch_type", "exclude_weight_decay"),
+        *("optim", "optim_conf", "scheduler", "scheduler_conf"),
+    )
+)
+#: What to do in place of some others.
+MENDS: dict[str, str] = {
+    "init_param": "use --part_init (safetensors), which keeps what it loads",
+    "freeze_param": "the phases' `train` says what trains",
+    "max_epoch": "give the phases `steps` or `epochs`",
+    "patience": "the schedule decides the length",
+    "use_adapter": "use `lora_conf` in the model file",
+    "use_deepspeed": "DDP is used",
+    "sharded_ddp": "DDP is used",
+    "no_forward_run": "try the data with part_validate_data --check_audio true",
+    "nbest_averaging_interval": "models are averaged at the end of the stage",
+    "train_dtype": "use --use_amp true for bfloat16, and `llm_conf.dtype`",
+    "train_data_path_and_name_and_type": "use --train_data_dir",
+    "valid_data_path_and_name_and_type": "use --valid_data_dir",
+    "multiple_iterator": "give several directories to --train_data_dir",
+    "multi_task_dataset": "give several directories to --train_data_dir",
+    "collect_stats": "use part_collect_stats",
+    "exclude_weight_decay_conf": "--exclude_weight_decay true excludes biases and normalisation",
+    "max_batch_size": "use --max_batch_size_per_gpu",
+    "valid_batch_type": "validation has the --batch_type of training",
+    "early_stopping_criterion": "the schedule decides the length",
+    "save_strategy": "what was ever trained is saved",
+    "upsampling_factor": "a phase's `tasks` and `language_temperature` say how often data are heard",
 }
 
 
-def refuse_foreign(args: argparse.Namespace) -> None:
+def refuse_foreign(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Refuse options that would be ignored.
+
+    Args:
+        args: what was given. parser: with ESPnet's defaults, as `PARTTask.get_parser` makes it.
 
     Raises:
         ConfigError: an option of ESPnet's that has no meaning under a schedule.
     """
-    for name, (nothing, mend) in FOREIGN.items():
-        value = getattr(args, name, nothing)
-        if value != nothing:
-            raise ConfigError(f"{name}: {value!r} would have no effect for this task; {mend}")
+    own = argparse.ArgumentParser()
+    for add in (add_model_arguments, add_data_arguments, add_trainer_arguments):
+        add(own)
+    followed = FOLLOWED | {action.dest for action in own._actions}
+    for action in parser._actions:
+        default = parser.get_default(action.dest)
+        value = getattr(args, action.dest, default)
+        if action.dest not in followed and value != default:
+            mend = f"; {MENDS[action.dest]}" if action.dest in MENDS else ""
+            raise ConfigError(
+                f"{action.dest}: {value!r} would have no effect for this task{mend} (leave it at "
+                f"{default!r})"
+            )
+
+
+def check_values(args: argparse.Namespace) -> None:
+    """Refuse values that would end in an error of a library, before anything is built.
+
+    Raises:
+        ConfigError: names the option.
+    """
+    for name in ("seed", "num_workers", "ngpu", "save_interval", "average_last", "log_interval"):
+        value = getattr(args, name)
+        if value is not None and value < 0:
+            raise ConfigError(f"{name}: must not be negative: {value}")
+    for name in ("accum_grad", "num_threads", "num_iters_per_epoch"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"{name}: must be positive: {value}")
+    if args.ngpu > 0 and torch.cuda.device_count() < (
+        args.ngpu if args.multiprocessing_distributed else 1
+    ):
+        raise ConfigError(
+            f"ngpu: {args.ngpu} asked for, and torch {torch.__version__} sees "
+            f"{torch.cuda.device_count()} GPUs here; --ngpu 0 trains on the CPU"
+        )
+    if args.use_tf32 and args.use_amp:
+        raise ConfigError("use_tf32: has no meaning beside --use_amp true; leave out one of them")
+    if args.scheduler is not None:
+        scheduler = scheduler_classes.get(args.scheduler)
+        if scheduler is None:
+            raise ConfigError(f"scheduler: {did_you_mean(args.scheduler, scheduler_classes)}")
+        try:
+            inspect.signature(scheduler).bind(None, **args.scheduler_conf)
+        except TypeError as error:
+            raise ConfigError(f"scheduler_conf: {error}") from None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import socket
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar, cast
 
@@ -17,6 +18,15 @@ from torch.nn.parallel import DistributedDataParallel
 from espnet_part.errors import DataError, UserError
 
 Result = TypeVar("Result")
+SECONDS_TO_ANSWER = 5.0
+
+
+def _is_of_communication(error: Exception) -> bool:
+    """Whether it says that another process cannot be reached."""
+    if isinstance(error, dist.DistError):
+        return True
+    words = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "timed out")
+    return isinstance(error, RuntimeError) and any(w in str(error).lower() for w in words)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +129,44 @@ class Parallel:
                     f"process {rank} of {self.world} on {host} {what} {', '.join(differing)} than "
                     f"process 0 on {first_host}: all must see the same files and options"
                 )
+
+    @contextlib.contextmanager
+    def naming_lost(self, step: Callable[[], int]) -> Iterator[None]:
+        """Say in one line that another process is gone, where it left this one waiting.
+
+        Args:
+            step: the number of the step that is being done.
+
+        Raises:
+            DataError: names the processes that do not answer.
+        """
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            if self.world == 1 or not _is_of_communication(error):
+                raise
+            gone = ", ".join(map(str, self._silent())) or "another one"
+            raise DataError(
+                f"process {gone} of {self.world} is gone (after step {step()}; this is process "
+                f"{self.rank} on {socket.gethostname()}); its own last lines say why. The training "
+                "goes on from its last checkpoint when it is started again"
+            ) from None
+
+    def _silent(self) -> list[int]:
+        """The processes that do not say within some seconds that they are there."""
+        others = set(range(self.world)) - {self.rank}
+        try:
+            store = dist.distributed_c10d._get_default_store()
+            store.set(f"there/{self.rank}", "yes")
+            deadline = time.monotonic() + SECONDS_TO_ANSWER
+            while others and time.monotonic() < deadline:
+                others -= {rank for rank in others if store.check([f"there/{rank}"])}
+                time.sleep(0.05)
+        except (RuntimeError, OSError):
+            others = {0}  # the store is the main process's
+        return sorted(others)
 
     def barrier(self) -> None:
         """Wait until every process is here."""

@@ -84,7 +84,7 @@ class PARTTrainer:
         elif distributed_option.ngpu:
             parallel = Parallel(device=next(model.parameters()).device)
         scheduler_class = type(schedulers[0]) if schedulers[0] is not None else None
-        Run(
+        run = Run(
             model,
             optimizers[0],
             scheduler_class,
@@ -92,7 +92,9 @@ class PARTTrainer:
             valid_iter_factory,
             trainer_options,
             parallel,
-        ).run()
+        )
+        with parallel.naming_lost(lambda: run.position.total_step):
+            run.run()
 
 
 class Run:
@@ -184,7 +186,15 @@ class Run:
                     phase.tasks, phase.language_temperature, self.speech, untouched, where
                 )
             )
-        log_dropped(self._validation(), "validation")
+        validation = self._validation()
+        log_dropped(validation, "validation")
+        lacking = set(self.schedule.tasks) - {stratum[0] for stratum in validation.counts()}
+        if lacking:
+            logging.warning(
+                "validation: no example of %s, which the stage trains: how well it learns that is "
+                "not measured",
+                " and ".join(sorted(lacking)),
+            )
         return data
 
     def _validation(self) -> PhaseData:
@@ -270,6 +280,12 @@ class Run:
                 self.optimizer, self.scheduler_class, conf, option, length
             )
         self.rates.start_phase(phase, length)
+        logging.info(
+            "phase %s: scheduler %s over %d steps%s, peak learning rates %s",
+            *(phase.name, self.options.scheduler, length),
+            f" ({phases[first].name} to {phases[last].name})" if last > first else "",
+            ", ".join(f"{group} {rate:g}" for group, rate in phase.lr.items()),
+        )
         if self.saved is not None:
             # Loading puts back the rates, so it comes after the scheduler has set its own.
             saved = self.saved.optimizer

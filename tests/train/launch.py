@@ -28,6 +28,8 @@ def part_train(
     count_text_only: bool = False,
     last_rank: Sequence[str] = (),
     record_heard: Path | None = None,
+    kill_rank: int | None = None,
+    limit: tuple[int, tuple[int, int]] | None = None,
 ) -> int:
     """Run to the end or to death; returns the exit status (negative for a signal).
 
@@ -36,6 +38,8 @@ def part_train(
         kill_after: SIGKILL after this many seconds.
         world: Processes, joined through gloo.
         record_heard: A file for the ids of the utterances of all training steps.
+        kill_rank: The one of the processes that is killed; by default each of them.
+        limit: For `resource.setrlimit`.
         last_rank: More arguments for the last of the processes alone.
         count_text_only: Write to the log which of a process's batches had no speech.
     """
@@ -43,9 +47,11 @@ def part_train(
     processes = []
     for rank in range(world):
         more = () if world == 1 else _distributed(rank, world, rendezvous)
+        bomb = kill if kill_rank in (None, rank) else None
         own = last_rank if rank == world - 1 else ()
         process = CONTEXT.Process(
-            target=_child, args=([*cmd, *more, *own], str(log), kill, count_text_only, record_heard)
+            target=_child,
+            args=([*cmd, *more, *own], str(log), bomb, count_text_only, record_heard, limit),
         )
         process.start()
         processes.append(process)
@@ -71,8 +77,17 @@ def _distributed(rank: int, world: int, rendezvous: Path) -> Sequence[str]:
 
 
 def _child(
-    cmd: list[str], log: str, kill: Kill | None, count_text_only: bool, record: Path | None
+    cmd: list[str],
+    log: str,
+    kill: Kill | None,
+    count_text_only: bool,
+    record: Path | None,
+    limit: tuple[int, tuple[int, int]] | None,
 ) -> None:
+    if limit is not None:
+        import resource
+
+        resource.setrlimit(*limit)
     with Path(log).open("a", encoding="utf-8") as out:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)

@@ -172,22 +172,6 @@ def test_an_earlier_run_is_never_overwritten(workspace: Workspace, first: Path, 
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
-    [
-        (("--init_param", "x.pth"), "use --part_init"),
-        (("--freeze_param", "llm"), "the phases' `train`"),
-        (("--max_epoch", "3"), "give the phases `steps`"),
-    ],
-)
-def test_an_option_that_would_be_ignored_is_refused(
-    workspace: Workspace, log: Path, option: tuple[str, str], said: str
-) -> None:
-    workspace.write("first.yaml", stage([{**ADAPTER, "steps": 2}]))
-    assert part_train(workspace.command("first.yaml", "never", *option), log) == 1
-    assert said in log.read_text()
-
-
-@pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"best_model_criterion": [["valid", "wer", "min"]]}, "best_model_criterion"),

@@ -1,0 +1,93 @@
+"""What a training does with its directory, its disk and its limits."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from espnet_part.lock import locked
+from tests.train.launch import part_train
+from tests.train.tiny import ADAPTER, JOINT, Workspace, stage
+
+
+def test_two_trainings_in_one_directory_are_refused(workspace: Workspace, log: Path) -> None:
+    workspace.write("stage.yaml", stage([{**ADAPTER, "steps": 2}]))
+    with locked(workspace.root / "busy" / ".lock", "a test"):
+        assert part_train(workspace.command("stage.yaml", "busy"), log) == 1
+    last = log.read_text().splitlines()[-1]
+    assert "another process is at work there (pid and host:" in last
+    assert not (workspace.root / "busy" / "config.yaml").exists()
+
+
+def test_a_killed_training_with_workers_goes_on_at_once(workspace: Workspace, log: Path) -> None:
+    """Its loading processes live some seconds longer."""
+    workspace.write("stage.yaml", stage([{**ADAPTER, "steps": 4}], save_interval=1, num_workers=2))
+    cmd = workspace.command("stage.yaml", "killed_with_workers")
+    assert part_train(cmd, log, kill=("espnet_part.train.trainer:train_step", 3)) == -9
+    assert part_train(cmd, log) == 0, log.read_text()
+
+
+def test_few_open_files(workspace: Workspace, log: Path) -> None:
+    workspace.write("stage.yaml", stage([{**JOINT, "epochs": 2}], num_workers=2))
+    cmd = workspace.command("stage.yaml", "few_files")
+    limit = (resource.RLIMIT_NOFILE, (64, 64))
+    assert part_train(cmd, log, limit=limit) == 0, log.read_text()
+
+
+def test_the_log_names_what_is_real(workspace: Workspace, log: Path) -> None:
+    workspace.write("stage.yaml", stage([{**ADAPTER, "steps": 2}]))
+    cmd = workspace.command("stage.yaml", "log", "--num_threads", "1")
+    assert part_train(cmd, log) == 0, log.read_text()
+    text = log.read_text()
+    assert "trainable parameters: 0.00" not in text
+    assert "Scheduler:" not in text
+    assert "phase adapter: scheduler warmuplr over 2 steps" in text
+
+
+def test_a_lost_process_is_named(workspace: Workspace, log: Path) -> None:
+    workspace.write("stage.yaml", stage([{**ADAPTER, "steps": 8}]))
+    cmd = workspace.command("stage.yaml", "lost")
+    kill = ("espnet_part.train.trainer:train_step", 3)
+    assert part_train(cmd, log, world=2, kill=kill, kill_rank=1) != 0
+    text = log.read_text()
+    assert "process 1 of 2 is gone (after step 2; this is process 0" in text
+    assert "Traceback" not in text
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("cannot mount a small disk (needs root)")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("free_kb", [0, 40, 100, 150])
+def test_a_full_disk_ends_in_one_line(
+    workspace: Workspace, small_disk: Path, log: Path, free_kb: int
+) -> None:
+    """Wherever it happens: the configuration, the events of TensorBoard, a model, a checkpoint."""
+    workspace.write(
+        "stage.yaml",
+        stage([{**ADAPTER, "steps": 40}], save_interval=2, use_tensorboard=True),
+    )
+    with (small_disk / "ballast").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        for _ in range(700 - free_kb):
+            file.write(b"x" * 1024)
+        while free_kb == 0:
+            file.write(b"x" * 1024)
+    cmd = workspace.command("stage.yaml", "never")
+    cmd[cmd.index("--output_dir") + 1] = str(small_disk / "exp")
+    assert part_train(cmd, log) == 1, log.read_text()
+    text = log.read_text()
+    assert "Traceback" not in text
+    assert "no space left on the disk" in text.splitlines()[-1].lower()
