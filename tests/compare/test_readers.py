@@ -66,7 +66,7 @@ def test_a_null_hypothesis_is_missing_and_counted(tmp_path):
             '{"id": "a", "text": "x"}\n{"id": "a", "text": "y"}\n',
             "object 2: the id a is given twice",
         ),
-        ('{"id": "a", "text": "x"}\n{"id": ', "line 2: not JSON"),
+        ('{"id": "a", "text": "x"}\n{"id": ', "line 2: not valid JSON"),
         ('{"id": "a", "text": "x"}\n{"text": "y"}\n', "object 2: no id"),
         ('{"id": "a", "text": "x"}\n[1]\n', "object 2 is a list"),
         ("", "empty"),
