@@ -1,0 +1,4 @@
+"""From data directories to batches."""
+
+#: What an encoder frame costs beside an LLM position, unless a configuration says so.
+ENCODER_COST = 0.4

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: What an encoder frame costs beside an LLM position, unless a configuration says so.
-ENCODER_COST = 0.4
+from espnet_part.data import ENCODER_COST
+
 #: Steps that are sorted together: more for less padding, fewer for steps of more varied content.
 POOL_STEPS = 64
 

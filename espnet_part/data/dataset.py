@@ -12,9 +12,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from espnet_part.config import ConfigError
+from espnet_part.data import ENCODER_COST
 from espnet_part.data.audio import BadAudio
 from espnet_part.data.batching import (
-    ENCODER_COST,
     Cost,
     Lengths,
     micro_batches_needed,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from espnet_part.config import ConfigError, load_yaml
-from espnet_part.data.batching import ENCODER_COST
+from espnet_part.data import ENCODER_COST
 from espnet_part.plan.batch import Example, make_batch
 from espnet_part.plan.compute import Flops, batch_flops
 from espnet_part.plan.data import Data

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from espnet_part.model.kinds import Kinds
 
-from espnet_part.data.batching import ENCODER_COST
+from espnet_part.data import ENCODER_COST
 from espnet_part.parsing import parse_yaml
 
 #: ESPnet's options that most runs set: (name, metavar, default under this task, explanation).

@@ -17,6 +17,8 @@ from espnet_part.train.learning_rate import (
     parameter_groups,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore:Detected call of .lr_scheduler.step")
+
 
 def phase(name: str, **lr: float) -> Phase:
     return Phase(name=name, train=list(lr), lr=lr, tasks=["asr"], steps=10)
