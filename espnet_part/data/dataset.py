@@ -307,7 +307,7 @@ class PhaseData:
             DataLoader(
                 RowDataset(self.corpus, self.seed),
                 batch_size=None,
-                sampler=micro_batches(),  # type: ignore[arg-type]  # any iterable will do
+                sampler=micro_batches(),  # any iterable will do
                 num_workers=self.num_workers,
                 multiprocessing_context=(
                     multiprocessing.get_context(method) if self.num_workers else None
