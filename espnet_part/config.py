@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import json
+import os
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,10 +11,11 @@ import pydantic
 import yaml
 
 from espnet_part.display import plain, value
-from espnet_part.errors import ConfigError
+from espnet_part.errors import ConfigError, did_you_mean
 from espnet_part.parsing import read_yaml
+from espnet_part.phases import Find, change_phases, named
 
-__all__ = ["ConfigError", "build", "dump_yaml", "load_yaml", "merge"]
+__all__ = ["ConfigError", "build", "did_you_mean", "dump_yaml", "load_yaml"]
 
 T = TypeVar("T")
 _MOST_FAULTS = 5
@@ -24,9 +25,10 @@ _MOST_VALUES = 10_000
 def load_yaml(path: str | Path) -> dict[str, Any]:
     """Load a YAML mapping; with ``base: other.yaml`` it is laid over that file's mapping.
 
-    ``base`` is relative to the file that names it. Mappings are merged key by key, a null deletes
-    a key, everything else replaces. ``phases`` given as a mapping {phase name: changes} changes the
-    base's phases by name, in the base's order; a new name is appended, null drops the phase.
+    ``base`` is relative to the directory that the file is named in, through links: a directory that many
+    recipes link to takes each recipe's own files from beside the link. Mappings are merged key by key, a
+    null deletes a key, everything else replaces. ``phases`` given as a mapping {phase name: change}
+    changes the base's phases (see `espnet_part.phases`).
 
     Raises:
         ConfigError: missing or unreadable file, no mapping, duplicate key, circular ``base``.
@@ -35,8 +37,9 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def _load(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
-    if path.resolve() in parents:
+    if path in parents:
         raise ConfigError(f"{path}: `base` goes round in a circle")
+    parents = (*parents, path)
     content = read_yaml(path)
     if content is None:
         content = {}
@@ -47,50 +50,38 @@ def _load(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
         return content
     if not isinstance(base, str):
         raise ConfigError(f"{path}: base: must be the name of a file, not {value(base)}")
-    return merge(_load(path.parent / base, (*parents, path.resolve())), content, str(path))
+
+    def find(name: str) -> list[dict[str, Any]]:
+        file, _, phase = name.partition(":")
+        other = _beside(path, file)
+        phases = named(_load(other, parents).get("phases"), str(other))
+        chosen = [p for p in phases if phase in ("", p["name"])]
+        if not chosen:
+            known = [p["name"] for p in phases]
+            raise ConfigError(f"{path}: {file}: phases: {did_you_mean(phase, known)}")
+        return chosen
+
+    return _merge(_load(_beside(path, base), parents), content, str(path), find)
 
 
-def merge(base: dict[str, Any], changes: dict[str, Any], where: str) -> dict[str, Any]:
-    """Lay ``changes`` over ``base`` (see `load_yaml`); neither is modified.
+def _beside(path: Path, name: str) -> Path:
+    # normalised as text: the system would follow a link of `path` before it goes up
+    return Path(os.path.normpath(path.parent / name))
 
-    Raises:
-        ConfigError: ``phases`` are no list of named phases, or a change names none of them.
-    """
+
+def _merge(base: dict[str, Any], changes: dict[str, Any], where: str, find: Find) -> dict[str, Any]:
     result = dict(base)
     for key, change in changes.items():
         old = base.get(key)
         if change is None:
             result.pop(key, None)
         elif key == "phases" and isinstance(old, list) and isinstance(change, dict):
-            result[key] = _merge_phases(old, change, where)
+            result[key] = change_phases(old, change, where, find)
         elif isinstance(old, dict) and isinstance(change, dict):
-            result[key] = merge(old, change, where)
+            result[key] = _merge(old, change, where, find)
         else:
             result[key] = change
     return result
-
-
-def _merge_phases(base: list[Any], changes: dict[str, Any], where: str) -> list[Any]:
-    phases: dict[str, dict[str, Any]] = {}
-    for number, phase in enumerate(base, 1):
-        name = phase.get("name") if isinstance(phase, dict) else None
-        if not isinstance(name, str):
-            raise ConfigError(f"{where}: phases: phase {number} of its `base` has no name")
-        phases[name] = phase
-    for name, change in changes.items():
-        if change is None:
-            if phases.pop(name, None) is None:
-                raise ConfigError(f"{where}: phases: {did_you_mean(name, phases)}")
-        elif not isinstance(change, dict):
-            raise ConfigError(
-                f"{where}: phases: {plain(name, 60)}: must be a mapping of keys, not {value(change)}"
-            )
-        elif name in phases:
-            # a phase's task mixture and trainable set are replaced as a whole, not key by key
-            phases[name] = {**phases[name], **change}
-        else:
-            phases[name] = {"name": name, **change}
-    return list(phases.values())
 
 
 def dump_yaml(values: dict[str, Any]) -> str:
@@ -139,13 +130,3 @@ def _say(error: Any, where: str, known: list[str]) -> str:
     message = plain(error["msg"].removeprefix("Value error, "), 300)
     shown = "" if error["type"] == "value_error" else f" (got {value(error['input'])})"
     return f"{where}: {key + ': ' if key else ''}{message}{shown}"
-
-
-def did_you_mean(wrong: str, known: Any, key: str | None = None) -> str:
-    """Say that ``wrong`` is unknown, and the nearest of ``known`` or all of them."""
-    # what is so much longer than any name is none of them, and comparing would take seconds
-    close = difflib.get_close_matches(wrong[:200], [str(k) for k in known], n=1)
-    mend = f"; did you mean `{close[0]}`?" if close else ""
-    if not close and known:
-        mend = f"; known: {', '.join(str(k) for k in known)}"
-    return f"unknown key `{plain(key or wrong, 100)}`{mend}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from typing import Any
+
 from espnet_part.display import plain
 
 _LONGEST = 2000
@@ -21,3 +24,13 @@ class ConfigError(UserError):
 
 class DataError(UserError):
     """A data directory, an audio file or a checkpoint is wrong."""
+
+
+def did_you_mean(wrong: str, known: Any, key: str | None = None) -> str:
+    """Say that ``wrong`` is unknown, and the nearest of ``known`` or all of them."""
+    # what is so much longer than any name is none of them, and comparing would take seconds
+    close = difflib.get_close_matches(wrong[:200], [str(k) for k in known], n=1)
+    mend = f"; did you mean `{close[0]}`?" if close else ""
+    if not close and known:
+        mend = f"; known: {', '.join(str(k) for k in known)}"
+    return f"unknown key `{plain(key or wrong, 100)}`{mend}"

@@ -49,7 +49,7 @@ def test_a_table_keeps_its_lines() -> None:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("baseline_2stage", "baseline_2stage"),
+        ("two_stage", "two_stage"),
         ("_x_", "\\_x\\_"),
         ("a|b", "a\\|b"),
         ("<img src=x onerror=alert(1)>", "&lt;img src=x onerror=alert(1)&gt;"),

@@ -12,7 +12,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Show what each phase of a stage trains, on which tasks, how long and how fast, "
         "and refuse what is wrong in it. Reads configuration only: no weights, no data.",
-        epilog="example: part_describe --config conf/stage/stage2.yaml "
+        epilog="example: part_describe --config conf/system/part/stage2.yaml "
         "--model_config conf/model/whisper_large_v3_qwen2.5_1.5b.yaml",
     )
     parser.add_argument(

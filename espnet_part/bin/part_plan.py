@@ -18,8 +18,8 @@ def get_parser() -> argparse.ArgumentParser:
         description="Say of each phase what it trains, whether it fits into a GPU's memory and what "
         "to change where it does not, how much data it reads, and how long it takes. Computed from "
         "the configuration alone: nothing is downloaded, no GPU is needed.",
-        epilog="example: part_plan --config conf/stage/stage1.yaml conf/stage/stage2.yaml "
-        "conf/stage/stage3.yaml --model_config conf/model/whisper_large_v3_qwen2.5_1.5b.yaml "
+        epilog="example: part_plan --config conf/system/part/stage1.yaml conf/system/part/stage2.yaml "
+        "conf/system/part/stage3.yaml --model_config conf/model/whisper_large_v3_qwen2.5_1.5b.yaml "
         "--gpus 8 --gpu_memory 80 --hours_of_audio 5000 --peak_tflops 312. "
         "Exit status: 0 when every phase fits, 1 when one does not (or after an error, with a line "
         "that says so), 2 when an option is wrong.",
@@ -74,6 +74,7 @@ def get_parser() -> argparse.ArgumentParser:
     for name, said in (
         ("batch_bins", "in place of the stage files'"),
         ("accum_grad", "in place of the stage files'"),
+        ("max_bins_per_gpu", "in place of the stage files'"),
     ):
         add(name, type=_count, help=said)
     add("json", metavar="FILE", help="also write everything, unrounded")
@@ -107,7 +108,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     model = describe_model(ModelConfig.from_mapping(values, args.model_config))
     overrides = {
         key: value
-        for key in ("batch_bins", "accum_grad")
+        for key in ("batch_bins", "accum_grad", "max_bins_per_gpu")
         if (value := getattr(args, key)) is not None
     }
     plans = [

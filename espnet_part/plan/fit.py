@@ -179,4 +179,4 @@ def _smaller(batching: Batching) -> str:
     if batching.rows is not None:
         return f"batch_size: {batching.rows * batching.gpus:.0f}, accum_grad: {batching.accum}"
     assert batching.bins is not None
-    return f"batch_bins: {batching.bins * batching.gpus:.0f}, accum_grad: {batching.accum}"
+    return f"max_bins_per_gpu: {batching.bins:.0f}"

@@ -193,10 +193,16 @@ def _batching(path: str, options: Mapping[str, Any], gpus: int, padding: float) 
     key = "batch_bins" if kind == "numel" else "batch_size"
     if not isinstance(options.get(key), (int, float)) or options[key] <= 0:
         raise ConfigError(f"{path}: {key}: is missing, or not a positive number")
+    share, parts = options[key] / gpus, 1
+    most = options.get("max_bins_per_gpu")
+    if kind == "numel" and most is not None:
+        if not isinstance(most, (int, float)) or most <= 0:
+            raise ConfigError(f"{path}: max_bins_per_gpu: must be a positive number")
+        parts = math.ceil(share / most)
     return Batching(
-        bins=options[key] / gpus if kind == "numel" else None,
-        rows=options[key] / gpus if kind == "unsorted" else None,
-        accum=int(options.get("accum_grad", 1)),
+        bins=share / parts if kind == "numel" else None,
+        rows=share if kind == "unsorted" else None,
+        accum=int(options.get("accum_grad", 1)) * parts,
         gpus=gpus,
         encoder_cost=float(options.get("encoder_cost", ENCODER_COST)),
         padding=padding,

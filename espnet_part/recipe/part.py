@@ -735,9 +735,8 @@ def find_stage_files(options: PartOptions) -> dict[int, str]:
 
 
 def _tag(part_config: str) -> str:
-    """conf/two_stage: two_stage; conf/stage, which all recipes share: part."""
-    name = Path(part_config).absolute().name
-    return "part" if name == "stage" else name
+    """conf/two_stage: two_stage."""
+    return Path(part_config).absolute().name
 
 
 def _decode_tag(config: str, model: str) -> str:

@@ -19,7 +19,7 @@ from espnet_part.decode.search import Search
 from espnet_part.errors import UserError
 from espnet_part.kaldi import iter_table
 from espnet_part.model.config import ModelConfig, load_model_file
-from espnet_part.model.protected import PROTECTED
+from espnet_part.model.protected import protected
 from espnet_part.model.shapes import parameter_shapes
 from espnet_part.recipe.training_options import option_errors, word_errors
 from espnet_part.schedule.schedule import Schedule
@@ -88,7 +88,7 @@ def check_training(
     if not names:
         return names is None
     for schedule in schedules:
-        found.attempt(partial(schedule.resolve, names, PROTECTED))
+        found.attempt(partial(schedule.resolve, names, protected(model.encoder)))
     return True
 
 

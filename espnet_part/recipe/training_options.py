@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import dataclasses
 import functools
 import importlib.util
 from collections.abc import Sequence
@@ -16,11 +17,12 @@ from typing import Any
 
 from espnet_part.config import did_you_mean
 from espnet_part.train.arguments import (
+    FOLLOWED,
+    MENDS,
     add_data_arguments,
     add_model_arguments,
     add_trainer_arguments,
 )
-from espnet_part.train.options import FOREIGN
 
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "int": ((int,), "a whole number"),
@@ -36,10 +38,18 @@ _COUNTS = ("num_workers", "seed", "ngpu")
 
 @dataclass(frozen=True)
 class Option:
-    """An option: the name of its kind (a key of ``_KINDS``, or another), and what it may be."""
+    """An option.
+
+    Attributes:
+        kind: the name of its type (a key of ``_KINDS``, or another).
+        choices: what it may be; empty for anything.
+        without_effect: whether this task does not follow it; ``default`` is then all that it may be.
+    """
 
     kind: str = ""
     choices: tuple[Any, ...] = ()
+    without_effect: bool = False
+    default: Any = None
 
 
 @functools.cache
@@ -68,13 +78,22 @@ def _declared() -> dict[str, Option]:
             continue
         keywords = {word.arg: word.value for word in node.keywords}
         kind = keywords.get("type")
-        option = Option(ast.unparse(kind) if kind else "", _literals(keywords.get("choices")))
+        shown = ast.unparse(kind) if kind else ""
+        option = Option(shown, _literals(keywords.get("choices")))
+        default = keywords.get("default", ast.Constant(None))
+        literal = isinstance(default, ast.Constant | ast.List | ast.Dict | ast.Tuple)
         for name in node.args:
             # f"--optim{suf}_conf": of the first of several, which has no suffix
             parts = name.values if isinstance(name, ast.JoinedStr) else [name]
             text = "".join(str(p.value) for p in parts if isinstance(p, ast.Constant))
-            if text.startswith("--"):
-                found[text[2:]] = option
+            if not text.startswith("--"):
+                continue
+            found[text[2:]] = option
+            # a default that is computed is not known here; part_train itself refuses what differs
+            if text[2:] not in FOLLOWED and literal:
+                found[text[2:]] = dataclasses.replace(
+                    option, without_effect=True, default=ast.literal_eval(default)
+                )
     return found
 
 
@@ -109,9 +128,9 @@ def option_errors(values: dict[Any, Any], where: str) -> list[str]:
             errors.append(f"{where}: {key}: must not be negative: {value}")
         elif key.endswith("_conf") and not isinstance(value, dict | type(None)):
             errors.append(f"{where}: {key}: must be a mapping of keys: {value!r}")
-        elif key in FOREIGN and value != FOREIGN[key][0]:
-            mend = FOREIGN[key][1]
-            errors.append(f"{where}: {key}: {value!r} would have no effect for this task; {mend}")
+        elif option.without_effect and value not in (option.default, None):
+            mend = f"; {MENDS[key]}" if key in MENDS else ""
+            errors.append(f"{where}: {key}: {value!r} would have no effect for this task{mend}")
     return errors
 
 

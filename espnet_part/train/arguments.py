@@ -56,6 +56,48 @@ COMMON: tuple[tuple[str, str, Any, str], ...] = (
     ("use_wandb", "true|false", False, "Log to Weights & Biases, too"),
 )
 
+#: ESPnet's options that this task follows, beside its own.
+FOLLOWED = frozenset(
+    (
+        *("help", "config", "print_config", "log_level", "dry_run", "output_dir", "ngpu", "seed"),
+        *("num_workers", "dist_backend", "dist_init_method", "dist_world_size", "dist_rank"),
+        *("local_rank", "dist_master_addr", "dist_master_port", "dist_launcher"),
+        *("multiprocessing_distributed", "unused_parameters", "gradient_as_bucket_view"),
+        *("ddp_comm_hook", "cudnn_enabled", "cudnn_benchmark", "cudnn_deterministic"),
+        *("use_tf32", "val_scheduler_criterion", "best_model_criterion"),
+        *("keep_nbest_models", "grad_clip", "grad_clip_type", "accum_grad", "resume", "use_amp"),
+        *("log_interval", "use_matplotlib", "use_tensorboard", "use_wandb", "wandb_project"),
+        *("wandb_id", "wandb_entity", "wandb_name", "detect_anomaly", "num_iters_per_epoch"),
+        *("batch_size", "valid_batch_size", "batch_bins", "valid_batch_bins"),
+        *("train_shape_file", "valid_shape_file", "batch_type", "exclude_weight_decay"),
+        *("optim", "optim_conf", "scheduler", "scheduler_conf"),
+    )
+)
+#: What to do in place of some others.
+MENDS: dict[str, str] = {
+    "init_param": "use --part_init (safetensors), which keeps what it loads",
+    "freeze_param": "the phases' `train` says what trains",
+    "max_epoch": "give the phases `steps` or `epochs`",
+    "patience": "the schedule decides the length",
+    "use_adapter": "use `lora_conf` in the model file",
+    "use_deepspeed": "DDP is used",
+    "sharded_ddp": "DDP is used",
+    "no_forward_run": "try the data with part_validate_data --check_audio true",
+    "nbest_averaging_interval": "models are averaged at the end of the stage",
+    "train_dtype": "use --use_amp true for bfloat16, and `llm_conf.dtype`",
+    "train_data_path_and_name_and_type": "use --train_data_dir",
+    "valid_data_path_and_name_and_type": "use --valid_data_dir",
+    "multiple_iterator": "give several directories to --train_data_dir",
+    "multi_task_dataset": "give several directories to --train_data_dir",
+    "collect_stats": "use part_collect_stats",
+    "exclude_weight_decay_conf": "--exclude_weight_decay true excludes biases and normalisation",
+    "max_batch_size": "use --max_batch_size_per_gpu",
+    "valid_batch_type": "validation has the --batch_type of training",
+    "early_stopping_criterion": "the schedule decides the length",
+    "save_strategy": "what was ever trained is saved",
+    "upsampling_factor": "a phase's `tasks` and `language_temperature` say how often data are heard",
+}
+
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     """Says defaults, where there are any."""
@@ -81,7 +123,7 @@ def short_help(prog: str = "part_train") -> str:
         "option may\nstand in the model file or the stage file; the command line goes before the "
         "stage\nfile, the stage file before the model file.",
         epilog="example:\n"
-        f"  {prog} --config conf/stage/stage1.yaml \\\n"
+        f"  {prog} --config conf/system/part/stage1.yaml \\\n"
         "    --model_config conf/model/whisper_large_v3_qwen2.5_1.5b.yaml \\\n"
         "    --train_data_dir data/train --valid_data_dir data/dev \\\n"
         "    --output_dir exp/part/stage1 --ngpu 1 --resume true\n\n"

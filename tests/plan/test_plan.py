@@ -15,7 +15,7 @@ import yaml
 from espnet_part.bin.part_plan import main
 
 REPOSITORY = Path(__file__).parents[2]
-STAGES = [str(REPOSITORY / f"conf/stage/stage{n}.yaml") for n in (1, 2, 3)]
+STAGES = [str(REPOSITORY / f"conf/system/part/stage{n}.yaml") for n in (1, 2, 3)]
 PART_2B = str(REPOSITORY / "conf/model/whisper_large_v3_qwen2.5_1.5b.yaml")
 PHASE = {"name": "one", "train": ["adapter"], "lr": {"adapter": 1e-3}, "tasks": ["asr"]}
 
@@ -72,13 +72,13 @@ def test_every_phase_has_its_parameters_memory_data_and_time(
 def test_what_is_advised_fits_and_leaves_the_step_as_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    large = ["--batch_bins", "160000", "--accum_grad", "1", "--gpu_memory", "40"]
+    large = ["--max_bins_per_gpu", "20000", "--gpu_memory", "40"]
     tight = plan(tmp_path, *large)
     assert [p["fits"] for p in tight["phases"]] == [False] * 5
     advice = tight["phases"][3]["advice"]
-    assert "batch_bins: 40000, accum_grad: 4" in advice
+    assert "max_bins_per_gpu: 5000" in advice
     assert "DOES NOT FIT" in capsys.readouterr().out
-    smaller = plan(tmp_path, *large, "--batch_bins", "40000", "--accum_grad", "4")
+    smaller = plan(tmp_path, *large, "--max_bins_per_gpu", "5000")
     for before, after in zip(tight["phases"], smaller["phases"], strict=True):
         assert after["fits"]
         assert after["examples"] == pytest.approx(before["examples"])
@@ -86,7 +86,7 @@ def test_what_is_advised_fits_and_leaves_the_step_as_it_is(
 
 
 def test_checkpointing_is_advised_where_it_is_enough(tmp_path: Path) -> None:
-    options = ["--batch_bins", "160000", "--accum_grad", "1", "--gpu_memory", "80"]
+    options = ["--max_bins_per_gpu", "20000", "--gpu_memory", "80"]
     plain = plan(tmp_path, *options, config=[STAGES[2]])["phases"][0]
     assert "encoder_conf: {gradient_checkpointing: true}" in plain["advice"]
     model = tmp_path / "model.yaml"
@@ -102,7 +102,7 @@ def test_checkpointing_is_advised_where_it_is_enough(tmp_path: Path) -> None:
 def test_the_shared_configurations_fit_where_they_say(tmp_path: Path) -> None:
     models = REPOSITORY / "conf/model"
     eight = ["--gpus", "8", "--gpu_memory", "80"]
-    one = ["--gpus", "1", "--batch_bins", "10000", "--accum_grad", "16"]
+    one = ["--gpus", "1"]
     for model, options in (
         ("whisper_large_v3_qwen2.5_1.5b", eight),
         ("whisper_large_v3_qwen2.5_7b", eight),
@@ -123,7 +123,7 @@ def test_the_page_of_the_mixture_says_what_is_computed(tmp_path: Path) -> None:
         if line.startswith(("| `2", "| `8"))
     ]
     config = [str(recipe / f"conf/part/stage{n}.yaml") for n in (1, 2, 3)]
-    one = ["--batch_bins", "10000", "--accum_grad", "16", "--peak_tflops", "165"]
+    one = ["--peak_tflops", "165"]
     models = {
         "`2b`": ("whisper_large_v3_qwen2.5_1.5b", ["--gpus", "8", "--gpu_memory", "80"]),
         "`8b`": ("whisper_large_v3_qwen2.5_7b", ["--gpus", "8", "--gpu_memory", "80"]),
@@ -161,11 +161,11 @@ def test_advice_leaves_room_for_the_longest_utterance(tmp_path: Path) -> None:
     model = ["--model_config", str(REPOSITORY / "conf/model/whisper_large_v3_qwen2.5_7b.yaml")]
     advised = []
     for memory in (22, 24, 31, 48):
-        for gpus, rows in ((1, "10000"), (4, "40000")):
-            options = [*model, "--gpus", str(gpus), "--batch_bins", rows, "--accum_grad", "16"]
+        for gpus in (1, 4):
+            options = [*model, "--gpus", str(gpus)]
             for phase in plan(tmp_path, *options, "--gpu_memory", str(memory))["phases"]:
-                for bins in re.findall(r"batch_bins: (\d+)", " ".join(phase["advice"])):
-                    advised.append(int(bins) / gpus)
+                for bins in re.findall(r"max_bins_per_gpu: (\d+)", " ".join(phase["advice"])):
+                    advised.append(int(bins))
     assert 1511 <= min(advised) < 1540  # room for one utterance, and for no second
 
 

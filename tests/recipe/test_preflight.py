@@ -34,7 +34,7 @@ def stages(tmp_path: Path) -> dict[int, str]:
     """The three stage files that all recipes share."""
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     (tmp_path / "model.yaml").write_text(yaml.safe_dump(MODEL))
-    return {n: str(tmp_path / f"conf/stage/stage{n}.yaml") for n in (1, 2, 3)}
+    return {n: str(tmp_path / f"conf/system/part/stage{n}.yaml") for n in (1, 2, 3)}
 
 
 def training_findings(stages: dict[int, str], model: Path, words: list[str] | None = None) -> str:

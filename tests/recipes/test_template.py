@@ -414,7 +414,7 @@ def test_new_recipe_directory(tmp_path):
         "local/data.sh",
     ):
         assert (recipe / name).is_file(), name
-    assert (recipe / "conf/stage/stage1.yaml").is_file()
+    assert (recipe / "conf/system/part/stage1.yaml").is_file()
     assert (recipe / "conf/baseline_espnet/train_asr.yaml").is_file()
 
     (recipe / "run.sh").write_text("mine")

@@ -122,7 +122,7 @@ def test_part_follows_the_paper() -> None:
     phases = [
         phase
         for number in (1, 2, 3)
-        for phase in load_yaml(ROOT / f"conf/stage/stage{number}.yaml")["phases"]
+        for phase in load_yaml(ROOT / f"conf/system/part/stage{number}.yaml")["phases"]
     ]
     assert [phase["train"] for phase in phases] == [
         ["adapter"],

@@ -50,8 +50,8 @@ filter_args=             # More options for part_filter_data.
 
 # System
 model_config=            # Model: encoder, adapter, LLM (YAML).
-part_config=conf/stage   # Directory with stage1.yaml [stage2.yaml [stage3.yaml]]; a stage without a file is skipped.
-part_tag=                # Name of the experiment; by default that of part_config's directory (conf/stage: part).
+part_config=conf/system/part   # Directory with stage1.yaml [stage2.yaml [stage3.yaml]]; a stage without a file is skipped.
+part_tag=                # Name of the experiment; by default that of part_config's directory (conf/system/part: part).
 part_args=               # More options for part_train, in all stages.
 cache_features=false     # Whether stage 7 reads the frozen encoder's output, computed once in stage 6.
 extract_args=            # More options for part_extract_features.

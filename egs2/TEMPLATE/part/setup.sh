@@ -67,7 +67,7 @@ exec ./part.sh \
     --train_set "${train_set}" \
     --valid_set "${valid_set}" \
     --test_sets "${test_sets}" \
-    --part_config conf/stage \
+    --part_config conf/system/part \
     --model_config conf/model/whisper_small_qwen2.5_0.5b.yaml \
     "$@"
 EOF

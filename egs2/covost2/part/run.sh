@@ -21,7 +21,7 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 langs="zh,en,ja,ko,yue,de,fr,ru,es,it" # Languages; all directions among them are taken.
 directions=                            # Directions in place of that, e.g. fr-en,en-de.
 data_opts=                             # More options for local/data.sh (see its --help).
-part_config=conf/part                  # Schedule; conf/baseline_2stage and baseline_2stage_lora train as long.
+part_config=conf/part                  # Schedule; conf/two_stage and two_stage_lora train as long.
 # GPUs of 80 GB. On one of 24 GB: --ngpu 1 --model_config conf/model/whisper_small_qwen2.5_0.5b.yaml
 ngpu=8                                 # GPUs of a machine.
 model_config=conf/model/whisper_large_v3_qwen2.5_1.5b.yaml

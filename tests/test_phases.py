@@ -1,0 +1,90 @@
+"""espnet_part/phases.py: a system in a few words about another, through links as well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from espnet_part.config import load_yaml
+from espnet_part.errors import ConfigError
+
+PART = [
+    {"name": "a", "train": ["adapter"], "lr": {"adapter": 1.0}, "tasks": {"asr": 1}, "steps": 10},
+    {
+        "name": "b",
+        "train": ["adapter", "encoder.layers[-2:]", "llm.lora"],
+        "lr": {"adapter": 0.5, "encoder": 0.2, "llm": 0.1},
+        "tasks": {"asr": 1, "s2tt": 3},
+        "language_temperature": 2.0,
+        "steps": 30,
+    },
+]
+
+
+def changed(directory: Path, changes: Any) -> list[dict[str, Any]]:
+    (directory / "part.yaml").write_text(yaml.safe_dump({"phases": PART}))
+    content = {"base": "part.yaml", "phases": changes}
+    (directory / "other.yaml").write_text(yaml.safe_dump(content))
+    return list(load_yaml(directory / "other.yaml")["phases"])
+
+
+def test_words_take_values_from_other_phases(tmp_path: Path) -> None:
+    words = {"steps_of": ["part.yaml"], "mixture_of": "part.yaml", "lr_of": "part.yaml"}
+    (phase,) = changed(tmp_path, {"b": words, "*": None})
+    assert phase == {
+        **PART[1],
+        "steps": 40,
+        "tasks": {"asr": 0.4375, "s2tt": 0.5625},
+        "language_temperature": 2.0,
+        "lr": {"adapter": 1.0, "encoder": 0.2, "llm": 0.1},
+    }
+
+
+def test_one_phase_can_be_named(tmp_path: Path) -> None:
+    first, _ = changed(tmp_path, {"a": {"mixture_of": "part.yaml:b", "steps_of": "part.yaml:b"}})
+    mixture = {"tasks": PART[1]["tasks"], "language_temperature": 2.0}
+    assert first == {**PART[0], **mixture, "steps": 30}
+
+
+def test_a_group_can_be_left_out_of_every_phase(tmp_path: Path) -> None:
+    first, second = changed(tmp_path, {"*": {"without": ["llm", "encoder"]}})
+    assert first == PART[0]
+    assert second == {**PART[1], "train": ["adapter"], "lr": {"adapter": 0.5}}
+
+
+def test_own_values_stand_beside_the_words(tmp_path: Path) -> None:
+    first, second = changed(tmp_path, {"a": {"steps": 1}, "*": {"steps_of": "part.yaml"}})
+    assert (first["steps"], second["steps"]) == (1, 40)
+
+
+def test_a_linked_directory_takes_the_files_beside_the_link(tmp_path: Path) -> None:
+    shared, recipe = tmp_path / "shared", tmp_path / "recipe"
+    for directory, steps in ((shared, 5), (recipe, 7)):
+        (directory / "part").mkdir(parents=True)
+        content = {"phases": [{"name": "p", "steps": steps}]}
+        (directory / "part/stage1.yaml").write_text(yaml.safe_dump(content))
+    (shared / "system").mkdir()
+    (shared / "system/stage1.yaml").write_text("base: ../part/stage1.yaml\n")
+    (recipe / "system").symlink_to(shared / "system")
+    assert load_yaml(shared / "system/stage1.yaml")["phases"][0]["steps"] == 5
+    assert load_yaml(recipe / "system/stage1.yaml")["phases"][0]["steps"] == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"a": {"steps_of": 3}}, "steps_of: must name stage files, not 3"),
+        ({"a": {"steps_of": "none.yaml"}}, r"none\.yaml: no such file"),
+        ({"a": {"steps_of": "part.yaml:c"}}, "unknown key `c`"),
+        ({"a": {"without": "llm"}}, "without: must be a list of groups"),
+        ({"a": {"mixture_of": "other.yaml"}}, "circle"),
+        ({"c": None}, "unknown key `c`"),
+        ({"a": 1}, "must be a mapping of keys, not 1"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, changes: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        changed(tmp_path, changes)
