@@ -127,7 +127,7 @@ def write_table(path: str | os.PathLike[str], rows: Iterable[tuple[str, str]]) -
     Raises:
         DataError: an id is given twice, or would not be read again as it is, or its value.
     """
-    with atomic_write(path, "wb") as file:
+    with atomic_write(os.fspath(path), "wb") as file:
         previous = None
         for utt, value in sorted(rows):
             if utt == previous:

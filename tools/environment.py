@@ -415,13 +415,14 @@ def make_empty(place: Path, base: str) -> None:
     if log.run(base, "-m", "venv", str(place), quiet=True):
         return
     # Debian ships python3 without ensurepip; other tools make an environment without it.
-    ways = [
+    ways: list[tuple[str, list[str | None]]] = [
         ("virtualenv", [shutil.which("virtualenv"), "--python", base]),
         ("virtualenv", [base, "-m", "virtualenv"]),
         ("uv", [shutil.which("uv"), "venv", "--seed", "--python", base]),
     ]
     tried = False
-    for tool, (program, *arguments) in ways:
+    for tool, command in ways:
+        program, arguments = command[0], [word for word in command[1:] if word]
         if not program or (
             program == base and not log.run(base, *arguments, "--version", quiet=True)
         ):

@@ -47,7 +47,7 @@ def load_causal_lm(conf: LLMConf, load_weights: bool = True) -> Any:
             return AutoModelForCausalLM.from_config(config, **settings)
         with _no_bar():
             # from its directory: given a hub's name, transformers asks the hub for more
-            model, found = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 find_model(conf.name, conf.revision),
                 config=config,
                 use_safetensors=True,
@@ -55,6 +55,7 @@ def load_causal_lm(conf: LLMConf, load_weights: bool = True) -> Any:
                 **({"key_mapping": _TEXT_WEIGHTS} if inside else {}),
                 **settings,
             )
+            model, found = loaded
     except (UserError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever a config.json provokes: KeyError, TypeError, …
@@ -74,7 +75,7 @@ def text_config(config: Any) -> Any:
 
 
 def _check_attention(config: Any, attention: str, where: str) -> None:
-    family = AutoModelForCausalLM._model_mapping.get(type(config), None)
+    family: Any = AutoModelForCausalLM._model_mapping.get(type(config), None)
     if attention == "sdpa" and not getattr(family, "_supports_sdpa", True):
         raise ConfigError(
             f"{where}: {family.__name__} ({config.model_type}) has no sdpa attention; set "

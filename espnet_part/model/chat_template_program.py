@@ -22,7 +22,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 class _Generation(Extension):
     """``{% generation %}`` marks what an assistant says, for others; here its text is just text."""
 
-    tags = frozenset(("generation",))
+    tags = {"generation"}  # noqa: RUF012 (as the base class has it)
 
     def parse(self, parser: Any) -> Any:
         line = next(parser.stream).lineno

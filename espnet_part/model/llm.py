@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +107,7 @@ class LLM(nn.Module):
 
         That is not always its table's: Gemma's layer multiplies by the square root of the width.
         """
-        table = self.embedding.weight
+        table = cast(torch.Tensor, self.embedding.weight)
         ids = torch.arange(0, len(table), max(1, len(table) // 4096), device=table.device)
         with torch.no_grad():
             return float(self.embedding(ids[None]).float().std())
@@ -210,7 +210,7 @@ class LLM(nn.Module):
         self.end_token_ids = []  # both tokens, whatever they are
         try:
             with torch.no_grad():
-                device = self.embedding.weight.device
+                device = cast(torch.Tensor, self.embedding.weight).device
                 # between two tokens: speech is none, and Gemma 4 looks for the token it is
                 tokens = self.embedding(torch.arange(2, device=device)[None])
                 embeddings = tokens.mean(dim=1, keepdim=True).repeat(1, 2, 1)

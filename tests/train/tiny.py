@@ -92,7 +92,7 @@ def make_data(directory: Path, count: int, seed: int) -> Path:
             path = directory / "wav" / f"{lang}{number:03d}.wav"
             soundfile.write(path, 0.1 * rng.standard_normal(samples), 16000)
             utt = f"{directory.name}-{lang}{number:03d}"
-            heard = {"audio": str(path), "num_samples": samples}
+            heard: dict[str, Any] = {"audio": str(path), "num_samples": samples}
             examples += [
                 Example(f"{utt}-asr", "asr", lang, lang, text, **heard),
                 Example(f"{utt}-s2tt", "s2tt", lang, other, translation, **heard),

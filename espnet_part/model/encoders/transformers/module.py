@@ -81,11 +81,11 @@ class TransformersEncoder(nn.Module):
         self._clips: Tensor | None = None
         if getattr(model.config, "feat_extract_norm", None) == "group":
             self._extract_by_clip(model.feature_extractor)
-        extractor = getattr(model, "feature_extractor", None)
+        extractor: Any = getattr(model, "feature_extractor", None)
         if hasattr(extractor, "_requires_grad"):
             extractor._requires_grad = False  # it would ask for the gradient of the waveform
         for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm1d)):
-            norm.forward = partial(_normalize_as_trained, norm)
+            norm.forward = partial(_normalize_as_trained, norm)  # type: ignore[method-assign]
         if gradient_checkpointing:
             for layer in self.layers:
                 layer.forward = _Checkpointed(layer.forward)
