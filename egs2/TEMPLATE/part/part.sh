@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# shellcheck disable=SC2034
 # Trains and evaluates a multilingual speech LLM; see --help. Called by a recipe's run.sh, from the
 # recipe's directory.
 case "${BASH_VERSION-}:${SHELLOPTS-}" in # this must be understood by every shell
