@@ -28,8 +28,8 @@ help_message="Usage: $0 [options]
 
 Own options, then those of part.sh:
   --langs LIST        en and at least one of de es fr it zh [${langs}]
-  --systems LIST      directories of conf/ to train and compare: part, two_stage,
-                      two_stage_lora [${systems}]
+  --systems LIST      directories of conf/ to train and compare: part, two_stage, two_stage_lora,
+                      no_staging, no_lora, no_progressive [${systems}]
   --seeds LIST        seeds of the trainings [${seeds}]
   --data_opts STRING  more options for local/data.sh
   --base_opts STRING  more options for local/base_models.sh"
