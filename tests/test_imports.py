@@ -24,8 +24,8 @@ LAYERS = (
     {"data"},
     {"model", "schedule"},
     {"archive", "command", "config", "kaldi", "lock", "tasks", "weights"},
-    {"files", "inputs", "parsing", "progress", "scripts"},
-    {"errors", "phases", "sample_rate"},
+    {"files", "inputs", "parsing", "phases", "progress", "scripts"},
+    {"errors", "sample_rate"},
     {"display"},
 )
 
