@@ -1,0 +1,1 @@
+"""A Q-Former over windows of frames, as SALMONN has."""
