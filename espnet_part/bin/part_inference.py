@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from espnet_part.command import command
 from espnet_part.decode.arguments import SEARCH, get_parser, parse
@@ -55,7 +56,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         **search,
     }
 
-    def load():
+    def load() -> Any:
         import torch
 
         from espnet_part.decode.speech2text import Speech2Text

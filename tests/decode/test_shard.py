@@ -255,7 +255,7 @@ def test_command(exp, data, tmp_path):
     assert settings["beam_size"] == 1 and settings["max_tokens_per_second"] == 8.0
 
 
-def test_changed_prompts_or_tokenizer_start_over(exp, data, tmp_path, caplog):
+def test_changed_prompts_start_over_and_a_changed_tokenizer_is_refused(exp, data, tmp_path, caplog):
     caplog.set_level("INFO")
     own = tmp_path / "exp"
     shutil.copytree(exp, own)
@@ -274,8 +274,8 @@ def test_changed_prompts_or_tokenizer_start_over(exp, data, tmp_path, caplog):
     (own / "tokenizer/chat_template.jinja").write_text(
         "{% for m in messages %}{{ m.content }}{% endfor %}"
     )
-    main(arguments)
-    assert "other settings (tokenizer): starting over" in caplog.text
+    with pytest.raises(SystemExit):  # it is part of what the weights were trained with
+        main(arguments)
     prompts.unlink()
     with pytest.raises(SystemExit):
         main(arguments)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ PUBLIC: dict[str, Any] = {
 }
 SMALL = {key: value for key, value in QWEN2.items() if key != "model_type"}
 REPOSITORY = Path(__file__).parents[2]
+SHARED = sorted((REPOSITORY / "conf" / "model").glob("*.yaml"))
 
 
 def check(cfg: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -134,7 +134,11 @@ def test_a_directory_without_a_config_is_an_error(tmp_path: Path) -> None:
         parameter_shapes(named("llm", tmp_path))
 
 
-@pytest.mark.parametrize("path", sorted((REPOSITORY / "conf" / "model").glob("*.yaml")), ids=str)
+def test_there_are_shared_configurations() -> None:
+    assert len(SHARED) >= 3
+
+
+@pytest.mark.parametrize("path", SHARED, ids=str)
 def test_shared_configurations_can_be_counted(path: Path) -> None:
     cfg = ModelConfig.from_mapping(load_yaml(path), str(path))
     shapes = parameter_shapes(cfg)
@@ -143,7 +147,7 @@ def test_shared_configurations_can_be_counted(path: Path) -> None:
     assert cfg.prompts
 
 
-def test_imports_no_torch_and_is_quick() -> None:
+def test_imports_no_torch() -> None:
     code = (
         "import sys\n"
         "from espnet_part.config import load_yaml\n"
@@ -153,9 +157,7 @@ def test_imports_no_torch_and_is_quick() -> None:
         "assert parameter_shapes(ModelConfig.from_mapping(load_yaml(path), path))\n"
         "assert not {'torch', 'transformers'} & set(sys.modules)\n"
     )
-    start = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert time.perf_counter() - start < 5  # typically 0.4 s; the machine may be busy
 
 
 def test_whisper_sizes_of_the_tiny_model_are_its_own() -> None:

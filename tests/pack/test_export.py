@@ -117,7 +117,7 @@ def test_a_failed_export_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("espnet_part.pack.export._save_encoder", full)
+    monkeypatch.setattr("espnet_part.pack.export._save_llm", full)
     with pytest.raises(SystemExit):
         part_export(["--model", str(master / "exp/part"), "--out", str(tmp_path / "out")])
     assert not [path for path in tmp_path.iterdir() if path.name != "cache"]

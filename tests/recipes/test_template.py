@@ -311,13 +311,13 @@ def test_two_test_sets(recipe):
 
 
 def test_cached_features_serve_the_first_stage_only(recipe):
-    recipe.run(*OPTIONS, "--cache_features", "true", "--part_args", "--note 'two words'")
+    recipe.run(*OPTIONS, "--cache_features", "true", "--part_args", "--wandb_name 'two words'")
     calls = recipe.calls()
     expected = ["extract_features"] * 2 + ["train"] * 3 + ["inference"] * 2
     assert [name.removeprefix("part_") for name, _ in calls] == expected
     feats = [options.get("--train_feats_dir") for name, options in calls if name == "part_train"]
     assert feats == ["dump/encoder_model/train", None, None]
-    assert calls[2][1]["--note"] == "two words"
+    assert calls[2][1]["--wandb_name"] == "two words"
 
 
 def test_run_script_of_a_training_repeats_it(recipe):

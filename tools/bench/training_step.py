@@ -184,6 +184,7 @@ def make_tokenizer(directory: Path) -> Path:
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     special += ["<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"]
     words = [*special, "<unk>", "user", "assistant", *PROMPT.split()]
+    words += ["Hello", "1"]  # loading a tokenizer tries them
     words += [f"w{n}" for n in range(LANGUAGE_MODEL["vocab_size"] - len(words))]
     model = models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>")
     tokenizer = Tokenizer(model)
