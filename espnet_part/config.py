@@ -20,6 +20,7 @@ __all__ = ["ConfigError", "build", "did_you_mean", "dump_yaml", "load_yaml"]
 T = TypeVar("T")
 _MOST_FAULTS = 5
 _MOST_VALUES = 10_000
+_LONGEST_CHAIN = 20
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
@@ -33,13 +34,21 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     Raises:
         ConfigError: missing or unreadable file, no mapping, duplicate key, circular ``base``.
     """
-    return _load(Path(path), ())
+    return _load(Path(path), (), {})
 
 
-def _load(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
+def _load(path: Path, parents: tuple[Path, ...], seen: dict[Path, Any]) -> dict[str, Any]:
+    """See `load_yaml`; ``seen`` holds what each file came to, since many phases may name the same."""
     if path in parents:
         raise ConfigError(f"{path}: `base` goes round in a circle")
-    parents = (*parents, path)
+    if len(parents) > _LONGEST_CHAIN:
+        raise ConfigError(f"{path}: lies below more than {_LONGEST_CHAIN} files by their `base`")
+    if path not in seen:
+        seen[path] = _read(path, (*parents, path), seen)
+    return seen[path]
+
+
+def _read(path: Path, parents: tuple[Path, ...], seen: dict[Path, Any]) -> dict[str, Any]:
     content = read_yaml(path)
     if content is None:
         content = {}
@@ -54,14 +63,14 @@ def _load(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
     def find(name: str) -> list[dict[str, Any]]:
         file, _, phase = name.partition(":")
         other = _beside(path, file)
-        phases = named(_load(other, parents).get("phases"), str(other))
+        phases = named(_load(other, parents, seen).get("phases"), str(other))
         chosen = [p for p in phases if phase in ("", p["name"])]
         if not chosen:
             known = [p["name"] for p in phases]
             raise ConfigError(f"{path}: {file}: phases: {did_you_mean(phase, known)}")
         return chosen
 
-    return _merge(_load(_beside(path, base), parents), content, str(path), find)
+    return _merge(_load(_beside(path, base), parents, seen), content, str(path), find)
 
 
 def _beside(path: Path, name: str) -> Path:

@@ -40,6 +40,7 @@ def change_phases(
         ConfigError: a phase without a name, a change that is none, a phase that is not there.
     """
     phases = {phase["name"]: phase for phase in named(base, f"{where}: its `base`")}
+    _check_without(changes, phases, where)
     named_here = [name for name in changes if name != ALL]
     if ALL in changes:
         others = {name: changes[ALL] for name in phases if name not in named_here}
@@ -55,6 +56,18 @@ def change_phases(
             # a phase's task mixture and trainable set are replaced as a whole, not key by key
             phases[name] = _changed(phases.get(name, {"name": name}), change, here, find)
     return list(phases.values())
+
+
+def _check_without(changes: Mapping[str, Any], phases: Mapping[str, Phase], where: str) -> None:
+    """A group that trains nowhere cannot be left out: the system would be no other."""
+    for name, change in changes.items():
+        groups = change.get("without") if isinstance(change, dict) else None
+        meant = [phases[name]] if name in phases else list(phases.values())
+        trained = {_group(s) for p in meant for s in _list(p.get("train"))}
+        for group in groups if isinstance(groups, list) else []:
+            if group not in trained:
+                said = did_you_mean(str(group), sorted(trained))
+                raise ConfigError(f"{where}: phases: {plain(name, 60)}: without: {said}")
 
 
 def named(phases: Any, where: str) -> list[Phase]:
@@ -80,12 +93,16 @@ def _changed(phase: Phase, change: Phase, where: str, find: Find) -> Phase:
         names = [names] if isinstance(names, str) else names
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ConfigError(f"{where}: {word}: must name stage files, not {value(names)}")
-        return [phase for name in names for phase in find(name)]
+        found = [phase for name in names for phase in find(name)]
+        if not found:
+            raise ConfigError(f"{where}: {word}: must name at least one stage file")
+        return found
 
     if "steps_of" in change:
         result["steps"] = sum(_steps(p, where) for p in take("steps_of"))
         result.pop("epochs", None)
     if "mixture_of" in change:
+        result.pop("language_temperature", None)
         result.update(_mixture(take("mixture_of"), where))
     if "lr_of" in change:
         rates: dict[str, Any] = {}
@@ -98,9 +115,7 @@ def _changed(phase: Phase, change: Phase, where: str, find: Find) -> Phase:
         groups = change.pop("without")
         if not isinstance(groups, list):
             raise ConfigError(f"{where}: without: must be a list of groups, such as [llm]")
-        train = result.get("train")
-        train = train if isinstance(train, list) else []
-        result["train"] = [s for s in train if str(s).split(".")[0].split("[")[0] not in groups]
+        result["train"] = [s for s in _list(result.get("train")) if _group(s) not in groups]
         own = _mapping(result, "lr", where)
         result["lr"] = {group: rate for group, rate in own.items() if group not in groups}
     return {**result, **change}
@@ -108,29 +123,45 @@ def _changed(phase: Phase, change: Phase, where: str, find: Find) -> Phase:
 
 def _steps(phase: Phase, where: str) -> int:
     steps = phase.get("steps")
-    if not isinstance(steps, int):
-        raise ConfigError(f"{where}: steps_of: the phase {phase['name']} has no `steps`")
+    if not isinstance(steps, int) or steps < 1:
+        name = plain(phase["name"], 60)
+        raise ConfigError(
+            f"{where}: the phase {name}, which it takes from, has no number of `steps`"
+        )
     return steps
 
 
 def _mixture(phases: list[Phase], where: str) -> Phase:
-    """The tasks of ``phases``, weighted by their steps, and the temperature of the first."""
+    """The tasks of ``phases``, weighted by their steps, and the first temperature that they give."""
     if len(phases) == 1 or all(p.get("tasks") == phases[0].get("tasks") for p in phases):
         tasks = phases[0].get("tasks")
     else:
         tasks, total = {}, sum(_steps(p, where) for p in phases)
         for phase in phases:
             weights = _mapping(phase, "tasks", where)
+            if not all(0 < weight < 1e9 for weight in weights.values()):
+                name = plain(phase["name"], 60)
+                raise ConfigError(f"{where}: the phase {name}: tasks: weights must be above 0")
             whole = sum(weights.values())
             for task, weight in weights.items():
                 share = weight / whole * _steps(phase, where) / total
                 tasks[task] = round(tasks.get(task, 0.0) + share, 6)
-    taken = {"tasks": tasks, "language_temperature": phases[0].get("language_temperature")}
+    given = [p["language_temperature"] for p in phases if "language_temperature" in p]
+    taken = {"tasks": tasks, "language_temperature": given[0] if given else None}
     return {key: found for key, found in taken.items() if found is not None}
 
 
 def _mapping(phase: Phase, key: str, where: str) -> dict[str, float]:
     found = phase.get(key)
     if not isinstance(found, dict) or not all(isinstance(n, (int, float)) for n in found.values()):
-        raise ConfigError(f"{where}: the phase {phase['name']}: {key}: must map names to numbers")
+        name = plain(phase["name"], 60)
+        raise ConfigError(f"{where}: the phase {name}: {key}: must map names to numbers")
     return found
+
+
+def _list(found: Any) -> list[Any]:
+    return found if isinstance(found, list) else []
+
+
+def _group(selector: Any) -> str:
+    return str(selector).split(".")[0].split("[")[0]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from espnet_part import config
 from espnet_part.config import load_yaml
 from espnet_part.errors import ConfigError
 
@@ -73,13 +74,66 @@ def test_a_linked_directory_takes_the_files_beside_the_link(tmp_path: Path) -> N
     assert load_yaml(recipe / "system/stage1.yaml")["phases"][0]["steps"] == 7
 
 
+def test_a_mixture_comes_with_its_temperature(tmp_path: Path) -> None:
+    _, second = changed(tmp_path, {"b": {"mixture_of": "part.yaml:a"}})
+    assert second["tasks"] == PART[0]["tasks"]
+    assert "language_temperature" not in second
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"tasks": {"asr": 0}}, "tasks: weights must be above 0"),
+        ({"tasks": {"asr": float("nan")}}, "tasks: weights must be above 0"),
+        ({"tasks": ["asr"]}, "tasks: must map names to numbers"),
+        ({"steps": 0}, "has no number of `steps`"),
+    ],
+)
+def test_a_mean_of_what_has_none_is_refused(tmp_path: Path, wrong: Any, said: str) -> None:
+    source = tmp_path / "source.yaml"
+    source.write_text(yaml.safe_dump({"phases": [{**PART[0], **wrong}, PART[1]]}))
+    with pytest.raises(ConfigError, match=said):
+        changed(tmp_path, {"a": {"mixture_of": "source.yaml"}})
+
+
+def test_a_file_that_many_phases_name_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that name each other many times over would take for ever."""
+    read: list[Path] = []
+    reader = config.read_yaml
+
+    def noted(path: Path) -> Any:
+        read.append(path)
+        return reader(path)
+
+    monkeypatch.setattr(config, "read_yaml", noted)
+    for n in range(9):
+        names = [f"{n + 1}.yaml"] * 9 if n < 8 else ["part.yaml"]
+        content = {"base": "part.yaml", "phases": {"a": {"steps_of": names}}}
+        (tmp_path / f"{n}.yaml").write_text(yaml.safe_dump(content))
+    changed(tmp_path, {"a": {"steps_of": "0.yaml"}})
+    assert len(read) == len(set(read)) == 11
+
+
+def test_a_chain_of_files_has_an_end(tmp_path: Path) -> None:
+    for n in range(1200):
+        (tmp_path / f"{n}.yaml").write_text(f"base: {n + 1}.yaml\n")
+    with pytest.raises(ConfigError, match=r"20\.yaml|21\.yaml"):
+        load_yaml(tmp_path / "0.yaml")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"a": {"steps_of": 3}}, "steps_of: must name stage files, not 3"),
         ({"a": {"steps_of": "none.yaml"}}, r"none\.yaml: no such file"),
         ({"a": {"steps_of": "part.yaml:c"}}, "unknown key `c`"),
+        ({"a": {"steps_of": []}}, "steps_of: must name at least one stage file"),
+        ({"a": {"mixture_of": []}}, "mixture_of: must name at least one stage file"),
         ({"a": {"without": "llm"}}, "without: must be a list of groups"),
+        ({"a": {"without": ["llm"]}}, "a: without: unknown key `llm`; known: adapter"),
+        ({"*": {"without": ["lm"]}}, "without: unknown key `lm`; did you mean `llm`"),
         ({"a": {"mixture_of": "other.yaml"}}, "circle"),
         ({"c": None}, "unknown key `c`"),
         ({"a": 1}, "must be a mapping of keys, not 1"),

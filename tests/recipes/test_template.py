@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from espnet_part.config import load_yaml
 from espnet_part.lock import locked
 
 ROOT = Path(__file__).parents[2]
@@ -414,7 +415,11 @@ def test_new_recipe_directory(tmp_path):
         "local/data.sh",
     ):
         assert (recipe / name).is_file(), name
-    assert (recipe / "conf/system/part/stage1.yaml").is_file()
+    (recipe / "conf/part/stage2.yaml").write_text(
+        "base: ../system/part/stage2.yaml\nphases: {encoder_top: {steps: 2}, encoder_all: {steps: 3}}\n"
+    )
+    (phase,) = load_yaml(recipe / "conf/no_progressive/stage2.yaml")["phases"]
+    assert (phase["name"], phase["steps"]) == ("encoder_all", 5)
     assert (recipe / "conf/baseline_espnet/train_asr.yaml").is_file()
 
     (recipe / "run.sh").write_text("mine")

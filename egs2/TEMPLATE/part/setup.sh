@@ -15,7 +15,7 @@ Usage: egs2/TEMPLATE/part/setup.sh egs2/CORPUS/part
 
 Makes the directory with links to what all recipes share; put a file of your own in place of a
 link (of cmd.sh, say) where the recipe differs. Then write local/data.sh (makes data/train,
-data/valid and the test sets) and run.sh (the corpus' options).
+data/valid and the test sets), run.sh (the corpus' options) and conf/part (how long each phase is).
 What is there already is kept.
 EOF
     if [ $# -eq 1 ]; then exit 0; else exit 2; fi
@@ -37,7 +37,21 @@ done
 # Configurations that all recipes share; a recipe's own lie beside the links.
 for name in "${egs2}"/../conf/*; do
     name=$(basename -- "${name}")
+    if [ "${name}" = system ]; then continue; fi
     [ -e "${recipe}/conf/${name}" ] || ln -s "../../../../conf/${name}" "${recipe}/conf/${name}"
+done
+# Its own PART, and the systems that are a few words about it.
+mkdir -p "${recipe}/conf/system" "${recipe}/conf/part"
+[ -e "${recipe}/conf/system/part" ] ||
+    ln -s ../../../../../conf/system/part "${recipe}/conf/system/part"
+for name in "${egs2}"/../conf/system/part/stage*.yaml; do
+    name=$(basename -- "${name}")
+    [ -e "${recipe}/conf/part/${name}" ] ||
+        printf 'base: ../system/part/%s\n' "${name}" >"${recipe}/conf/part/${name}"
+done
+for name in "${egs2}"/../conf/system/*; do
+    name=$(basename -- "${name}")
+    [ -e "${recipe}/conf/${name}" ] || ln -s "../../../../conf/system/${name}" "${recipe}/conf/${name}"
 done
 
 if [ ! -e "${recipe}/local/data.sh" ]; then
@@ -67,10 +81,10 @@ exec ./part.sh \
     --train_set "${train_set}" \
     --valid_set "${valid_set}" \
     --test_sets "${test_sets}" \
-    --part_config conf/system/part \
+    --part_config conf/part \
     --model_config conf/model/whisper_small_qwen2.5_0.5b.yaml \
     "$@"
 EOF
     chmod +x "${recipe}/run.sh"
 fi
-echo "setup.sh: ${recipe} is ready: write local/data.sh, then see run.sh"
+echo "setup.sh: ${recipe} is ready: write local/data.sh, then see run.sh and conf/part"
