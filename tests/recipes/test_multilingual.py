@@ -150,6 +150,10 @@ def test_from_stage_1_to_a_table_of_each_benchmark(tmp_path: Path) -> None:
 
 def test_a_corpus_that_is_not_set_is_left_out_loudly(tmp_path: Path) -> None:
     recipe = copy_recipe(tmp_path, "multilingual")
+    (recipe / "conf/part_asr/stage2.yaml").write_text(  # of which the tiny encoder has not eight
+        "base: ../part/stage2.yaml\n"
+        "phases: {encoder_top: {train: [adapter, 'encoder.layers[-1:]']}}\n"
+    )
     corpora = {**NONE, "COMMONVOICE": write_common_voice(tmp_path / "corpora")}
     options = [*tiny_options(tmp_path, ["asr"])[:2], "--langs", "fr", "--stop_stage", "1"]
     output = run_recipe(recipe, *options, "--ngpu", "0", **corpora)
@@ -181,8 +185,8 @@ def test_a_wrong_corpus_is_found_before_the_set_up(
     assert "set-up" not in output
 
 
-def test_the_size_sets_model_and_batches(tmp_path: Path) -> None:
-    """The same step on any number of GPUs, in micro-batches that fit."""
+def test_the_size_sets_the_model_and_the_gpus(tmp_path: Path) -> None:
+    """The step is that of the stage files on any number of GPUs."""
     recipe = copy_recipe(tmp_path, "multilingual")
     (recipe / "part.sh").unlink()
     (recipe / "part.sh").write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
@@ -198,16 +202,15 @@ def test_the_size_sets_model_and_batches(tmp_path: Path) -> None:
 
     large = passed()
     assert large["--model_config"] == "conf/model/whisper_large_v3_qwen2.5_1.5b.yaml"
-    assert large["--part_args"] == "--batch_bins 80000 --accum_grad 2"
+    assert "--part_args" not in large
     assert (large["--ngpu"], large["--part_config"]) == ("8", "conf/part")
     assert large["--test_sets"] == "fleurs_test"
-    assert passed("--size", "8b", "--num_nodes", "2")["--part_args"] == (
-        "--batch_bins 160000 --accum_grad 1"
-    )
+    eight = passed("--size", "8b", "--num_nodes", "2")
+    assert eight["--model_config"] == "conf/model/whisper_large_v3_qwen2.5_7b.yaml"
+    assert (eight["--ngpu"], eight["--num_nodes"]) == ("8", "2")
     small = passed("--size", "24gb")
     assert small["--model_config"] == "conf/model/whisper_small_qwen2.5_0.5b.yaml"
-    assert small["--part_args"] == "--batch_bins 10000 --accum_grad 16"
-    assert passed("--ngpu", "0")["--part_args"] == ""
+    assert small["--ngpu"] == "1"
     assert "must be 2b, 8b or 24gb" in run_recipe(recipe, "--size", "9b", fails=True, **variables)
 
 
