@@ -24,7 +24,7 @@ mkdir -p data && cp -r ../prepared/* data
 
 def part_sh(recipe: Path, *options: str, fails: bool = False) -> str:
     own = ["--ngpu", "0", "--nj", "1", "--inference_nj", "1", "--valid_set", "valid"]
-    own += ["--model_config", "conf/model.yaml", "--part_config", "conf/stage"]
+    own += ["--model_config", "conf/model.yaml", "--part_config", "conf/part"]
     own += ["--inference_args", "--max_new_tokens 8", "--audio_format", "copy"]
     clean = {k: v for k, v in os.environ.items() if k != "HF_TOKEN"}
     done = subprocess.run(
@@ -51,7 +51,7 @@ def make_recipe(recipe: Path) -> Path:
         (recipe / name).symlink_to(TEMPLATE / name)
     (recipe / "local/data.sh").write_text(DATA)
     (recipe / "local/data.sh").chmod(0o755)
-    (recipe / "conf/stage").mkdir(parents=True)
+    (recipe / "conf/part").mkdir(parents=True)
     model = model_config(recipe / "conf")
     save_base_models(recipe / "conf")
     model["encoder_conf"] = {"name": "conf/encoder"}
@@ -59,7 +59,7 @@ def make_recipe(recipe: Path) -> Path:
     model["prompts"] = "conf/prompts.yaml"
     (recipe / "conf/model.yaml").write_text(yaml.safe_dump(model))
     content = stage([{**ADAPTER, "steps": 2}], keep_nbest_models=1, num_iters_per_epoch=2)
-    (recipe / "conf/stage/stage1.yaml").write_text(yaml.safe_dump(content))
+    (recipe / "conf/part/stage1.yaml").write_text(yaml.safe_dump(content))
     for seed, name in enumerate(("train", "valid", "test")):
         make_data(recipe.parent / "prepared" / name, 2, seed=seed)
     return recipe
