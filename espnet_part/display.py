@@ -35,11 +35,6 @@ def plain(text: object, limit: int | None = None) -> str:
     return shown if len(whole) == len(whole[:limit]) else f"{shown}… ({len(whole)} characters)"
 
 
-def lines(text: object) -> str:
-    """`plain` text of several lines, such as a table: newlines and tabs are kept."""
-    return re.sub(r"[^\n\t]+", lambda part: plain(part.group()), str(text))
-
-
 def markdown(text: object, limit: int | None = None) -> str:
     """Text for Markdown that shows what it says: no markup, no HTML, no new cell or line."""
     return _START.sub(_escape_start, _MARKUP.sub(_escape, plain(text, limit)))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from espnet_part.display import lines, markdown, plain, value
+from espnet_part.display import markdown, plain, value
 
 ANY = st.text(st.characters())
 
@@ -40,10 +40,6 @@ def test_plain(text: str, shown: str) -> None:
 def test_long_text_is_cut_and_says_how_long_it_was() -> None:
     assert plain("x" * 1000, 5) == "xxxxx… (1000 characters)"
     assert plain("x" * 5, 5) == "xxxxx"
-
-
-def test_a_table_keeps_its_lines() -> None:
-    assert lines("a\tb\nc\x1b[m\n") == "a\tb\nc\\x1b[m\n"
 
 
 @pytest.mark.parametrize(
