@@ -40,6 +40,7 @@ if [ ! -e "${place}/.complete" ]; then
     command -v debootstrap >/dev/null 2>&1 ||
         { apt-get update -qq && apt-get install -y -qq --no-install-recommends debootstrap; } >/dev/null 2>&1 ||
         skip "debootstrap cannot be installed"
+    chmod 755 "${place}" # it becomes the user's root; mktemp -d makes it root's alone
     debootstrap --variant=minbase --include=python3,python3-venv,python3-pip,ca-certificates \
         "${suite}" "${place}" >"${place}.log" 2>&1 || skip "debootstrap failed, see ${place}.log"
     touch "${place}/.complete"

@@ -88,6 +88,7 @@ def _child(
         import resource
 
         resource.setrlimit(*limit)
+    sys.stdout.flush()  # what the server printed while it imported is not the run's
     with Path(log).open("a", encoding="utf-8") as out:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)
