@@ -20,11 +20,7 @@ from espnet_part.parsing import parse_json, parse_yaml, read_json, read_yaml
 # PyYAML's emitter takes Unicode's own line breaks for those of the file, and loses some of them.
 TEXTS = st.text(st.characters(exclude_characters="\x85\u2028\u2029", exclude_categories=["Cs"]))
 PLAIN = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(10**18), 10**18)
-    | st.floats(allow_nan=False)
-    | TEXTS,
+    st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.floats(allow_nan=False) | TEXTS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
     max_leaves=20,
 )

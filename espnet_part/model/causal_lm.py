@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,7 +46,7 @@ def load_causal_lm(conf: LLMConf, load_weights: bool = True) -> Any:
         }
         if conf.name is None or not load_weights:
             return AutoModelForCausalLM.from_config(config, **settings)
-        with _no_bar():
+        with _quiet():
             # from its directory: given a hub's name, transformers asks the hub for more
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 find_model(conf.name, conf.revision),
@@ -66,6 +67,10 @@ def load_causal_lm(conf: LLMConf, load_weights: bool = True) -> Any:
             f"{where}: its weights lack {len(missing)} tensors, {plain(missing[0], 100)} first; "
             "transformers would make up random ones"
         )
+    unused = sorted(found["unexpected_keys"])
+    if unused and not inside:
+        named = plain(unused[0], 100)
+        logging.warning("%s: %d of its tensors have no place, %s first", where, len(unused), named)
     return model
 
 
@@ -84,13 +89,19 @@ def _check_attention(config: Any, attention: str, where: str) -> None:
 
 
 @contextlib.contextmanager
-def _no_bar() -> Iterator[None]:
-    """Without transformers' bar over a model's tensors; downloads, which come before, have theirs."""
+def _quiet() -> Iterator[None]:
+    """Without transformers' bar and report; downloads, which come before, have their bar.
+
+    The report shows the names of foreign tensors as they are, control characters too.
+    """
     shown = transformers_logging.is_progress_bar_enabled()
+    verbosity = transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     try:
         yield
     finally:
+        transformers_logging.set_verbosity(verbosity)
         if shown:
             transformers_logging.enable_progress_bar()
 

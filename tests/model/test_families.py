@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from espnet_part.errors import ConfigError
@@ -126,9 +127,23 @@ def test_of_a_multimodal_model_the_text_model_is_taken(tmp_path: Path) -> None:
         assert torch.equal(text.model.state_dict()[name], tensor), name
 
 
-def test_weights_that_lack_a_tensor_are_refused(tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
+def test_tensors_without_a_place_are_named_in_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    config = AutoConfig.for_model("qwen2", **SIZES)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    capfd.readouterr()
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file(
+        {**weights, "a\x1b[2Jb": torch.zeros(2)}, tmp_path / "model.safetensors", {"format": "pt"}
+    )
+    load_causal_lm(LLMConf(name=str(tmp_path)))
+    assert "1 of its tensors have no place" in caplog.text
+    assert "\x1b" not in caplog.text
+    assert "\x1b" not in "".join(capfd.readouterr())
 
+
+def test_weights_that_lack_a_tensor_are_refused(tmp_path: Path) -> None:
     config = AutoConfig.for_model("qwen2", **SIZES)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")

@@ -90,8 +90,8 @@ def damage(members: dict[str, bytes], chance: random.Random) -> tuple[str, bool]
         del members[name]
         what = f"{name} removed"
     elif kind == 1:
-        what = chance.choice(NAMES)
-        members[what] = b"import os"
+        what = name = chance.choice(NAMES)
+        members[name] = content = b"import os"
     elif kind <= 3 or not name.endswith((".yaml", ".json")):
         members[name] = damaged_bytes(content, chance)
         what = f"{name} bytes"
