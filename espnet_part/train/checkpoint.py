@@ -19,13 +19,14 @@ import torch
 from torch import nn
 
 from espnet_part.data.heard import Heard, Streams
-from espnet_part.errors import DataError
+from espnet_part.errors import DataError, UserError
 from espnet_part.files import apply_umask, atomic_write, is_disk_full, sync_directory, sync_file
 from espnet_part.model.base import file_sha256
 from espnet_part.parsing import read_json
 from espnet_part.weights import read_weights, write_weights
 
 MANIFEST = "manifest.json"
+_FILES = {"weights.safetensors", "optimizer.pt", "state.json"}  # beside the manifest
 #: Parts of a model's function -> where they are configured.
 FUNCTION_KEYS = {
     "encoder": "encoder_conf",
@@ -290,11 +291,13 @@ def newest_checkpoint(parent: Path) -> Path | None:
 
 def _fault(directory: Path) -> str | None:
     try:
-        hashes = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        hashes = read_json(directory / MANIFEST)
+        if not isinstance(hashes, dict) or hashes.keys() != _FILES:
+            return f"{MANIFEST} is not one of a checkpoint"
         for name, expected in hashes.items():
             if file_sha256(directory / name) != expected:
                 return f"{name} has changed"
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         return str(error)
     return None
 

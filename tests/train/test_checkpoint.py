@@ -105,6 +105,16 @@ def test_a_flipped_bit_is_found(tmp_path: Path, name: str) -> None:
     assert found.state == {"number": 1}
 
 
+@pytest.mark.parametrize("manifest", ["{}", "[]", "null", '{"/etc/passwd": "0"}', "[" * 9999])
+def test_a_manifest_that_names_other_files_is_found(tmp_path: Path, manifest: str) -> None:
+    for number in (1, 2):
+        write_checkpoint(tmp_path / f"{number:08d}", state(number))
+    (tmp_path / "00000002/manifest.json").write_text(manifest)
+    found = read_newest(tmp_path)
+    assert found is not None
+    assert found.state == {"number": 1}
+
+
 def test_only_damaged_checkpoints_are_an_error(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "00000001", state(1))
     (tmp_path / "00000001" / "optimizer.pt").unlink()
