@@ -81,7 +81,9 @@ def text_config(config: Any) -> Any:
 
 def _check_attention(config: Any, attention: str, where: str) -> None:
     family: Any = AutoModelForCausalLM._model_mapping.get(type(config), None)
-    if attention == "sdpa" and not getattr(family, "_supports_sdpa", True):
+    # transformers 5.20 takes sdpa for Gemma 2 and leaves out its soft cap without a word
+    capped = getattr(config, "attn_logit_softcapping", None) is not None
+    if attention == "sdpa" and (capped or not getattr(family, "_supports_sdpa", True)):
         raise ConfigError(
             f"{where}: {family.__name__} ({config.model_type}) has no sdpa attention; set "
             "llm_conf: attention: eager"
