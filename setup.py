@@ -1,10 +1,14 @@
 """Installs the plugin beside ESPnet; see README.md for the two commands that do it all."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
-COMMANDS = sorted(path.stem for path in Path(__file__).parent.glob("espnet_part/bin/part_*.py"))
+PACKAGE = Path(__file__).parent / "espnet_part"
+COMMANDS = sorted(path.stem for path in PACKAGE.glob("bin/part_*.py"))
+# as text: importing it takes what is only now being installed
+VERSION = re.findall(r'^__version__ = "(.+)"$', (PACKAGE / "__init__.py").read_text(), re.MULTILINE)
 
 REQUIREMENTS = [
     # 202511 is the last release for Python 3.10 and 3.11. Its `train` extra pins a Pillow that has no wheel
@@ -70,7 +74,7 @@ EXTRAS = {
 
 setup(
     name="espnet_part",
-    version="0.1.0",
+    version=VERSION[0],
     description="PART for ESPnet: multilingual speech LLMs trained by a declared schedule",
     license="Apache-2.0",
     license_files=["LICENSE"],

@@ -25,7 +25,7 @@ LAYERS = (
     {"model", "schedule"},
     {"archive", "command", "config", "kaldi", "lock", "tasks", "weights"},
     {"files", "inputs", "parsing", "phases", "progress", "scripts"},
-    {"errors", "sample_rate"},
+    {"errors", "sample_rate", "versions"},
     {"display"},
 )
 

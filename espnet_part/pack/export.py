@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from espnet_part import __version__
 from espnet_part.config import dump_yaml
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.files import apply_umask
@@ -22,8 +23,9 @@ from espnet_part.model.speech_llm import SpeechLLM
 from espnet_part.pack.bases import tokenizer_files
 from espnet_part.pack.locations import META, PACKED, load_run_config
 from espnet_part.pack.manifest import KEY, manifest_of
-from espnet_part.pack.package import installed_versions, portable_attention, prompts_file
+from espnet_part.pack.package import portable_attention, prompts_file
 from espnet_part.train.checkpoint import load_trained, save_trained
+from espnet_part.versions import MODEL_PACKAGES, installed_versions
 
 ADAPTER = "adapter/adapter.safetensors"
 _README = """\
@@ -133,9 +135,8 @@ def _write(model: SpeechLLM, config: ModelConfig, out: Path, merge_lora: bool, d
 
     llm_conf = {"name": "./llm", "dtype": dtype, "attention": config.llm_conf.attention}
     llm_conf = portable_attention(llm_conf)
-    version = installed_versions()
     values: dict[str, Any] = {
-        PACKED: f"espnet_part {version.get('espnet_part', '')}".strip(),
+        PACKED: f"espnet_part {__version__}",
         "encoder": config.encoder,
         "encoder_conf": encoder.conf,
         "speech_adapter": config.speech_adapter,
@@ -159,7 +160,7 @@ def _write(model: SpeechLLM, config: ModelConfig, out: Path, merge_lora: bool, d
     meta = {
         "yaml_files": {"part_train_config": "config.yaml"},
         "files": {"part_model_file": ADAPTER},
-        **version,
+        **installed_versions(MODEL_PACKAGES),
         KEY: manifest_of({str(p.relative_to(out)): p for p in out.rglob("*") if p.is_file()}),
     }
     (out / META).write_text(dump_yaml(meta), encoding="utf-8")

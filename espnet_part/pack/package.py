@@ -12,10 +12,10 @@ import platform
 import re
 import tempfile
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from espnet_part import __version__
 from espnet_part.config import dump_yaml, load_yaml
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.model.config import ModelConfig
@@ -30,9 +30,9 @@ from espnet_part.pack.locations import PACKED, find_recipe, load_run_config
 from espnet_part.pack.manifest import KEY, manifest_of
 from espnet_part.pack.provenance import read_training_data, stages_of, training_keys
 from espnet_part.pack.zipped import write_zip
+from espnet_part.versions import MODEL_PACKAGES, installed_versions
 
 WEIGHTS = "model.safetensors"
-_PACKAGES = ("espnet", "espnet_part", "torch", "transformers", "peft")
 _MODEL_KEYS = tuple(ModelConfig.__dataclass_fields__)
 _TEXTS = (".md", ".yaml", ".json", ".txt", ".jinja")
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt")  # "/root" is a token
@@ -132,8 +132,8 @@ def collect(
     packed["encoder_conf"], packed["llm_conf"] = (dict(base.conf) for base in bases)
     packed["llm_conf"] = portable_attention({**packed["llm_conf"], "tokenizer": "./tokenizer"})
     packed["prompts"] = "./prompts.yaml"
-    versions = installed_versions()
-    packed = {PACKED: f"espnet_part {versions.get('espnet_part', '')}".strip(), **packed}
+    versions = installed_versions(MODEL_PACKAGES)
+    packed = {PACKED: f"espnet_part {__version__}", **packed}
     packed |= training_keys(values)
 
     recipe = find_recipe(load_yaml(config), config)
@@ -176,17 +176,6 @@ def collect(
     meta[KEY] = manifest_of(members)
     members["meta.yaml"] = dump_yaml(meta).encode()
     return Archive(bases, packed, meta, members)
-
-
-def installed_versions() -> dict[str, str]:
-    """Versions of the packages that a model depends on."""
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def prompts_file(path: Path) -> bytes:

@@ -24,6 +24,7 @@ from espnet_part.report.comparison_tables import (
     seeds_table,
     shown,
 )
+from espnet_part.report.environment import environment
 from espnet_part.report.history import Interval, read_history, read_stage_times
 from espnet_part.report.paired_tests import as_records, compare_scored
 from espnet_part.report.system_tables import (
@@ -34,7 +35,6 @@ from espnet_part.report.system_tables import (
 )
 from espnet_part.report.systems import System, side_by_side
 from espnet_part.report.training_tables import stage_table, training_table
-from espnet_part.report.versions import environment
 from espnet_part.score.score_tables import markdown, score_sections
 from espnet_part.score.significance import PairedResult
 from espnet_part.tasks import TASKS

