@@ -75,7 +75,20 @@ def _read(path: Path, parents: tuple[Path, ...], seen: dict[Path, Any]) -> dict[
 
 def _beside(path: Path, name: str) -> Path:
     # normalised as text: the system would follow a link of `path` before it goes up
-    return Path(os.path.normpath(path.parent / name))
+    beside = os.path.normpath(path.parent / name)
+    goes_up = beside.startswith(os.pardir) and not str(path).startswith(os.pardir)
+    if goes_up:  # also out of a link that the shell went through to get here
+        beside = os.path.normpath(_working_directory() / beside)
+    return Path(beside)
+
+
+def _working_directory() -> Path:
+    """The current directory by the name that the shell has for it, as in its prompt."""
+    name, current = Path(os.environ.get("PWD", "")), Path.cwd()
+    try:
+        return name if name.is_absolute() and name.samefile(current) else current
+    except (OSError, ValueError):
+        return current
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any], where: str, find: Find) -> dict[str, Any]:

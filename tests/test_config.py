@@ -61,3 +61,22 @@ def test_wrong_types_name_the_key_and_the_value() -> None:
         build(Conf, {"rate": 1, "size": "many"}, "f.yaml")
     with pytest.raises(ConfigError, match=r"f\.yaml: the key `rate` is missing"):
         build(Conf, {}, "f.yaml")
+
+
+def test_a_base_lies_beside_the_link_that_the_shell_went_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`cd conf/no_lora` goes through a link; `..` is the recipe's conf, as in the shell."""
+    shared, recipe = tmp_path / "shared", tmp_path / "recipe"
+    for directory, steps in ((shared / "part", 9), (recipe / "part", 1)):
+        directory.mkdir(parents=True)
+        (directory / "stage1.yaml").write_text(f"steps: {steps}\n")
+    (shared / "no_lora").mkdir()
+    (shared / "no_lora/stage1.yaml").write_text("base: ../part/stage1.yaml\n")
+    (recipe / "no_lora").symlink_to(shared / "no_lora")
+    monkeypatch.chdir(recipe / "no_lora")
+    for pwd, steps in ((recipe / "no_lora", 1), (shared / "no_lora", 9), (recipe, 9), ("", 9)):
+        monkeypatch.setenv("PWD", str(pwd))  # the last two are not where we are
+        assert load_yaml("stage1.yaml") == {"steps": steps}
+    monkeypatch.setenv("PWD", str(recipe / "no_lora"))
+    assert load_yaml("../no_lora/stage1.yaml") == {"steps": 9}  # the system goes up from `shared`

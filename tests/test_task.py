@@ -62,7 +62,7 @@ def test_an_unknown_option_in_a_file_is_refused(workspace: Workspace) -> None:
 def test_an_unknown_option_of_the_model_is_refused(workspace: Workspace) -> None:
     """Also one that ESPnet has (`adapter_conf`) and that would leave ours at its default."""
     from espnet_part.errors import ConfigError
-    from espnet_part.preflight import read_shapes
+    from espnet_part.stage_file import read_shapes
 
     path = workspace.write("bad_model.yaml", {**model_config(workspace.root), "adapter_conf": {}})
     with pytest.raises(ConfigError, match="unknown key `adapter_conf`; did you mean"):

@@ -29,8 +29,8 @@ def get_parser() -> argparse.ArgumentParser:
 @command
 def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
-    from espnet_part.preflight import read_schedule, read_shapes
     from espnet_part.schedule.describe import model_table, schedule_table
+    from espnet_part.stage_file import read_schedule, read_shapes
 
     shapes = None
     protected: tuple[str, ...] = ()

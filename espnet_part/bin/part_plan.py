@@ -91,8 +91,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_part.plan.operations import describe_model
     from espnet_part.plan.plan import Hardware, plan_stage
     from espnet_part.plan.report import as_json, as_markdown
-    from espnet_part.preflight import read_schedule
     from espnet_part.schedule.describe import model_table
+    from espnet_part.stage_file import read_schedule
 
     if args.data_stats is not None:
         data = read_data(args.data_stats, args.hours_of_audio)

@@ -53,9 +53,9 @@ def _check(cmd: Sequence[str]) -> None:
     parser.add_argument("--train_data_dir", nargs="+", default=[])
     args, _ = parser.parse_known_args(cmd)
     if args.config is not None and args.model_config is not None and args.train_data_dir:
-        from espnet_part import preflight
+        from espnet_part import stage_file
 
-        preflight.check(args.config, args.model_config, args.train_data_dir)
+        stage_file.check(args.config, args.model_config, args.train_data_dir)
 
 
 if __name__ == "__main__":

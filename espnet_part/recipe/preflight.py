@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from espnet_part import preflight
+from espnet_part import stage_file
 from espnet_part.config import ConfigError, build, load_yaml
 from espnet_part.data.prompts import Prompts, language_name
 from espnet_part.decode.arguments import SEARCH, check_words, get_parser, read_config
@@ -78,7 +78,7 @@ def check_training(
         if values is None:
             continue
         found.add(option_errors(values, path))
-        schedule = found.attempt(partial(preflight.read_schedule, path))
+        schedule = found.attempt(partial(stage_file.read_schedule, path))
         if schedule is not None:
             schedules.append(schedule)
     model = _check_model(found, model_file, schedules)
@@ -159,10 +159,10 @@ def check_data(
         UserError: a line for everything that is wrong.
     """
     found = Findings()
-    counts = found.attempt(lambda: preflight.count_tasks([str(train)]))
-    validated = found.attempt(lambda: preflight.count_tasks([str(valid)]))
+    counts = found.attempt(lambda: stage_file.count_tasks([str(train)]))
+    validated = found.attempt(lambda: stage_file.count_tasks([str(valid)]))
     for path in stages:
-        schedule = found.attempt(partial(preflight.read_schedule, path))
+        schedule = found.attempt(partial(stage_file.read_schedule, path))
         if schedule is None or counts is None or validated is None:
             continue
         found.attempt(partial(schedule.check_tasks, dict(counts)))

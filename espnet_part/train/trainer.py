@@ -146,6 +146,7 @@ class Run:
         if self.saved is None:
             self.parallel.together(self._refuse_earlier_run)
             self.parallel.together(self._start)
+        self._forget_bad(anew=self.saved is None)
         data = self.parallel.together(self._plan)
         while self.position.phase < len(self.schedule.phases):
             self._run_phase(data)
@@ -384,6 +385,14 @@ class Run:
                 f"{position.nonfinite} steps in a row were not finite; lower the learning rate, or look at "
                 f"the utterances named in the log ({self.output_dir})"
             )
+
+    def _forget_bad(self, anew: bool) -> None:
+        """Take away the names that an earlier run has left, also of processes that are no more."""
+        if not self.parallel.is_main:
+            return
+        for split in ("valid", "train") if anew else ("valid",):
+            for file in self.output_dir.glob(f"bad_utterances.{split}.*.tsv"):
+                file.unlink(missing_ok=True)
 
     def _name_bad(self, bad: Sequence[tuple[str, str]], split: str, mode: str) -> None:
         file = self.output_dir / f"bad_utterances.{split}.{self.parallel.rank}.tsv"

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from espnet_part.config import load_yaml
-from espnet_part.preflight import read_schedule
+from espnet_part.stage_file import read_schedule
 from tests.corpora.make import RELEASE, Locale, covost_table
 from tests.corpora.tiny_fleurs import write_fleurs
 from tests.corpora.tiny_wenetspeech import write_wenetspeech

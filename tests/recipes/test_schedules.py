@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from espnet_part.config import load_yaml
-from espnet_part.preflight import read_schedule
 from espnet_part.schedule.schedule import Phase
+from espnet_part.stage_file import read_schedule
 
 ROOT = Path(__file__).parents[2]
 SYSTEMS = ("two_stage", "two_stage_lora", "no_staging", "no_lora", "no_progressive")
@@ -149,6 +150,17 @@ def test_a_step_is_one_size_on_any_number_of_gpus(recipe: str) -> None:
         options = load_yaml(stage)
         assert options["batch_bins"] * options.get("accum_grad", 1) == 160000
         assert options["max_bins_per_gpu"] == 10000
+
+
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_all_stages_share_their_training_options(recipe: str) -> None:
+    """What a recipe says of all of them stands once, in its conf/training.yaml."""
+    for system in ("part", *RECIPES[recipe]):
+        found = [load_yaml(stage) for stage in stages(conf_of(recipe) / system)]
+        options = [{k: v for k, v in stage.items() if k != "phases"} for stage in found]
+        assert all(stage == options[0] for stage in options), system
+    own = (conf_of(recipe) / "part").glob("stage*.yaml")
+    assert all(set(yaml.safe_load(path.read_text())) <= {"base", "phases"} for path in own)
 
 
 @pytest.mark.parametrize("system", ["part", *SYSTEMS])

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from espnet_part.data.datadir import DataDir
 from espnet_part.weights import read_header
 from tests.train.launch import part_train
-from tests.train.tiny import ADAPTER, LORA_ONLY, TOP, Workspace, model_config, stage
+from tests.train.tiny import ADAPTER, JOINT, LORA_ONLY, TOP, Workspace, model_config, stage
 
 
 @pytest.fixture(scope="module")
@@ -214,9 +214,24 @@ def test_bad_audio_is_named_and_stops_when_it_is_too_much(
     assert bad
     workspace.write("bad.yaml", stage([{**ADAPTER, "epochs": 1}], batch_size=3))
     cmd = workspace.command("bad.yaml", f"bad_{split}", f"--{split}_data_dir", str(broken))
+    output = workspace.root / f"bad_{split}"
+    output.mkdir()
+    for stale in ("valid.0", "valid.3", "train.3"):  # of a run of more processes
+        (output / f"bad_utterances.{stale}.tsv").write_text("u\tno such file\n")
     assert part_train(cmd, log) == 0, log.read_text()
-    named = workspace.root / f"bad_{split}" / f"bad_utterances.{split}.0.tsv"
+    (named,) = output.glob("bad_utterances.*")
+    assert named.name == f"bad_utterances.{split}.0.tsv"
     assert len(set(named.read_text().splitlines())) == bad
+
+
+def test_a_task_that_is_trained_and_not_validated_is_named(workspace: Workspace, log: Path) -> None:
+    valid = workspace.root / "without_s2tt"
+    examples, _ = DataDir.load(workspace.root / "valid")
+    DataDir.write(valid, [e for e in examples if e.task != "s2tt"])
+    workspace.write("unseen.yaml", stage([{**JOINT, "steps": 1}]))
+    cmd = workspace.command("unseen.yaml", "unseen", "--valid_data_dir", str(valid))
+    assert part_train(cmd, log) == 0, log.read_text()
+    assert "WARNING: validation: no example of s2tt, which the stage trains" in log.read_text()
 
 
 def test_a_changed_batch_size_starts_a_new_pass_on_resuming(

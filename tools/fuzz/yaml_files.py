@@ -21,8 +21,8 @@ from espnet_part.bin import part_inference
 from espnet_part.config import build, load_yaml
 from espnet_part.data.prompts import Prompts
 from espnet_part.decode.search import Search
-from espnet_part.preflight import read_schedule, read_shapes
 from espnet_part.score.score_config import load_score_config
+from espnet_part.stage_file import read_schedule, read_shapes
 from tools.fuzz.cases import Count, damaged_bytes, damaged_lines
 
 ROOT = Path(__file__).parents[2]

@@ -1,6 +1,7 @@
-"""All that can be wrong in a configuration, found within a second and before anything heavy.
+"""A stage file: read, and checked against its model and its training data.
 
-Reads YAML, the model's shapes and the data directories' task files; imports neither torch nor ESPnet.
+For every command that takes one; takes a second, since it imports neither torch nor ESPnet. What a
+whole recipe checks before its first stage is in `espnet_part.recipe.preflight`.
 """
 
 from __future__ import annotations
