@@ -241,6 +241,27 @@ def test_failure_names_the_log_and_the_same_command_goes_on(recipe):
     assert len(list((recipe.directory / "exp/my system").glob("stage2.old.*"))) == 1
 
 
+def test_a_training_is_the_same_on_any_number_of_gpus(recipe):
+    """An interrupted one goes on there, and a finished one is done; how many are used is told."""
+    (recipe.directory / "conf/my system/stage2.yaml").write_text(stage(12))
+    (recipe.directory / "broken").write_text("part_train")
+    recipe.run(*OPTIONS, fails=True)
+    (recipe.directory / "broken").unlink()
+    begun = recipe.directory / "exp/my system/.done/stage8.begun"
+    assert begun.is_file()
+    recipe.calls()
+    other = ("--ngpu", "2", "--num_threads", "3", "--nj", "3", "--inference_nj", "1")
+    other += ("--part_args", "--max_bins_per_gpu 100 --num_workers 2")
+    output = recipe.run(*OPTIONS, *other, "--stop_stage", "9")
+    assert "going on with the interrupted training in exp/my system/stage2" in output
+    calls = recipe.calls()
+    assert [name for name, _ in calls] == ["part_train", "part_train"]
+    assert [options["--ngpu"] for _, options in calls] == ["2", "2"]
+    assert calls[0][1]["--output_dir"] == "exp/my system/stage2"
+    assert "Stage 8: PART stage 2: already done" in recipe.run(*OPTIONS, "--stop_stage", "9")
+    assert recipe.calls() == []
+
+
 def test_token_counts_of_stage_5_serve_the_trainings(recipe, finished):
     stats = "exp/part_stats_model"
     for name, options in finished.all_calls:
