@@ -54,7 +54,8 @@ def test_layout(model, data, tmp_path):
     ids = ["u1", "u2", "u3", "u4", "u5", "u6", "u7", "v1"]
     for content in files.values():
         assert [line.split(" ")[0] for line in content.splitlines()] == ids
-    for line, numbers in zip(files["token"].splitlines(), files["token_int"].splitlines()):  # noqa: B905
+    lines = zip(files["token"].splitlines(), files["token_int"].splitlines(), strict=True)
+    for line, numbers in lines:
         assert len(line.split(" ")) == len(numbers.split(" "))
     assert decoded[0] == "u5" and decoded[-1] == "v1"  # the longest first, text last
     assert (tmp_path / "out/failed.tsv").read_text() == ""

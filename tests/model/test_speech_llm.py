@@ -118,7 +118,9 @@ def test_bfloat16(autocast: bool) -> None:
     torch.testing.assert_close(out.loss, expected, atol=0, rtol=0.05)
     out.loss.backward()
     for p in model.parameters():
-        assert p.grad is None or (p.grad.isfinite().all() and p.grad.dtype == torch.float32)
+        assert (p.grad is not None) == p.requires_grad
+        if p.grad is not None:
+            assert p.grad.isfinite().all() and p.grad.dtype == torch.float32
 
 
 def test_gradient_checkpointing_everywhere_changes_nothing() -> None:

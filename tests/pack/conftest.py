@@ -47,7 +47,7 @@ def save_base_models(directory: Path) -> None:
 def train(recipe: Path, *cmd: str) -> None:
     process = CONTEXT.Process(target=_train, args=(str(recipe), cmd))
     process.start()
-    process.join(timeout=120)
+    process.join(timeout=600)  # a hang
     assert process.exitcode == 0, (recipe / "train.log").read_text()
 
 

@@ -47,7 +47,9 @@ def test_the_shared_configurations_are_right(stages: dict[int, str], tmp_path: P
     words = ["--batch_bins", "8000", "--optim_conf", "lr=1e-4", "--num_workers=2"]
     assert training_findings({1: stages[1]}, tmp_path / "model.yaml", words) == ""
     found = Findings()
-    for config in (ROOT / "conf/decode").glob("*.yaml"):
+    configs = list((ROOT / "conf/decode").glob("*.yaml"))
+    assert configs
+    for config in configs:
         check_decoding(found, str(config), ["--batch_size", "4"])
     check_scoring(found, str(ROOT / "conf/score.yaml"))
     assert found.lines == []

@@ -22,7 +22,7 @@ def launch(*words: object, cwd: Path, **variables: str) -> subprocess.CompletedP
         capture_output=True,
         text=True,
         env={**os.environ, **variables},
-        timeout=60,
+        timeout=600,
     )
 
 
@@ -111,14 +111,14 @@ def test_job_ends_with_its_launcher(tmp_path, number):
     pid_file = tmp_path / "pid"
     _wait_for(lambda: pid_file.exists() and pid_file.read_text().strip())
     launcher.send_signal(number)
-    launcher.wait(10)
+    launcher.wait(600)
     assert launcher.returncode != 0
     job = Path(f"/proc/{pid_file.read_text().strip()}")
     # an ended job may stay as a zombie where nobody collects it
     _wait_for(lambda: not job.exists() or ") Z " in (job / "stat").read_text())
 
 
-def _wait_for(condition, seconds: float = 10) -> None:
+def _wait_for(condition, seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -21,7 +21,7 @@ printf '%s|' "$text" "$nj" "$flag" "$@"
 
 def parse(*words: str) -> subprocess.CompletedProcess[str]:
     command = ["bash", "-c", SCRIPT, "script.sh", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=20)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ printf '%s|' "$langs" "$data_needed" "${{decoding[*]}}" ${{rest[@]+"${{rest[@]}}
 
 def run_recipe_options(*words: str) -> subprocess.CompletedProcess[str]:
     command = ["bash", "-c", RECIPE, "run.sh", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=20)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ class Recipe:
             cwd=self.directory,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=600,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         assert (done.returncode != 0) == fails, done.stdout + done.stderr

@@ -61,7 +61,7 @@ def part_train(
             process.kill()
     statuses = []
     for process in processes:
-        process.join(timeout=120)
+        process.join(timeout=600)
         if process.is_alive():
             process.kill()
             raise TimeoutError(f"a process hangs: {log.read_text(encoding='utf-8')[-3000:]}")

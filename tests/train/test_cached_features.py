@@ -53,7 +53,9 @@ def test_results_are_equal_with_and_without(
 
 
 def test_the_cache_is_really_read(workspace: Workspace, cached: tuple[str, ...], log: Path) -> None:
-    for path in (workspace.root / "feats_train").glob("*.ark"):
+    arks = list((workspace.root / "feats_train").glob("*.ark"))
+    assert arks
+    for path in arks:
         path.unlink()
     workspace.write("stage.yaml", stage([{**ADAPTER, "epochs": 1}]))
     assert part_train(workspace.command("stage.yaml", "gone", *cached), log) == 1

@@ -126,7 +126,7 @@ def test_torchrun_starts_it_as_well(
             check=True,
             stdout=out,
             stderr=subprocess.STDOUT,
-            timeout=300,
+            timeout=600,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
     assert_close(trained(workspace, "torchrun"), one_process)
