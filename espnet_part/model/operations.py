@@ -50,12 +50,14 @@ class Attention:
     Attributes:
         span: positions that a query attends to; 0 for all of the clip's or row's.
         times: queries a position of the part; the clip has as many times more keys as well.
+        keys: keys a position of the part, where they are other positions than the queries.
     """
 
     width: int
     heads: int
     span: int = 0
     times: float = 1
+    keys: float | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from espnet_part.plan.operations import Model, Step, walk
 
 #: `espnet_part.model.loss.CHUNK`: more labels than these are scored again in the backward pass.
 LABEL_CHUNK = 1024
+EMBEDDINGS = "llm.model.model.embed_tokens.weight"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def batch_flops(model: Model, trained: Collection[str], batch: Batch) -> Flops:
         if step.graph and step.part.checkpointed and block.layer and step.operation != _last(block):
             again += there
     head = 2.0 * batch.labels * model.head.inputs * model.head.outputs
-    weight = _head_trains(model, trained)
+    weight = head_trains(model, trained)
     forward += head
     backward += head * (graph + weight)
     if batch.labels > LABEL_CHUNK and (graph or weight):
@@ -76,7 +77,7 @@ def _last(block: Block) -> Operation:
     return [operation for operation in block.operations if isinstance(operation, Linear)][-1]
 
 
-def _head_trains(model: Model, trained: Collection[str]) -> bool:
+def head_trains(model: Model, trained: Collection[str]) -> bool:
     """Whether the output layer trains; it may be the table of embeddings."""
     own = f"{model.head.name}.weight"
-    return (own if own in model.shapes else "llm.model.model.embed_tokens.weight") in trained
+    return (own if own in model.shapes else EMBEDDINGS) in trained

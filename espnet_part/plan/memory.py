@@ -2,7 +2,8 @@
 
 What is counted, and where it comes from:
 
-- weights: encoder and adapter in float32, the LLM in its ``dtype``, LoRA in float32; all on every GPU;
+- weights: encoder and adapter in float32, the LLM in its ``dtype``, LoRA and whatever trains in
+  float32; all on every GPU;
 - gradients: float32 of what trains; under DDP they are views of its buckets
   (``gradient_as_bucket_view``), or else there are twice as many;
 - optimizer: Adam's two moments in float32 of what trains (Kingma & Ba 2015), nothing of what does not;
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 
 from espnet_part.model.operations import Attention, Linear, Norm, Operation, Part
 from espnet_part.plan.batch import Batch
-from espnet_part.plan.compute import LABEL_CHUNK
+from espnet_part.plan.compute import EMBEDDINGS, LABEL_CHUNK, head_trains
 from espnet_part.plan.operations import Model, Step, walk
 
 FLOAT = 4  # bytes of a float32
@@ -53,12 +54,15 @@ class Training:
         gpus: processes of data parallelism.
         bucket_view: DDP's ``gradient_as_bucket_view``.
         optimizer: ESPnet's name of it; an unknown one is taken to keep two values.
+        held: names of the parameters that any phase of the stage trains: from its start they are
+            float32 (see `espnet_part.train.precision`).
     """
 
     amp: bool = True
     gpus: int = 1
     bucket_view: bool = True
     optimizer: str = "adamw"
+    held: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -109,42 +113,47 @@ def batch_memory(
         reserve: bytes to be set aside.
     """
     values = sum(math.prod(model.shapes[name]) for name in trained)
-    kept = saved_activations(model, trained, batch, training.amp)
+    held = training.held | frozenset(trained)
+    kept = saved_activations(model, trained, batch, training.amp, held)
     copies = 2 if training.gpus > 1 and not training.bucket_view else 1
     return Memory(
-        encoder_weights=weight_bytes(model, "encoder"),
-        adapter_weights=weight_bytes(model, "adapter"),
-        llm_weights=weight_bytes(model, "llm"),
+        encoder_weights=weight_bytes(model, "encoder", held),
+        adapter_weights=weight_bytes(model, "adapter", held),
+        llm_weights=weight_bytes(model, "llm", held),
         gradients=FLOAT * values * copies,
         optimizer=FLOAT * values * OPTIMIZER_STATES.get(training.optimizer, 2),
-        casts=weight_casts(model, trained) if training.amp else 0.0,
+        casts=weight_casts(model, trained, held=held) if training.amp else 0.0,
         encoder_activations=kept["encoder"],
         adapter_activations=kept["adapter"],
         llm_activations=kept["llm"],
         scores=_scores(model, batch),
-        working=_working(model, trained, batch, training.amp),
+        working=_working(model, trained, batch, training.amp, held),
         optimizer_step=FLOAT * values,
         reserve=reserve,
     )
 
 
-def weight_bytes(model: Model, part: str) -> float:
-    """Of all weights of a part, its LoRA included."""
+def weight_bytes(model: Model, part: str, held: Collection[str]) -> float:
+    """Of all weights of a part, its LoRA included; those ``held`` are float32."""
     base = model[part].weight_bytes
     return sum(
-        math.prod(shape) * (FLOAT if ".lora_" in name else base)
+        math.prod(shape) * (FLOAT if ".lora_" in name or name in held else base)
         for name, shape in model.shapes.items()
         if name.startswith(f"{part}.")
     )
 
 
 def saved_activations(
-    model: Model, trained: Collection[str], batch: Batch, amp: bool
+    model: Model,
+    trained: Collection[str],
+    batch: Batch,
+    amp: bool,
+    held: Collection[str] = (),
 ) -> dict[str, float]:
     """Bytes that the backward pass needs, by part, without the scores of the output layer."""
     full: dict[tuple[str, int], float] = {}
     graph: set[tuple[str, int]] = set()
-    for step in walk(model, trained):
+    for step in walk(model, trained, held):
         key = step.part.name, step.block
         full[key] = full.get(key, 0.0) + _kept(step, batch, amp)
         if step.graph:
@@ -156,7 +165,7 @@ def saved_activations(
             key = part.name, number
             if part.checkpointed and block.layer:
                 states = positions * block.times * part.width
-                result[part.name] += states * _residual(part) * (key in graph)
+                result[part.name] += states * _residual(part, {*trained, *held}) * (key in graph)
             else:
                 result[part.name] += full[key]
     return result
@@ -178,7 +187,7 @@ def _kept_a_position(step: Step, half: int, amp: bool) -> float:
     operation = step.operation
     if isinstance(operation, Linear):
         # Autocast casts a float32 input anew for every product that reads it.
-        own = not (operation.shared and (half == FLOAT or step.part.weight_bytes == 2))
+        own = not (operation.shared and (half == FLOAT or step.weight_bytes == 2))
         kept = operation.kept
         inputs = operation.inputs * operation.times if kept is None else kept
         weight = half * inputs * step.weight * own
@@ -190,7 +199,11 @@ def _kept_a_position(step: Step, half: int, amp: bool) -> float:
     if not step.inputs:
         return 0.0
     if isinstance(operation, Attention):
-        return operation.times * (4 * half * operation.width + FLOAT * operation.heads)
+        queries = operation.times
+        keys = queries if operation.keys is None else operation.keys
+        # queries and results, keys and values; a number a query and head to compute them again
+        values = 2 * half * operation.width * (queries + keys)
+        return values + FLOAT * operation.heads * queries
     return half * operation.kept + operation.mask
 
 
@@ -205,23 +218,28 @@ def _compute_bytes(part: Part, amp: bool) -> int:
     return 2 if amp or part.weight_bytes == 2 else FLOAT
 
 
-def _residual(part: Part) -> int:
-    """Bytes of a value between layers: the sum of a float32 and a bfloat16 is a float32."""
-    return 2 if part.weight_bytes == 2 else FLOAT
+def _residual(part: Part, held: Collection[str]) -> int:
+    """Bytes of a value between layers: the sum of a float32 and a bfloat16 is a float32, so they are
+    what the embeddings below are."""
+    return 2 if part.weight_bytes == 2 and EMBEDDINGS not in held else FLOAT
 
 
-def weight_casts(model: Model, trained: Collection[str], checkpointed: bool = True) -> float:
+def weight_casts(
+    model: Model, trained: Collection[str], checkpointed: bool = True, held: Collection[str] = ()
+) -> float:
     """Bytes of the bfloat16 copies of float32 weights that autocast makes in the graph.
 
     Args:
         checkpointed: also those of checkpointed layers, which last until the forward pass ends.
     """
     total = 0.0
-    for step in walk(model, trained):
+    for step in walk(model, trained, held):
         operation, part = step.operation, step.part
         again = part.checkpointed and part.blocks[step.block].layer
-        if isinstance(operation, Linear) and part.weight_bytes == FLOAT and step.graph:
+        if isinstance(operation, Linear) and step.weight_bytes == FLOAT and step.graph:
             total += 2.0 * operation.inputs * operation.outputs * (checkpointed or not again)
+    if head_trains(model, {*trained, *held}):
+        total += 2.0 * model.head.inputs * model.head.outputs
     return total
 
 
@@ -230,10 +248,12 @@ def _scores(model: Model, batch: Batch) -> float:
     return min(batch.labels, LABEL_CHUNK) * model.head.outputs * (2 + 2 * FLOAT)
 
 
-def _working(model: Model, trained: Collection[str], batch: Batch, amp: bool) -> float:
+def _working(
+    model: Model, trained: Collection[str], batch: Batch, amp: bool, held: Collection[str]
+) -> float:
     """The widest intermediate result with its gradient, or one checkpointed layer."""
     layers: dict[tuple[str, int], float] = {}
-    for step in walk(model, trained):
+    for step in walk(model, trained, held):
         if step.part.checkpointed and step.part.blocks[step.block].layer:
             key = step.part.name, step.block
             layers[key] = layers.get(key, 0.0) + _kept(step, batch, amp)

@@ -59,6 +59,7 @@ class Step:
     Attributes:
         weight: its weight trains. lora: the LoRA beside it trains.
         inputs: its input has a gradient. graph: its output has one.
+        weight_bytes: of a value of its weight.
     """
 
     part: Part
@@ -67,6 +68,7 @@ class Step:
     weight: bool
     lora: bool
     inputs: bool
+    weight_bytes: int
 
     @property
     def graph(self) -> bool:
@@ -103,22 +105,29 @@ def describe_model(cfg: ModelConfig) -> Model:
     )
 
 
-def walk(model: Model, trained: Collection[str]) -> Iterator[Step]:
+def walk(model: Model, trained: Collection[str], held: Collection[str] = ()) -> Iterator[Step]:
     """The operations of the forward pass, with what is in the graph when ``trained`` trains.
 
     Args:
         trained: full names of the parameters.
+        held: of those that are float32 although they do not train now; what trains is float32.
     """
-    modules = {name.rpartition(".")[0].removesuffix(".base_layer") for name in trained}
+    modules, floats = _modules(trained), _modules(held)
     lora = {name.partition(".lora_")[0] for name in trained if ".lora_" in name}
     flows = False
     for part in model.parts:
         for number, block in enumerate(part.blocks):
             for operation in block.operations:
                 name = getattr(operation, "name", "")
-                step = Step(part, number, operation, name in modules, name in lora, flows)
+                own = name in modules
+                size = 4 if own or name in floats else part.weight_bytes
+                step = Step(part, number, operation, own, name in lora, flows, size)
                 flows = step.graph
                 yield step
+
+
+def _modules(names: Collection[str]) -> set[str]:
+    return {name.rpartition(".")[0].removesuffix(".base_layer") for name in names}
 
 
 def _unknown(part: str, conf: Any, known: str) -> str:

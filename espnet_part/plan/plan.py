@@ -94,14 +94,15 @@ def plan_stage(
         ConfigError: an option that cannot be planned with.
     """
     options = {**load_yaml(path), **overrides}
+    trainable = schedule.resolve(list(model.shapes), model.protected)
     training = Training(
         amp=bool(options.get("use_amp", False)),
         gpus=hardware.gpus,
         bucket_view=bool(options.get("gradient_as_bucket_view", True)),
         optimizer=str(options.get("optim", "adamw")),
+        held=frozenset(name for chosen in trainable for name in chosen.names),
     )
     batching = _batching(path, options, hardware.gpus, padding)
-    trainable = schedule.resolve(list(model.shapes), model.protected)
     return [
         _plan_phase(path, phase, chosen, model, data, hardware, training, batching)
         for phase, chosen in zip(schedule.phases, trainable, strict=True)

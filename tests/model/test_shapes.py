@@ -48,6 +48,11 @@ def check(cfg: ModelConfig) -> dict[str, tuple[int, ...]]:
             "speech_adapter": "linear",
             "speech_adapter_conf": {"embedding_norm": False},
         },
+        {"speech_adapter": "qformer"},
+        {
+            "speech_adapter": "qformer",
+            "speech_adapter_conf": {"queries": 3, "dim": 8, "heads": 2, "ff": 24, "layers": 1},
+        },
         {"llm_conf": {"config": {**SMALL, "model_type": "qwen3", "tie_word_embeddings": False}}},
         {"llm_conf": {"config": {**SMALL, "model_type": "llama", "attention_bias": True}}},
         {"llm_conf": {"config": {**SMALL, "model_type": "llama", "mlp_bias": True, "head_dim": 6}}},

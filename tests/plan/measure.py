@@ -12,8 +12,10 @@ from espnet_part.model.build import build_model
 from espnet_part.model.config import ModelConfig
 from espnet_part.model.speech_llm import SpeechLLM
 from espnet_part.plan.batch import Batch
+from espnet_part.plan.operations import Model
 from espnet_part.schedule.activation import activate
 from espnet_part.schedule.selectors import select
+from espnet_part.train.precision import hold_in_float32
 from tests.model.tiny import LORA, QWEN2, make_batch, make_config
 
 WHISPER = {
@@ -27,11 +29,20 @@ WHISPER = {
 LLM = {**QWEN2, "hidden_size": 96, "intermediate_size": 200}
 ADAPTER = {"dim": 80, "heads": 2, "ff": 160, "layers": 1, "dropout": 0.0}
 
+QFORMER = {
+    "speech_adapter": "qformer",
+    "speech_adapter_conf": {
+        **{"window": 9, "queries": 2, "dim": 80, "heads": 2, "ff": 160, "dropout": 0.0}
+    },
+}
+
 PHASES = {
     "adapter": ["adapter"],
     "encoder_top": ["adapter", "encoder.layers[-1:]"],
     "encoder_all": ["adapter", "encoder"],
     "joint": ["adapter", "encoder", "llm.lora"],
+    "llm": ["adapter", "llm"],
+    "llm_top": ["adapter", "llm.model.model.layers[-1:]"],
 }
 
 
@@ -47,20 +58,21 @@ def small_config(checkpointing: bool = False, **changes: Any) -> ModelConfig:
 
 
 def small_model(cfg: ModelConfig, phase: str) -> tuple[SpeechLLM, set[str]]:
-    """The model with its phase activated, and the names of what trains."""
+    """The model with its phase activated, its precision as in training, and the names of what trains."""
     torch.manual_seed(0)
     model = build_model(cfg)
     names = [name for name, _ in model.named_parameters()]
     trained = {name for s in PHASES[phase] for name in select(s, names, model.protected)}
     activate(model, trained)
+    hold_in_float32(model, trained, amp=True)
     return model, trained
 
 
-def small_batch(samples: list[int], downsample: int = 2) -> tuple[dict[str, Tensor], Batch]:
-    """A batch of one clip a row, and its description."""
+def small_batch(samples: list[int], model: Model | None = None) -> tuple[dict[str, Tensor], Batch]:
+    """A batch of one clip a row, and its description (of a model with another adapter)."""
     batch = make_batch([[count] for count in samples])
     states = [math.ceil(count / 320) for count in samples]
-    spoken = [math.ceil(count / downsample) for count in states]
+    spoken = [model.rates.adapted(n) if model else math.ceil(n / 2) for n in states]
     lengths = [int(n) + f for n, f in zip(batch["input_lengths"], spoken, strict=True)]
     return batch, Batch(
         clips=len(samples),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -11,7 +12,7 @@ from espnet_part.plan import compute
 from espnet_part.plan.batch import Example, Rates, make_batch
 from espnet_part.plan.compute import batch_flops
 from espnet_part.plan.operations import describe_model
-from tests.plan.measure import PHASES, small_batch, small_config, small_model
+from tests.plan.measure import PHASES, QFORMER, small_batch, small_config, small_model
 
 RATES = Rates(50, lambda states: -(-states // 2))
 
@@ -28,13 +29,29 @@ def test_equals_torchs_counter(phase: str, checkpointing: bool, adapter: str) ->
     batch, described = small_batch([48000, 40000, 47000])
     # the fused kernels of the CPU are not counted by torch
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        output = model(**batch)
+        with torch.autocast("cpu", torch.bfloat16):
+            output = model(**batch)
         forward = counter.get_total_flops()
         output.loss.backward()
     counted = batch_flops(describe_model(cfg), trained, described)
     assert counted.forward == pytest.approx(forward, rel=0.02)
     assert counted.total == pytest.approx(counter.get_total_flops(), rel=0.03)
     assert (counted.again > 0) == checkpointing
+
+
+@pytest.mark.parametrize("phase", ["adapter", "joint"])
+def test_a_qformer_equals_torchs_counter(phase: str) -> None:
+    cfg = small_config(**QFORMER)
+    model, trained = small_model(cfg, phase)
+    plan = describe_model(cfg)
+    batch, described = small_batch([48000] * 3, plan)
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        output = model(**batch)
+        forward = counter.get_total_flops()
+        output.loss.backward()
+    counted = batch_flops(plan, trained, described)
+    assert counted.forward == pytest.approx(forward, rel=0.002)
+    assert counted.total == pytest.approx(counter.get_total_flops(), rel=0.002)
 
 
 def test_the_chunk_of_labels_is_the_losss() -> None:

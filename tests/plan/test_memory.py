@@ -19,6 +19,7 @@ from espnet_part.plan.memory import (
 from espnet_part.plan.operations import describe_model
 from tests.plan.measure import (
     PHASES,
+    QFORMER,
     measured_saved_bytes,
     small_batch,
     small_config,
@@ -52,6 +53,17 @@ def test_a_checkpointed_layer_keeps_its_input(phase: str) -> None:
     assert counted == pytest.approx(measured_saved_bytes(model, batch), rel=0.2)
 
 
+@pytest.mark.parametrize("phase", ["adapter", "joint"])
+def test_a_qformer_keeps_what_autograd_keeps(phase: str) -> None:
+    cfg = small_config(**QFORMER)
+    model, trained = small_model(cfg, phase)
+    plan = describe_model(cfg)
+    batch, described = small_batch([48000, 47000, 30000], plan)
+    counted = sum(saved_activations(plan, trained, described, amp=True).values())
+    counted += weight_casts(plan, trained) + 4 * described.labels * plan.head.outputs
+    assert counted == pytest.approx(measured_saved_bytes(model, batch), rel=0.12)
+
+
 def test_other_families_and_dtypes() -> None:
     for llm in ({"model_type": "qwen3", "head_dim": 24}, {"model_type": "llama"}):
         cfg = small_config(llm=llm)
@@ -70,11 +82,13 @@ def test_weights_gradients_and_optimizer_are_torchs(phase: str) -> None:
     plan = describe_model(cfg)
     for part in ("encoder", "adapter", "llm"):
         own = [p for name, p in model.named_parameters() if name.startswith(f"{part}.")]
-        assert weight_bytes(plan, part) == sum(p.nbytes for p in own)
+        assert weight_bytes(plan, part, trained) == sum(p.nbytes for p in own)
     batch, described = small_batch([48000] * 2)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters)
-    model(**batch).loss.backward()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model(**batch).loss
+    loss.backward()
     gradients = sum(p.grad.nbytes for p in parameters if p.grad is not None)
     optimizer.step()
     states = [
@@ -86,6 +100,22 @@ def test_weights_gradients_and_optimizer_are_torchs(phase: str) -> None:
     memory = batch_memory(plan, trained, described, Training())
     assert memory.gradients == gradients
     assert memory.optimizer == sum(states)
+    llm = sum(p.nbytes for p in model.llm.parameters())
+    assert memory.llm_weights == llm > 0
+
+
+def test_what_another_phase_of_the_stage_trains_is_float32_already() -> None:
+    plan = describe_model(small_config())
+    llm = [name for name in plan.shapes if name.startswith("llm.") and ".lora_" not in name]
+    batch = make_batch(Example(2, 20, 10), 4, RATES)
+    plain, held = (
+        batch_memory(plan, {"adapter.conv.weight"}, batch, Training(held=names))
+        for names in (frozenset(), frozenset(llm))
+    )
+    values = sum(math.prod(plan.shapes[name]) for name in llm)
+    assert held.llm_weights == plain.llm_weights + 2 * values
+    assert held.casts > plain.casts
+    assert (held.gradients, held.optimizer) == (plain.gradients, plain.optimizer)
 
 
 def test_ddp_without_views_holds_gradients_twice() -> None:

@@ -12,7 +12,7 @@ from espnet_part.errors import ConfigError
 from espnet_part.model.operations import Linear, Norm
 from espnet_part.plan.operations import Model, describe_model, walk
 from tests.model.tiny import LORA, make_config
-from tests.plan.measure import PHASES, small_config, small_model
+from tests.plan.measure import PHASES, QFORMER, small_config, small_model
 
 LARGE_V3 = {
     "d_model": 1280,
@@ -106,6 +106,7 @@ def test_qwen_has_as_many_parameters_as_transformers_own(name: str, sizes: tuple
         {},
         {"lora_conf": {**LORA, "targets": ["o_proj", "down_proj", "k_proj"]}},
         {"speech_adapter": "linear", "speech_adapter_conf": {"stack": 3, "hidden": 10}},
+        QFORMER,
         {"llm": {"model_type": "qwen3", "head_dim": 24}},
         {"llm": {"model_type": "llama"}},
     ],
@@ -132,7 +133,8 @@ def test_every_matrix_is_an_operation_of_its_size(changes: dict[str, Any]) -> No
             assert kind == "bias" or linear[module] == math.prod(shape)
         elif module not in norms:
             rest[name] = shape
-    assert set(rest) == {"encoder.embed_positions.weight", "llm.model.model.embed_tokens.weight"}
+    tables = {"encoder.embed_positions.weight", "llm.model.model.embed_tokens.weight"}
+    assert set(rest) - {"adapter.queries"} == tables
     assert {name for name, rank in ranks.items() if rank} == {
         name.partition(".lora_")[0] for name in model.shapes if ".lora_" in name
     }
@@ -145,10 +147,14 @@ def test_the_graph_begins_where_training_does(phase: str) -> None:
     first = next(n for n, step in enumerate(steps) if step.graph)
     assert not any(step.inputs for step in steps[: first + 1])
     assert all(step.inputs for step in steps[first + 1 :])
-    starts = {"adapter": "adapter.conv", "encoder_top": "encoder.layers.2.self_attn_layer_norm"}
-    assert steps[first].operation.name == starts.get(phase, "encoder.conv1")  # type: ignore[union-attr]
+    starts = {"encoder_top": "encoder.layers.2.self_attn_layer_norm"}
+    starts |= dict.fromkeys(["encoder_all", "joint"], "encoder.conv1")
+    assert steps[first].operation.name == starts.get(phase, "adapter.conv")  # type: ignore[union-attr]
     own = {step.operation.name for step in steps if step.weight}  # type: ignore[union-attr]
-    assert own == {n.rpartition(".")[0] for n in trained if ".lora_" not in n}
+    modules = {
+        n.rpartition(".")[0].removesuffix(".base_layer") for n in trained if ".lora_" not in n
+    }
+    assert own == modules - {"llm.model.model.embed_tokens"}
 
 
 def test_an_unknown_model_is_named_with_a_way_out() -> None:

@@ -69,6 +69,25 @@ def test_every_phase_has_its_parameters_memory_data_and_time(
     assert "312 TFLOP/s a GPU, of which 35 %" in said
 
 
+def test_an_llm_that_trains_is_float32_in_all_phases_of_its_stage(tmp_path: Path) -> None:
+    def llm_weights(*trained: list[str]) -> list[float]:
+        path = tmp_path / "stage.yaml"
+        phases = [
+            {**PHASE, "name": f"p{n}", "train": names, "lr": dict.fromkeys(names, 1e-5), "steps": 9}
+            for n, names in enumerate(trained)
+        ]
+        path.write_text(
+            yaml.safe_dump({"batch_bins": 9000, "use_amp": True, "phases": phases}),
+        )
+        found = plan(tmp_path, "--gpus", "1", config=[str(path)])
+        return [phase["memory"]["llm_weights"] for phase in found["phases"]]
+
+    (frozen,) = llm_weights(["adapter"])
+    first, second = llm_weights(["adapter"], ["adapter", "llm"])
+    assert first == second
+    assert 1.9 * frozen < first < 2 * frozen  # LoRA is float32 always
+
+
 def test_what_is_advised_fits_and_leaves_the_step_as_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
