@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import Literal
 
 from espnet_part.errors import ConfigError
+from espnet_part.plugins import load_plugin, plugin_names
 
 GROUP = "espnet_part.tasks"
 """The group of entry points by which other packages add tasks."""
@@ -40,8 +40,8 @@ class Task:
 
     name: str
     title: str
-    speech: bool
-    text: bool
+    speech: bool = True
+    text: bool = False
     writes: Literal["same", "other", "any"]
     scored_by: Literal["error_rate", "bleu"]
     hub_tag: str = ""
@@ -75,8 +75,6 @@ class Task:
 ASR = Task(
     name="asr",
     title="speech recognition",
-    speech=True,
-    text=False,
     writes="same",
     scored_by="error_rate",
     hub_tag="automatic-speech-recognition",
@@ -84,8 +82,6 @@ ASR = Task(
 S2TT = Task(
     name="s2tt",
     title="speech-to-text translation",
-    speech=True,
-    text=False,
     writes="other",
     scored_by="bleu",
     hub_tag="speech-translation",
@@ -120,17 +116,14 @@ class _Tasks(Mapping[str, Task]):
     def _with_plugins(self) -> dict[str, Task]:
         if self._all is None:
             found = dict(self._own)
-            for point in entry_points(group=GROUP):
-                where = f"the entry point {point.name} of {GROUP} ({point.value})"
-                try:
-                    task = point.load()
-                except (ImportError, AttributeError, ValueError) as error:
-                    raise ConfigError(f"{where} cannot be loaded: {error}") from None
-                if not isinstance(task, Task) or task.name != point.name:
-                    raise ConfigError(f"{where}: must be a Task of the name {point.name}")
-                if task.name in self._own:
+            for name in plugin_names(GROUP):
+                where = f"the entry point {name} of {GROUP}"
+                task = load_plugin(GROUP, name)
+                if not isinstance(task, Task) or task.name != name:
+                    raise ConfigError(f"{where}: must be a Task of the name {name}")
+                if name in self._own:
                     raise ConfigError(f"{where}: there is a task of that name already")
-                found[task.name] = task
+                found[name] = task
             self._all = found
         return self._all
 

@@ -24,7 +24,7 @@ LAYERS = (
     {"data"},
     {"model", "schedule"},
     {"archive", "command", "config", "kaldi", "lock", "tasks", "weights"},
-    {"files", "inputs", "parsing", "phases", "progress", "scripts"},
+    {"files", "inputs", "parsing", "phases", "plugins", "progress", "scripts"},
     {"errors", "sample_rate", "versions"},
     {"display"},
 )

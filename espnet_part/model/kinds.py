@@ -27,7 +27,6 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Collection, Iterable, Mapping
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -35,6 +34,7 @@ from espnet_part.errors import ConfigError
 from espnet_part.model.base import BaseModel
 from espnet_part.model.operations import AdapterOperations, EncoderOperations
 from espnet_part.model.packing import PackedBase
+from espnet_part.plugins import load_plugin, plugin_names
 
 Shape = tuple[int, ...]
 
@@ -206,8 +206,7 @@ class Kinds:
     def names(self) -> list[str]:
         """Names of all kinds, those of this package first."""
         own = self.own()
-        plugins = sorted({e.name for e in entry_points(group=self.group)} - set(own))
-        return own + plugins
+        return own + [name for name in plugin_names(self.group) if name not in own]
 
     def conf(self, name: str) -> ConfPart:
         """The part ``conf`` of a kind, with what may be missing in it.
@@ -254,9 +253,8 @@ class Kinds:
     def _package(self, name: str) -> str:
         if name in self.own():
             return f"{self.package}.{name}"
-        for entry in entry_points(group=self.group):
-            if entry.name == name:
-                return entry.value
+        if name in plugin_names(self.group):
+            return load_plugin(self.group, name).__name__
         raise ConfigError(f"{self.what} kind {name!r} is not one of {', '.join(self.names())}")
 
 
