@@ -17,6 +17,11 @@ def zero_padding(x: Tensor, lengths: Tensor, dim: int = 1) -> Tensor:
     return x.masked_fill(~valid, 0.0)
 
 
+def cut_padding(x: Tensor, lengths: Tensor) -> Tensor:
+    """(S, T, D) to (S, longest, D), zero behind each of the (S,) lengths, whatever x has there."""
+    return zero_padding(x[:, : int(lengths.max())], lengths)
+
+
 def attention_mask(lengths: Tensor, longest: int) -> Tensor | None:
     """(S, 1, T, T) boolean, true at real keys; None when nothing is padded (a faster kernel)."""
     if bool((lengths == longest).all()):

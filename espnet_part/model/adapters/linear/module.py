@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from espnet_part.model.adapters.linear.conf import LinearConf
-from espnet_part.model.masking import zero_padding
+from espnet_part.model.masking import cut_padding, zero_padding
 
 
 class LinearAdapter(nn.Module):
@@ -35,7 +35,7 @@ class LinearAdapter(nn.Module):
 
     def output_lengths(self, frames: Tensor) -> Tensor:
         """ceil(frames / stack)."""
-        return (frames + self.stack - 1) // self.stack
+        return -(-frames // self.stack)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Map encoder states to LLM embeddings.
@@ -47,7 +47,7 @@ class LinearAdapter(nn.Module):
             (S, T', llm_dim), zero behind each length, and lengths (S,).
         """
         out_lengths = self.output_lengths(lengths)
-        x = zero_padding(x[:, : int(lengths.max())], lengths)
+        x = cut_padding(x, lengths)
         x = F.pad(x, (0, 0, 0, -x.shape[1] % self.stack))
         x = x.reshape(x.shape[0], x.shape[1] // self.stack, -1)
         x = self.linear2(self.dropout(F.gelu(self.linear1(x))))

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
 from espnet_part.model.adapters.qformer.conf import QFormerConf
-from espnet_part.model.masking import valid_mask
+from espnet_part.model.masking import cut_padding, valid_mask
 
 
 class QFormerAdapter(nn.Module):
@@ -50,7 +50,7 @@ class QFormerAdapter(nn.Module):
 
     def output_lengths(self, frames: Tensor) -> Tensor:
         """ceil(frames / window) * queries."""
-        return (frames + self.window - 1) // self.window * len(self.queries)
+        return -(-frames // self.window) * len(self.queries)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Map encoder states to LLM embeddings.
@@ -61,10 +61,10 @@ class QFormerAdapter(nn.Module):
         Returns:
             (S, T', llm_dim), zero behind each length, and lengths (S,).
         """
-        x = x[:, : int(lengths.max())]
+        x = cut_padding(x, lengths)
         x = F.pad(x, (0, 0, 0, -x.shape[1] % self.window))
         valid = valid_mask(lengths, x.shape[1]).unflatten(1, (-1, self.window))
-        x = x.masked_fill(~valid.flatten(1)[..., None], 0.0).unflatten(1, (-1, self.window))
+        x = x.unflatten(1, (-1, self.window))
         real = valid.any(dim=2)  # windows with a frame: the others are not computed
         out = self.qformer(
             query_embeds=self.queries.expand(int(real.sum()), -1, -1),

@@ -11,7 +11,7 @@ from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoderLayer
 
 from espnet_part.model.adapters.transformer_cnn.conf import TransformerCNNConf
-from espnet_part.model.masking import attention_mask, zero_padding
+from espnet_part.model.masking import attention_mask, cut_padding, zero_padding
 
 
 class TransformerCNNAdapter(nn.Module):
@@ -51,7 +51,7 @@ class TransformerCNNAdapter(nn.Module):
 
     def output_lengths(self, frames: Tensor) -> Tensor:
         """ceil(frames / downsample)."""
-        return (frames + self.downsample - 1) // self.downsample
+        return -(-frames // self.downsample)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Map encoder states to LLM embeddings.
@@ -63,7 +63,7 @@ class TransformerCNNAdapter(nn.Module):
             (S, T', llm_dim), zero behind each length, and lengths (S,).
         """
         out_lengths = self.output_lengths(lengths)
-        x = zero_padding(x[:, : int(lengths.max())], lengths).transpose(1, 2)
+        x = cut_padding(x, lengths).transpose(1, 2)
         x = F.gelu(self.conv(x)).transpose(1, 2)
         x = zero_padding(x + _sinusoids(x), out_lengths)
         x = F.dropout(x, self.dropout, self.training)

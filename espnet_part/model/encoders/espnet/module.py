@@ -16,7 +16,7 @@ from espnet_part.errors import ConfigError
 from espnet_part.model.base import BaseModel, check_weights
 from espnet_part.model.encoders.espnet.conf import ESPnetEncoderConf
 from espnet_part.model.encoders.espnet.packing import identify
-from espnet_part.model.masking import zero_padding
+from espnet_part.model.masking import cut_padding
 from espnet_part.parsing import read_yaml
 from espnet_part.sample_rate import SAMPLE_RATE
 
@@ -121,8 +121,7 @@ class ESPnetEncoder(nn.Module):
             ]
             states = nn.utils.rnn.pad_sequence(clips, batch_first=True)
         # ESPnet gives a padded clip a frame more than the same clip alone
-        states = states[:, : int(frame_lengths.max())]
-        return zero_padding(states, frame_lengths), frame_lengths
+        return cut_padding(states, frame_lengths), frame_lengths
 
     def _encode(self, speech: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(speech.device.type, enabled=False):

@@ -30,7 +30,7 @@ from espnet_part.model.encoders.transformers.features import (
     WhisperMel,
 )
 from espnet_part.model.encoders.transformers.packing import PREPROCESSOR, identify
-from espnet_part.model.masking import attention_mask, valid_mask, zero_padding
+from espnet_part.model.masking import attention_mask, cut_padding, valid_mask
 from espnet_part.parsing import read_json_object
 
 #: Read waveforms, and mask their padding (data2vec-audio and the conformers do not mask all of it).
@@ -133,8 +133,7 @@ class TransformersEncoder(nn.Module):
             found.append(
                 states.new_zeros(len(speech), *states.shape[1:]).index_copy(0, used, states)
             )
-        states = torch.cat(found, 1)[:, : int(out_lengths.max())]
-        return zero_padding(states, out_lengths), out_lengths
+        return cut_padding(torch.cat(found, 1), out_lengths), out_lengths
 
     def _encode(self, speech: Tensor, samples: Tensor) -> Tensor:
         speech = F.pad(speech, (0, max(0, int(samples.max()) - speech.shape[1])))

@@ -28,7 +28,7 @@ from espnet_part.model.base import (
     find_weights,
 )
 from espnet_part.model.encoders.whisper.conf import PROTECTED, WhisperEncoderConf
-from espnet_part.model.masking import attention_mask, zero_padding
+from espnet_part.model.masking import attention_mask, cut_padding, zero_padding
 from espnet_part.sample_rate import SAMPLE_RATE
 
 HOP = 160  # samples between mel frames: 10 ms
@@ -178,8 +178,7 @@ class WhisperEncoder(_WhisperEncoder):
             states = encoded.new_zeros(clips * windows, frames, self.dim)
             # a full window has exactly `frames` states, so the windows join without a seam
             states = states.index_copy(0, used, encoded).reshape(clips, windows * frames, self.dim)
-        states = states[:, : int(frame_lengths.max())]
-        return zero_padding(states, frame_lengths), frame_lengths
+        return cut_padding(states, frame_lengths), frame_lengths
 
     def _encode_windows(self, speech: Tensor, lengths: Tensor) -> Tensor:
         """Encode (S, T) waveforms of at most one window: (S, T', dim)."""
