@@ -18,9 +18,9 @@ from espnet_part.data.dataset import BatchConfig
 from espnet_part.data.prompts import Prompts
 from espnet_part.data.stage import LoaderConfig, StageData, load_examples, load_token_counts
 from espnet_part.errors import ConfigError, UserError
-from espnet_part.model.base import conf_digest
 from espnet_part.model.build import build_model, load_tokenizer
 from espnet_part.model.config import ModelConfig, load_model_file
+from espnet_part.model.function import conf_digest
 from espnet_part.schedule.activation import activate
 from espnet_part.schedule.schedule import Schedule
 from espnet_part.train.arguments import add_data_arguments, add_model_arguments
@@ -174,7 +174,7 @@ class PARTTask(AbsTask):
             ),
             load_token_counts(args.train_shape_file if train else args.valid_shape_file),
             _listed(args.train_feats_dir if train else args.valid_feats_dir),
-            conf_digest(config.encoder_conf),
+            conf_digest(config.encoder, config.encoder_conf),
             where=mode,
         )
 

@@ -63,12 +63,13 @@ class Encoder:
             ConfigError: an encoder of random weights, whose output no training could use.
             DataError: ``part_init`` cannot be read or belongs to another encoder.
         """
-        from espnet_part.model.base import conf_digest, file_sha256
+        from espnet_part.model.base import file_sha256
         from espnet_part.model.build import build_encoder
+        from espnet_part.model.function import conf_digest
 
         encoder = build_encoder(config.encoder, config.encoder_conf)
         base = dataclasses.asdict(encoder.base) if encoder.base is not None else {}
-        conf = conf_digest(config.encoder_conf)
+        conf = conf_digest(config.encoder, config.encoder_conf)
         identity = {**base, "encoder_conf": conf, "part_init": None}
         if part_init is not None:
             trained = _load_trained_encoder(encoder, Path(part_init))

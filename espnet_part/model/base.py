@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import json
@@ -309,14 +308,6 @@ def json_sha256(value: object) -> str:
     """The hash of a value's canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def conf_digest(conf: Any) -> str:
-    """The hash of a dataclass of settings, whatever they are.
-
-    Beside the weights, the settings of an encoder (padding, batching) decide what it gives.
-    """
-    return json_sha256(dataclasses.asdict(conf))
 
 
 def describe_base(

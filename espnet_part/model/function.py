@@ -25,12 +25,12 @@ def function_digests(cfg: ModelConfig, tokenizer: Any = None) -> dict[str, str]:
     ends an answer; how its files are written does not matter.
     """
     digests = {
-        "encoder": _digest(cfg.encoder, cfg.encoder_conf),
-        "adapter": _digest(cfg.speech_adapter, cfg.speech_adapter_conf),
-        "llm": _digest("llm", cfg.llm_conf),
+        "encoder": conf_digest(cfg.encoder, cfg.encoder_conf),
+        "adapter": conf_digest(cfg.speech_adapter, cfg.speech_adapter_conf),
+        "llm": conf_digest("llm", cfg.llm_conf),
     }
     if cfg.lora_conf is not None:
-        digests["lora"] = _digest("lora", cfg.lora_conf)
+        digests["lora"] = conf_digest("lora", cfg.lora_conf)
     if tokenizer is not None:
         template = None
         if getattr(tokenizer, "chat_template", None):
@@ -40,7 +40,11 @@ def function_digests(cfg: ModelConfig, tokenizer: Any = None) -> dict[str, str]:
     return digests
 
 
-def _digest(kind: str, conf: Any) -> str:
+def conf_digest(kind: str, conf: Any) -> str:
+    """The hash of a kind and those of its settings, a dataclass, that decide what it computes.
+
+    Two kinds with the same settings differ.
+    """
     defaults = {field.name: field.default for field in dataclasses.fields(conf)}
     values = {
         name: value

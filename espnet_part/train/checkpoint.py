@@ -29,8 +29,8 @@ MANIFEST = "manifest.json"
 _FILES = {"weights.safetensors", "optimizer.pt", "state.json"}  # beside the manifest
 #: Parts of a model's function -> where they are configured.
 FUNCTION_KEYS = {
-    "encoder": "encoder_conf",
-    "adapter": "speech_adapter_conf",
+    "encoder": "encoder and encoder_conf",
+    "adapter": "speech_adapter and speech_adapter_conf",
     "lora": "lora_conf",
     "llm": "llm_conf",
     "tokenizer": "llm_conf.tokenizer and its chat template",

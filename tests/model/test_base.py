@@ -12,14 +12,11 @@ from safetensors.torch import save_file
 from espnet_part.errors import ConfigError
 from espnet_part.model.base import (
     check_config,
-    conf_digest,
     describe_base,
     find_file,
     find_weights,
     fingerprint,
 )
-from espnet_part.model.encoders.espnet.conf import ESPnetEncoderConf
-from espnet_part.model.encoders.whisper.conf import WhisperEncoderConf
 
 COMMIT = "0" * 40
 
@@ -89,14 +86,6 @@ def test_random_weights_are_described_by_their_config() -> None:
     assert one == describe_base("llm", None, None, {"b": 2, "a": 1})
     assert one != describe_base("llm", None, None, {"a": 1, "b": 3})
     assert one.fingerprint is None
-
-
-def test_the_digest_of_a_configuration_sees_every_setting() -> None:
-    one = conf_digest(WhisperEncoderConf(name="x"))
-    assert one == conf_digest(WhisperEncoderConf(name="x", pad_to_30s=False))
-    assert one != conf_digest(WhisperEncoderConf(name="x", pad_to_30s=True))
-    batched = (ESPnetEncoderConf(train_config="x", batched=value) for value in (False, True))
-    assert len({conf_digest(conf) for conf in batched}) == 2
 
 
 @pytest.mark.parametrize("names", [["../../secret.safetensors"], ["/tmp/a.safetensors"], [1], []])
