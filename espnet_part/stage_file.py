@@ -15,7 +15,7 @@ from espnet_part.errors import ConfigError
 from espnet_part.kaldi import iter_table
 from espnet_part.model.config import ModelConfig, load_model_file
 from espnet_part.model.protected import protected
-from espnet_part.model.shapes import parameter_shapes
+from espnet_part.model.shapes import model_shapes
 from espnet_part.schedule.schedule import Schedule
 from espnet_part.tasks import TASKS
 
@@ -43,18 +43,11 @@ def read_shapes(path: str) -> tuple[Shapes, tuple[str, ...]]:
     """Names and shapes of the parameters of the model that a model file describes, and prefixes of
     those that train only where a selector names them outright.
 
-    Families of models that are not known by heart are built without memory, which takes seconds.
-
     Raises:
         ConfigError: from the model file.
     """
     cfg = ModelConfig.from_mapping(load_model_file(path), path)
-    shapes = parameter_shapes(cfg)
-    if shapes is None:
-        from espnet_part.model.build import meta_shapes
-
-        shapes = meta_shapes(cfg)
-    return shapes, protected(cfg.encoder)
+    return model_shapes(cfg), protected(cfg.encoder)
 
 
 def count_tasks(directories: Sequence[str]) -> Counter[str]:

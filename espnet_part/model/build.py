@@ -63,7 +63,7 @@ def build_adapter(kind: str, conf: Any, encoder_dim: int, llm_dim: int) -> Any:
 def meta_shapes(cfg: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes of all parameters, from parts built without memory for their weights.
 
-    Slower than `espnet_part.model.shapes.parameter_shapes` (it imports torch), and knows all models.
+    See `espnet_part.model.shapes.model_shapes`, which needs it for few models.
     """
     with torch.device("meta"):
         parts = _build_parts(cfg, load_weights=False)

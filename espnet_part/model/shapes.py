@@ -7,6 +7,7 @@ from typing import Any
 
 from espnet_part.errors import ConfigError
 from espnet_part.model.adapters import ADAPTERS
+from espnet_part.model.base import find_config, find_file
 from espnet_part.model.config import LLMConf, LoRAConf, ModelConfig
 from espnet_part.model.encoders import ENCODERS
 from espnet_part.model.sizes import Named, Shape, linear, read_sizes
@@ -38,7 +39,7 @@ def parameter_shapes(cfg: ModelConfig) -> dict[str, Shape] | None:
     from sizes in the configuration, a local directory, or a hub name in a table.
 
     Returns:
-        None for any other model: `espnet_part.model.build.meta_shapes` answers then.
+        None for any other model: `model_shapes` answers then.
 
     Raises:
         ConfigError: a directory without a config.json, or a LoRA target that the LLM lacks.
@@ -56,6 +57,28 @@ def parameter_shapes(cfg: ModelConfig) -> dict[str, Shape] | None:
         **adapter.shapes(cfg.speech_adapter_conf, dim, llm["hidden_size"]),
         **dict(_with_lora(_llm(llm), cfg.lora_conf)),
     }
+
+
+def model_shapes(cfg: ModelConfig) -> dict[str, Shape]:
+    """The same of any model; one that is not known by heart is built without memory, which takes
+    seconds.
+
+    Raises:
+        ConfigError: as `parameter_shapes`, or a base model that is not there, which is told before
+            torch is imported.
+    """
+    shapes = parameter_shapes(cfg)
+    if shapes is not None:
+        return shapes
+    if cfg.llm_conf.name is not None:
+        find_config(cfg.llm_conf.name, cfg.llm_conf.revision)
+    encoder = cfg.encoder_conf
+    for key in ENCODERS.conf(cfg.encoder).MODELS:
+        if getattr(encoder, key) is not None:
+            find_file(getattr(encoder, key), getattr(encoder, "revision", None), "config.json")
+    from espnet_part.model.build import meta_shapes
+
+    return meta_shapes(cfg)
 
 
 def llm_sizes(conf: LLMConf) -> dict[str, Any] | None:

@@ -25,7 +25,7 @@ from espnet_part.model.operations import (
     Part,
 )
 from espnet_part.model.protected import protected
-from espnet_part.model.shapes import llm_sizes, parameter_shapes
+from espnet_part.model.shapes import llm_sizes, model_shapes
 from espnet_part.model.sizes import Shape
 from espnet_part.plan.batch import Rates
 
@@ -91,11 +91,7 @@ def describe_model(cfg: ModelConfig) -> Model:
     if encoder is None:
         raise ConfigError(_unknown("encoder", cfg.encoder_conf, f"of the kind {cfg.encoder}"))
     adapter = adapter_part.operations(cfg.speech_adapter_conf, encoder.dim, llm["hidden_size"])
-    shapes = parameter_shapes(cfg)
-    if shapes is None:  # a kind that counts them with its modules alone
-        from espnet_part.model.build import meta_shapes
-
-        shapes = meta_shapes(cfg)
+    shapes = model_shapes(cfg)
     return Model(
         parts=(encoder.part, adapter.part, _llm(llm, cfg.llm_conf, shapes)),
         head=Linear("llm.model.lm_head", llm["hidden_size"], llm["vocab_size"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from espnet_part.errors import ConfigError
 from espnet_part.model.config import ModelConfig
 from espnet_part.model.encoders.whisper.shapes import ARCHITECTURES
 from espnet_part.model.shapes import _ARCHITECTURES, parameter_shapes
-from tests.model.tiny import LORA, QWEN2, WHISPER, make_config
+from tests.model.tiny import LORA, QWEN2, WHISPER, make_config, mapping
 
 PUBLIC: dict[str, Any] = {
     name: sizes
@@ -163,6 +164,35 @@ def test_imports_no_torch() -> None:
         "assert not {'torch', 'transformers'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+MISSPELT = """
+import sys
+from espnet_part.bin.part_describe import main
+try:
+    main(["--config", sys.argv[1], "--model_config", sys.argv[2]])
+except SystemExit as stopped:
+    assert stopped.code == 1
+assert not {"torch", "transformers", "espnet2"} & set(sys.modules)
+"""
+
+
+@pytest.mark.parametrize("part", ["encoder", "llm"])
+def test_a_misspelt_base_model_is_refused_before_torch_is_imported(
+    part: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.yaml"
+    encoder = {"encoder": "transformers", "encoder_conf": {"config": {"model_type": "hubert"}}}
+    path.write_text(yaml.safe_dump(mapping(**{**encoder, f"{part}_conf": {"name": "nobody/typo"}})))
+    stage = REPOSITORY / "conf/system/part/stage1.yaml"
+    done = subprocess.run(
+        [sys.executable, "-c", MISSPELT, str(stage), str(path)],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stderr.splitlines()) == 1 and "nobody/typo" in done.stderr
 
 
 def test_whisper_sizes_of_the_tiny_model_are_its_own() -> None:
