@@ -15,7 +15,7 @@ from espnet_part.errors import ConfigError
 from espnet_part.model.encoders.transformers.conf import TransformersEncoderConf
 from espnet_part.model.encoders.transformers.module import TransformersEncoder, build
 from espnet_part.schedule.selectors import select
-from tests.model.tiny import make_batch, make_model
+from tests.model.tiny import make_batch, make_model, take_row
 
 SIZES = {
     "hidden_size": 16,
@@ -139,6 +139,51 @@ def test_a_speech_llm_on_it_trains_with_and_without_speech(name: str) -> None:
         model.zero_grad()
         model(**make_batch(clips)).loss.backward()
         assert not [k for k, p in model.named_parameters() if p.requires_grad and p.grad is None]
+
+
+QFORMER = {
+    "speech_adapter": "qformer",
+    "speech_adapter_conf": {"window": 7, "queries": 2, "dim": 16, "heads": 2, "ff": 32},
+}
+
+
+@pytest.mark.parametrize("name", ["hubert", "wavlm"])
+def test_with_a_qformer_it_learns_a_batch(name: str) -> None:
+    conf = {"config": CONFIGS[name]}
+    model = make_model(encoder="transformers", encoder_conf=conf, **QFORMER).train()
+    model.adapter.match_scale(model.llm.embedding_std())
+    trained = {
+        key: p.requires_grad_(key.startswith(("encoder.", "adapter.")) or ".lora_" in key)
+        for key, p in model.named_parameters()
+    }
+    optimizer = torch.optim.AdamW([p for p in trained.values() if p.requires_grad], lr=3e-3)
+    batch = make_batch([[8000], [4000, 6000]])
+    losses = []
+    for _ in range(12):
+        torch.manual_seed(0)  # the same dropout each time
+        optimizer.zero_grad()
+        loss = model(**batch).loss
+        loss.backward()
+        for key, p in trained.items():
+            assert not p.requires_grad or (p.grad is not None and p.grad.isfinite().all()), key
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert min(losses[-3:]) < 0.9 * losses[0], losses
+
+
+@pytest.mark.parametrize("name", ["hubert", "wavlm"])
+@torch.no_grad()
+def test_with_a_qformer_a_row_does_not_depend_on_its_batch(name: str) -> None:
+    model = make_model(encoder="transformers", encoder_conf={"config": CONFIGS[name]}, **QFORMER)
+    batch = make_batch([[8000], [4000, 6000], [700]])
+    states, lengths = model.adapter(*model.encoder(batch["speech"], batch["speech_lengths"]))
+    for row, samples in enumerate(batch["speech_lengths"]):
+        clip = batch["speech"][row : row + 1, :samples]
+        alone, own = model.adapter(*model.encoder(clip, samples[None]))
+        assert own[0] == lengths[row]
+        torch.testing.assert_close(states[row, : own[0]], alone[0], atol=1e-4, rtol=1e-3)
+    alone = [model(**take_row(batch, row)).row_loss for row in range(3)]
+    torch.testing.assert_close(model(**batch).row_loss, torch.cat(alone), atol=1e-3, rtol=1e-4)
 
 
 def test_checkpointing_changes_no_gradient() -> None:
