@@ -16,7 +16,7 @@ from espnet_part.config import did_you_mean, load_yaml
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.dataset import BatchConfig
 from espnet_part.data.prompts import Prompts
-from espnet_part.data.stage import LoaderConfig, StageData, load_examples, load_token_counts
+from espnet_part.data.stage_data import LoaderConfig, StageData, load_examples, load_token_counts
 from espnet_part.errors import ConfigError, UserError
 from espnet_part.model.build import build_model, load_tokenizer
 from espnet_part.model.config import ModelConfig, load_model_file

@@ -18,9 +18,9 @@ from torch import nn
 from espnet_part.config import ConfigError
 from espnet_part.data.audio import BadAudio, audio_state, read_audio
 from espnet_part.data.datadir import Example
+from espnet_part.decode.halving import run_or_name
 from espnet_part.decode.journal import append_durably, cannot_write
-from espnet_part.decode.progress import Progress
-from espnet_part.decode.robust import run_or_name
+from espnet_part.decode.time_left import Progress
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
 from espnet_part.kaldi import write_table

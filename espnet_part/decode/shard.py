@@ -14,10 +14,10 @@ from typing import Any
 from espnet_part.data.audio import BadAudio
 from espnet_part.data.collate import Row
 from espnet_part.data.datadir import DataDir, Example
+from espnet_part.decode.halving import run_or_name
 from espnet_part.decode.journal import Journal, Record, write_shard
-from espnet_part.decode.progress import Progress
-from espnet_part.decode.robust import run_or_name
 from espnet_part.decode.speech2text import Hypothesis, Speech2Text
+from espnet_part.decode.time_left import Progress
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
 from espnet_part.kaldi import iter_table

@@ -15,7 +15,7 @@ from espnet_part.data.audio import BadAudio
 from espnet_part.data.datadir import Example
 from espnet_part.decode.audio_file import probe_duration, read_blocks
 from espnet_part.decode.longform import Window, Windowing, cut_windows
-from espnet_part.decode.progress import Progress
+from espnet_part.decode.time_left import Progress
 from espnet_part.errors import DataError
 from espnet_part.progress import clock
 from espnet_part.sample_rate import SAMPLE_RATE

@@ -15,7 +15,7 @@ import torch
 
 from espnet_part.data.dataset import DataPosition, PhaseData
 from espnet_part.data.heard import Heard
-from espnet_part.data.stage import SpeechSide, StageData, log_dropped, log_mixture, log_sizes
+from espnet_part.data.stage_data import SpeechSide, StageData, log_dropped, log_mixture, log_sizes
 from espnet_part.errors import DataError
 from espnet_part.model.base import json_sha256
 from espnet_part.schedule.activation import activate, set_modes

@@ -14,7 +14,7 @@ from espnet_part.bin.part_extract_features import main
 from espnet_part.config import ConfigError
 from espnet_part.data.audio import read_audio, read_matrix
 from espnet_part.data.datadir import DataDir
-from espnet_part.data.stage import load_feats
+from espnet_part.data.stage_data import load_feats
 from espnet_part.decode.features import Encoder, extract_features
 from espnet_part.errors import DataError
 from espnet_part.model.config import ModelConfig

@@ -12,8 +12,8 @@ from espnet_part.bin.part_inference import main
 from espnet_part.config import ConfigError
 from espnet_part.decode.arguments import parse
 from espnet_part.decode.journal import Journal, Record, one_line, one_word
-from espnet_part.decode.progress import Progress
 from espnet_part.decode.shard import JOURNAL, decode_or_name, decode_shard, select_examples
+from espnet_part.decode.time_left import Progress
 from espnet_part.errors import DataError
 from espnet_part.progress import clock
 

@@ -1,4 +1,4 @@
-"""Running batches so that one bad item does not take the others with it."""
+"""Running batches: one that fails is halved, so that a bad item does not take the others with it."""
 
 from __future__ import annotations
 

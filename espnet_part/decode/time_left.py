@@ -1,4 +1,4 @@
-"""Progress with an estimate: a bar on a terminal, log lines elsewhere."""
+"""How much is decoded and how long the rest will take: a bar on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
