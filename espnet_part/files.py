@@ -21,6 +21,7 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     A file may have one writer at a time.
 
     Raises:
+        OSError: it cannot be written; has the name of the file.
         ValueError: for a mode other than "w" and "wb".
     """
     if mode not in ("w", "wb"):
@@ -34,6 +35,12 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
+    except OSError as error:
+        # a failed write does not say of which file, and nobody knows the name beside it
+        if error.filename == str(aside) or (error.filename is None and is_disk_full(error)):
+            error.filename = str(path)
+        aside.unlink(missing_ok=True)
+        raise
     except BaseException:
         aside.unlink(missing_ok=True)
         raise

@@ -53,3 +53,18 @@ def test_writers_of_different_files_do_not_meet(tmp_path: Path) -> None:
         other.write("2")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "a.b"]
     assert [(tmp_path / name).read_text() for name in ("a", "a.b")] == ["1", "2"]
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / ".a.tmp").symlink_to("/dev/full")
+    with (
+        pytest.raises(OSError, match="No space left on device") as full,
+        atomic_write(tmp_path / "a") as file,
+    ):
+        file.write("x")
+    assert full.value.filename == str(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".a.tmp").symlink_to("/no/such/directory")
+    with pytest.raises(FileNotFoundError) as other, atomic_write(tmp_path / "a"):
+        pass
+    assert other.value.filename == str(tmp_path / "a")

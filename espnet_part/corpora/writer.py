@@ -15,7 +15,7 @@ from espnet_part.corpora.sorting import LineSorter
 from espnet_part.data.datadir import Example
 from espnet_part.errors import DataError
 from espnet_part.files import sync_directory
-from espnet_part.kaldi import CONTROL, is_id
+from espnet_part.kaldi import CONTROL, checked_line, is_id
 
 # A record's fields after the id, and the table that each makes.
 _TABLES = (
@@ -122,7 +122,7 @@ class DirectoryWriter:
                 if name not in tables:
                     file = (self._aside / name).open("wb", buffering=1 << 18)
                     tables[name] = stack.enter_context(file)
-                tables[name].write(b"%b %b\n" % (key, value) if value else b"%b\n" % key)
+                tables[name].write(checked_line(key, value))
 
             for name in _ALWAYS:
                 tables[name] = stack.enter_context((self._aside / name).open("wb"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import json
 import logging
 from collections.abc import Iterable, Sequence
@@ -60,14 +61,17 @@ def process_audio(job: AudioJob) -> AudioResult:
         import soundfile
 
         target = Path(job.target)
-        aside = target.with_name(f".tmp.{target.name}")  # its ending says the format
+        aside = target.with_name(f".tmp.{target.name}")
+        encoded = io.BytesIO()  # libsndfile has its own words, or none, for a full disk
+        form = target.suffix.removeprefix(".")
+        soundfile.write(encoded, samples, SAMPLE_RATE, format=form, subtype="PCM_16")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(aside, samples, SAMPLE_RATE, subtype="PCM_16")
+            aside.write_bytes(encoded.getbuffer())
             aside.replace(target)
-        except (OSError, soundfile.SoundFileError) as error:
+        except OSError as error:
             aside.unlink(missing_ok=True)
-            raise DataError(f"{target}: cannot be written: {error}") from None
+            raise DataError(f"{target}: cannot be written: {error.strerror}") from None
     return AudioResult(len(samples), remark="; ".join(remarks))
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from espnet_part.display import plain, value
-from espnet_part.errors import ConfigError
+from espnet_part.errors import ConfigError, DataError
 from espnet_part.files import is_directory
+from espnet_part.inputs import bad_input
 from espnet_part.parsing import parse_json, read_json_object
 
 _INDEX = "model.safetensors.index.json"
@@ -278,12 +279,15 @@ def fingerprint(files: list[Path]) -> str:
 
     Reads at most about 200 kB a file beside the header, so it takes milliseconds where a full hash
     takes minutes; fine-tuned weights differ everywhere, so a slice shows it.
+
+    Raises:
+        DataError: a file cannot be read.
     """
     digest = hashlib.sha256()
     for path in files:
-        size = path.stat().st_size
-        digest.update(str(size).encode())
-        with path.open("rb") as file:
+        with bad_input(DataError, path), path.open("rb") as file:
+            size = path.stat().st_size
+            digest.update(str(size).encode())
             if path.suffix == ".safetensors":
                 header = file.read(8)
                 digest.update(header)
@@ -296,9 +300,13 @@ def fingerprint(files: list[Path]) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """The hash of a file of any size."""
+    """The hash of a file of any size.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with bad_input(DataError, path), path.open("rb") as file:
         while block := file.read(1 << 22):
             digest.update(block)
     return digest.hexdigest()

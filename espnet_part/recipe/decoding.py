@@ -7,6 +7,7 @@ from pathlib import Path
 
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
+from espnet_part.kaldi import format_line, iter_table, read_table, write_table
 from espnet_part.recipe.stages import deal_out
 
 _OUTPUTS = ("text", "token", "token_int", "score")
@@ -20,19 +21,19 @@ def write_shards(text: Path, logdir: Path, jobs: int) -> int:
     Raises:
         DataError: nothing to decode.
     """
-    utterances = _first_words(text)
+    utterances = _ids(text)
     if not utterances:
         raise DataError(f"{text}: nothing to decode")
     shards = deal_out(utterances, jobs)
     before = sorted(logdir.glob("keys.*.scp"))
     same = len(before) == len(shards) and all(
-        _first_words(logdir / f"keys.{n}.scp") == list(shard) for n, shard in enumerate(shards, 1)
+        _ids(logdir / f"keys.{n}.scp") == list(shard) for n, shard in enumerate(shards, 1)
     )
     if not same:
         shutil.rmtree(logdir, ignore_errors=True)
         for n, shard in enumerate(shards, 1):
             with atomic_write(logdir / f"keys.{n}.scp") as file:
-                file.writelines(f"{utterance}\n" for utterance in shard)
+                file.writelines(format_line(file.name, utterance, "") for utterance in shard)
     return len(shards)
 
 
@@ -43,33 +44,23 @@ def join_shards(directory: Path) -> list[str]:
         DataError: two jobs have the same utterance.
     """
     logdir = directory / "logdir"
-    wanted: set[str] = set()
+    wanted = {utt for keys in logdir.glob("keys.*.scp") for utt in _ids(keys)}
     decoded: set[str] = set()
-    for keys in logdir.glob("keys.*.scp"):
-        wanted.update(_first_words(keys))
     for name in _OUTPUTS:
-        lines: dict[str, str] = {}
+        values: dict[str, str] = {}
         shards = sorted(logdir.glob(f"output.*/1best_recog/{name}"))
         for shard in shards:
-            with shard.open(encoding="utf-8") as file:
-                for line in file.read().removesuffix("\n").split("\n"):
-                    key = line.split(" ", 1)[0]
-                    if not key:
-                        continue
-                    if key in lines:
-                        raise DataError(f"{shard}: {key} is in another job's output, too")
-                    lines[key] = line
+            table = read_table(shard)
+            if twice := table.keys() & values.keys():
+                raise DataError(f"{shard}: {min(twice)} is in another job's output, too")
+            values.update(table)
         if shards:
-            with atomic_write(directory / name) as joined:
-                joined.writelines(f"{lines[key]}\n" for key in sorted(lines))
+            write_table(directory / name, values.items())
         if name == "text":
-            decoded = set(lines)
+            decoded = set(values)
     return sorted(wanted - decoded)
 
 
-def _first_words(path: Path) -> list[str]:
-    try:
-        content = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
-    return [line.split(maxsplit=1)[0] for line in content.split("\n") if line.strip()]
+def _ids(path: Path) -> list[str]:
+    """The ids of a table in the order of its lines; none where there is no table."""
+    return [utt for _, utt, _ in iter_table(path)] if path.exists() else []

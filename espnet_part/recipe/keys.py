@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from espnet_part.config import load_yaml
+from espnet_part.kaldi import iter_table
 from espnet_part.model.base import fingerprint
 
 
@@ -81,29 +82,29 @@ def data_digest(directory: Path) -> str:
     tables: list[tuple[str, str | None]] = []
     for path in sorted(directory.iterdir()):
         if path.name == "wav.scp":
-            tables.append((path.name, _hash_ids(path)))
+            tables.append((path.name, _digest_ids(path)))
         elif path.is_file() and not path.suffix and not path.name.startswith("."):
             tables.append((path.name, file_digest(path)))
     return digest(tables, [_audio_digest(audio) for audio in _sample(directory / "wav.scp")])
 
 
-def _hash_ids(path: Path) -> str:
+def _digest_ids(path: Path) -> str:
     hashed = hashlib.sha256()
-    with path.open("rb") as file:
-        for line in file:
-            hashed.update(line.split(maxsplit=1)[0] if line.strip() else b"")
-            hashed.update(b"\n")
+    for _, utt, _ in iter_table(path, _pass_over):
+        hashed.update(f"{utt}\n".encode())
     return hashed.hexdigest()
 
 
-def _sample(wav_scp: Path) -> Iterator[str]:
-    try:
-        with wav_scp.open(encoding="utf-8", errors="surrogateescape") as file:
-            audio = [line.split(maxsplit=1)[1].strip() for line in file if len(line.split()) > 1]
-    except OSError:
-        return
+def _sample(wav_scp: Path) -> list[str]:
+    if not wav_scp.is_file():
+        return []
+    audio = [value for _, _, value in iter_table(wav_scp, _pass_over) if value]
     step = max(1, len(audio) // _SAMPLED_FILES)
-    yield from audio[::step][:_SAMPLED_FILES]
+    return audio[::step][:_SAMPLED_FILES]
+
+
+def _pass_over(*_: object) -> None:
+    """What is wrong with a line is told by the stage that reads the table."""
 
 
 def _audio_digest(audio: str) -> str | None:

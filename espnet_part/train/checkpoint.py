@@ -308,10 +308,7 @@ def checkpoint_digest(directory: Path) -> str:
     Raises:
         DataError: it is not there.
     """
-    try:
-        return file_sha256(directory / MANIFEST)
-    except OSError as error:
-        raise DataError(f"{directory / MANIFEST}: {error.strerror}") from None
+    return file_sha256(directory / MANIFEST)
 
 
 def read_checkpoint(directory: Path) -> Checkpoint:

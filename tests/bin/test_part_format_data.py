@@ -205,3 +205,17 @@ def test_clips_as_common_voice_has_them(tmp_path, monkeypatch):
     )
     assert run(tmp_path, examples, *options) == formatted
     assert sorted(done) == [str(audio / f"c{number}.mp3") for number in (36, 37, 38, 39)]
+
+
+def test_a_full_disk_is_named(tmp_path, examples, capsys):
+    run(tmp_path, examples, "--nj", "1")
+    (written, *_) = (tmp_path / "out/audio").rglob("*.flac")
+    for left in (tmp_path / "out").rglob("*"):
+        if left.name == written.name or left.name == ".formatted.jsonl":
+            left.unlink()
+    written.with_name(f".tmp.{written.name}").symlink_to("/dev/full")
+    with pytest.raises(SystemExit):
+        run(tmp_path, examples, "--nj", "1")
+    said = f"error: {written}: cannot be written: No space left on device\n"
+    assert capsys.readouterr().err.endswith(said)
+    assert not written.exists()

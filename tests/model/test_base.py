@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from espnet_part.errors import ConfigError
+from espnet_part.errors import ConfigError, DataError
 from espnet_part.model.base import (
     check_config,
     describe_base,
+    file_sha256,
     find_file,
     find_weights,
     fingerprint,
@@ -128,3 +130,12 @@ def test_a_config_that_names_code_of_the_hub_is_refused(
         check_config(str(tmp_path), None)
     (tmp_path / "config.json").write_text('{"_attn_implementation": "sdpa", "x": null}')
     assert check_config(str(tmp_path), None) == {"_attn_implementation": "sdpa", "x": None}
+
+
+@pytest.mark.parametrize("digest", [file_sha256, lambda path: fingerprint([path])])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, digest: Callable[[Path], str]) -> None:
+    (tmp_path / "weights").symlink_to("/proc/self/mem")  # whose first bytes nobody can read
+    with pytest.raises(DataError, match="weights: Input/output error"):
+        digest(tmp_path / "weights")
+    with pytest.raises(DataError, match="gone: missing file"):
+        digest(tmp_path / "gone")
