@@ -26,7 +26,7 @@ from tests.model.tiny import make_batch
 from tests.plugin_kinds import ALL, install
 from tests.train.tiny import ADAPTER, model_config, stage
 
-HUBERT = {"encoder": "transformers", "encoder_conf": {"config": CONFIGS["hubert"]}}
+HUBERT: dict[str, Any] = {"encoder": "transformers", "encoder_conf": {"config": CONFIGS["hubert"]}}
 
 
 def write(path: Path, content: dict[str, Any]) -> str:
@@ -37,7 +37,7 @@ def write(path: Path, content: dict[str, Any]) -> str:
 def files(directory: Path, **changes: Any) -> tuple[str, str]:
     """A stage file and a model file."""
     options = {"use_amp": True, "batch_type": "numel", "batch_bins": 4000}
-    phases = [{**ADAPTER, "train": ["adapter", "encoder"], "steps": 3}]
+    phases: list[dict[str, Any]] = [{**ADAPTER, "train": ["adapter", "encoder"], "steps": 3}]
     phases[0]["lr"] = {"adapter": 1e-3, "encoder": 1e-3}
     return (
         write(directory / "stage.yaml", stage(phases, **options)),
@@ -96,7 +96,7 @@ def test_kinds_of_a_plugin_are_described_planned_built_and_packed(
     install(tmp_path / "site", "whole")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     monkeypatch.chdir(tmp_path)
-    kinds = {"encoder": "whole_patches", "encoder_conf": {"dim": 24}}
+    kinds: dict[str, Any] = {"encoder": "whole_patches", "encoder_conf": {"dim": 24}}
     kinds |= {"speech_adapter": "whole_plain", "speech_adapter_conf": {"bias": False}}
     stage_file, model_file = files(tmp_path, **kinds)
     part_describe(["--config", stage_file, "--model_config", model_file])

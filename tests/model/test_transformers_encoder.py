@@ -141,7 +141,7 @@ def test_a_speech_llm_on_it_trains_with_and_without_speech(name: str) -> None:
         assert not [k for k, p in model.named_parameters() if p.requires_grad and p.grad is None]
 
 
-QFORMER = {
+QFORMER: dict[str, Any] = {
     "speech_adapter": "qformer",
     "speech_adapter_conf": {"window": 7, "queries": 2, "dim": 16, "heads": 2, "ff": 32},
 }

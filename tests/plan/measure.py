@@ -29,7 +29,7 @@ WHISPER = {
 LLM = {**QWEN2, "hidden_size": 96, "intermediate_size": 200}
 ADAPTER = {"dim": 80, "heads": 2, "ff": 160, "layers": 1, "dropout": 0.0}
 
-QFORMER = {
+QFORMER: dict[str, Any] = {
     "speech_adapter": "qformer",
     "speech_adapter_conf": {
         **{"window": 9, "queries": 2, "dim": 80, "heads": 2, "ff": 160, "dropout": 0.0}
