@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 
@@ -47,7 +47,7 @@ def write_asr1(
     references: Mapping[str, str],
     hypotheses: Mapping[str, str],
     utt2spk: Mapping[str, str],
-    cleaner=str.upper,
+    cleaner: Callable[[str], str] = str.upper,
 ) -> None:
     """asr.sh and s2t.sh: `score_{wer,cer,ter}`; references are cleaned, hypotheses are not."""
     write_shards(directory, hypotheses)
@@ -67,7 +67,7 @@ def write_st1(
     references: Mapping[str, str],
     hypotheses: Mapping[str, str],
     utt2spk: Mapping[str, str],
-    detokenize,
+    detokenize: Callable[[str], str],
 ) -> None:
     """st.sh: `score_bleu/{ref,hyp}.trn{.org,,.detok,.detok.lc.rm}`."""
     write_shards(directory, hypotheses)

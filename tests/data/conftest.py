@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ CHAT_TEMPLATE = (
 )
 
 
-def make_tokenizer(template: str | None = CHAT_TEMPLATE, pad: str | None = "<|pad|>"):
+def make_tokenizer(template: str | None = CHAT_TEMPLATE, pad: str | None = "<|pad|>") -> Any:
     """A byte-level BPE over a few sentences, with Qwen's control tokens."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -45,12 +46,12 @@ def make_tokenizer(template: str | None = CHAT_TEMPLATE, pad: str | None = "<|pa
 
 
 @pytest.fixture(scope="session")
-def tokenizer():
+def tokenizer() -> Any:
     return make_tokenizer()
 
 
 @pytest.fixture(scope="session")
-def plain_tokenizer():
+def plain_tokenizer() -> Any:
     return make_tokenizer(template=None)
 
 

@@ -1,6 +1,10 @@
 """A tiny speech LLM with random weights, its tokenizer, and data to decode."""
 
+from __future__ import annotations
+
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +12,7 @@ import soundfile
 import yaml
 
 RATE = 16000
-MODEL = {
+MODEL: dict[str, Any] = {
     "encoder": "whisper",
     "encoder_conf": {
         "config": {
@@ -46,7 +50,7 @@ PROMPTS = {
 }
 
 
-def make_tokenizer(path):
+def make_tokenizer(path: Path) -> None:
     """A byte-level tokenizer without merges: every byte is a token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -62,7 +66,7 @@ def make_tokenizer(path):
     fast.save_pretrained(path)
 
 
-def make_speech(seconds, seed):
+def make_speech(seconds: float, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     time = np.arange(round(seconds * RATE)) / RATE
     tones = sum(np.sin(2 * np.pi * f * time) for f in rng.uniform(100, 4000, 3))
@@ -73,7 +77,7 @@ SECONDS = {"u1": 0.5, "u2": 1.9, "u3": 1.1, "u4": 0.03, "u5": 4.6, "u6": 1.0, "u
 
 
 @pytest.fixture(scope="session")
-def exp(tmp_path_factory):
+def exp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training's directory: config.yaml, weights, prompts and tokenizer."""
     import torch
 
@@ -101,14 +105,14 @@ def exp(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def model(exp):
+def model(exp: Path) -> Any:
     from espnet_part.decode.speech2text import Speech2Text
 
     return Speech2Text(exp / "config.yaml", exp / "model.safetensors", max_tokens_per_second=8)
 
 
 @pytest.fixture
-def data(tmp_path):
+def data(tmp_path: Path) -> Path:
     """Seven utterances, two of them translated, and one text."""
     from espnet_part.data.datadir import DataDir, Example
 

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,7 +108,7 @@ def make_speech(count: int = 6) -> list[np.ndarray]:
     return [0.1 * rng.standard_normal(4000 + 3000 * n).astype(np.float32) for n in range(count)]
 
 
-def decode(speech2text) -> list[list[int]]:
+def decode(speech2text: Any) -> list[list[int]]:
     speech2text.search = type(speech2text.search)(max_tokens_per_second=8)
     return [speech2text(speech, lang="de")[0].token_int for speech in make_speech()]
 

@@ -1,5 +1,9 @@
 """A data directory with recognition and translation in several languages."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
 import pytest
 
 EXAMPLES = {  # id: (task, lang, tgt, reference, hypothesis)
@@ -17,7 +21,7 @@ HYPOTHESES = {key: values[4] for key, values in EXAMPLES.items()}
 
 
 @pytest.fixture
-def data(tmp_path):
+def data(tmp_path: Path) -> Path:
     directory = tmp_path / "test"
     directory.mkdir()
     for name, column in (("utt2task", 0), ("utt2lang", 1), ("utt2tgt", 2), ("text", 3)):

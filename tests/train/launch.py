@@ -132,7 +132,7 @@ def _record_steps(file: Path) -> None:
             out.writelines(f"{utt}\n" for batch in batches for utt in batch["utt_ids"])
         return original(module, batches, *args, **options)
 
-    trainer.train_step = train_step
+    trainer.train_step = train_step  # type: ignore[assignment]
 
 
 def _arm(target: str, call: int) -> None:
