@@ -36,6 +36,8 @@ from espnet_part.recipe.stages import (
 class BaselineOptions(RecipeOptions):
     """The options of baseline.sh; its --help explains them."""
 
+    last_stage = 7
+
     tasks: str
     extra_asr_dirs: str
     nbpe: int

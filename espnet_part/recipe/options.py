@@ -7,7 +7,7 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from espnet_part.errors import ConfigError
 
@@ -21,8 +21,10 @@ class RecipeOptions:
     Attributes:
         command: how the script was called, in the words of a shell.
         stage: None where all stages are looked at and those that are done are left alone.
+        last_stage: the script's last one.
     """
 
+    last_stage: ClassVar[int]
     command: str
     stage: int | None
     stop_stage: int
@@ -66,6 +68,13 @@ class RecipeOptions:
         for name in ("num_nodes", "num_threads", "nj", "inference_nj"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name} must be at least 1: {getattr(self, name)}")
+        if self.stage is not None and self.stage > self.last_stage:
+            raise ConfigError(
+                f"--stage {self.stage}: there are stages 1 to {self.last_stage}, see --help"
+            )
+        if self.stop_stage < max(1, self.stage or 0):
+            first = "the first stage" if not self.stage else f"--stage {self.stage}"
+            raise ConfigError(f"--stop_stage {self.stop_stage} lies before {first}")
         for name in ("dumpdir", "expdir"):
             path = getattr(self, name)
             if path.exists() and not path.is_dir():

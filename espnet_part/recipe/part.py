@@ -49,6 +49,8 @@ BEST = "valid.acc.ave.safetensors"
 class PartOptions(RecipeOptions):
     """The options of part.sh; its --help explains them."""
 
+    last_stage = 12
+
     skip_data_prep: bool
     skip_train: bool
     skip_eval: bool
