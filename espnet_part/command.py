@@ -40,6 +40,25 @@ def command(main: Main) -> Main:
     return run
 
 
+class HelpFormatter(argparse.HelpFormatter):
+    """Shows the defaults that there are; text that is written in lines, such as examples, stays so."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        said, default = action.help, action.default
+        if said is None or default in (None, "", [], {}, argparse.SUPPRESS) or "(default" in said:
+            return said
+        if isinstance(default, bool):
+            default = str(default).lower()
+        if isinstance(default, list):
+            default = " ".join(map(str, default))
+        return f"{said} (default: {str(default).replace('%', '%%')})"
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" not in text:
+            return super()._fill_text(text, width, indent)
+        return "".join(indent + line for line in text.splitlines(keepends=True))
+
+
 def str2bool(value: str) -> bool:
     """Read ESPnet's `true`/`false` options."""
     if value.lower() in ("true", "yes", "1"):

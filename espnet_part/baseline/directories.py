@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from espnet_part.command import command
+from espnet_part.command import HelpFormatter, command
 from espnet_part.data.audio import BadAudio, open_sound
 from espnet_part.data.datadir import DataDir, Example, check_share, report_faults
 from espnet_part.data.formatting import format_directory
@@ -165,7 +165,7 @@ def get_parser() -> argparse.ArgumentParser:
         "the language written as the first token of each text.",
         epilog="example: python -m espnet_part.baseline.directories --task st "
         "--in_dir dump/raw/train --out_dir dump/espnet/st/train",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--task", required=True, choices=sorted(ESPNET_TASKS))
     parser.add_argument("--in_dir", required=True, nargs="+", metavar="DIR", type=Path)

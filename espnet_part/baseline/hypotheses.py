@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from espnet_part.baseline.directories import language_token
-from espnet_part.command import command, str2bool
+from espnet_part.command import HelpFormatter, command, str2bool
 from espnet_part.config import load_yaml
 from espnet_part.files import atomic_write
 from espnet_part.inputs import read_text
@@ -58,7 +58,7 @@ def get_parser() -> argparse.ArgumentParser:
         prog="python -m espnet_part.baseline.hypotheses",
         description="Joins logdir/output.*/1best_recog/text of a decoding directory into text, "
         "without the language tokens.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--data_dir", required=True, type=Path, metavar="DIR", help="has utt2tgt")
     parser.add_argument(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from espnet_part.baseline.inference import ANY
-from espnet_part.command import command
+from espnet_part.command import HelpFormatter, command
 from espnet_part.files import atomic_write
 from espnet_part.kaldi import read_table, write_table
 
@@ -38,7 +38,7 @@ def get_parser() -> argparse.ArgumentParser:
         prog="python -m espnet_part.baseline.jobs",
         description="Writes keys.N.scp (utterances) and language.N for decoding jobs of one "
         "language each. Prints the number of jobs.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--data_dir", required=True, type=Path, metavar="DIR", help="has utt2tgt")
     parser.add_argument("--logdir", required=True, type=Path, metavar="DIR")

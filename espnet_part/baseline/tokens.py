@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from espnet_part.command import command
+from espnet_part.command import HelpFormatter, command
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.files import atomic_write
 from espnet_part.kaldi import iter_table
@@ -117,7 +117,7 @@ def get_parser() -> argparse.ArgumentParser:
         "tokens.txt and languages.txt.",
         epilog="example: python -m espnet_part.baseline.tokens --nbpe 5000 "
         "--out_dir dump/espnet/tokens_bpe5000 dump/espnet/asr/train/text dump/espnet/st/train/text",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("texts", nargs="+", type=Path, metavar="TEXT")
     parser.add_argument("--out_dir", required=True, type=Path, metavar="DIR")

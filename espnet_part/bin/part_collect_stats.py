@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_part.command import command
+from espnet_part.command import HelpFormatter, command
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -19,7 +19,7 @@ def get_parser() -> argparse.ArgumentParser:
         "mixture.json.",
         epilog="example: part_collect_stats --data_dir dump/raw/train "
         "--model_config conf/model/x.yaml --out_dir exp/part_stats/train",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument(
         "--data_dir", required=True, nargs="+", metavar="DIR", help="data directories"

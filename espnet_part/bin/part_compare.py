@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_part.command import command, split_codes, str2bool
+from espnet_part.command import HelpFormatter, command, split_codes, str2bool
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -21,7 +21,7 @@ def get_parser() -> argparse.ArgumentParser:
         epilog="example: part_compare PART=exp/part/decode_greedy "
         "ESPnet=../asr1/exp/asr_conformer/decode_asr Whisper=whisper.jsonl "
         "--ref_dir data/test --out exp/compare",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument(
         "systems", nargs="+", metavar="[NAME=]PATH", help="the first is the baseline of the tests"

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_part.command import command, str2bool
+from espnet_part.command import HelpFormatter, command, str2bool
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -19,7 +19,7 @@ def get_parser() -> argparse.ArgumentParser:
         'Speech2Text.from_pretrained("OUT") loads all of it. LoRA is merged in float32, then cast '
         "to --dtype.",
         epilog="example: part_export --model exp/part --merge_lora true --out exported",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument(
         "--model",

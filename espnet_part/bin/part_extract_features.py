@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_part.command import command
+from espnet_part.command import HelpFormatter, command
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -18,7 +18,7 @@ def get_parser() -> argparse.ArgumentParser:
         "encoder is frozen. Started again after a kill, it goes on where it stopped.",
         epilog="example: part_extract_features --data_dir dump/raw/train --model_config "
         "conf/model/x.yaml --out_dir dump/encoder/train",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--data_dir", required=True, metavar="DIR", help="the data directory")
     parser.add_argument(

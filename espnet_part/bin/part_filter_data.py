@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from espnet_part.command import command
+from espnet_part.command import HelpFormatter, command
 from espnet_part.data.text import TEXT_NORMALIZERS
 
 
@@ -18,7 +18,7 @@ def get_parser() -> argparse.ArgumentParser:
         "transcripts that stay can be normalised. Needs the utt2num_samples of part_format_data.",
         epilog="example: part_filter_data --in_dir dump/raw/org/train --out_dir dump/raw/train "
         "--text_normalizer lower_no_punctuation",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--in_dir", required=True, metavar="DIR", help="data directory to read")
     parser.add_argument("--out_dir", required=True, metavar="DIR", help="data directory to make")

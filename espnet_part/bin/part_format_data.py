@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from espnet_part.command import command
+from espnet_part.command import HelpFormatter, command
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -17,7 +17,7 @@ def get_parser() -> argparse.ArgumentParser:
         "cannot be used is named with its reason in OUT_DIR/bad_audio.tsv and left out. An "
         "interrupted run goes on where it stopped.",
         epilog="example: part_format_data --in_dir data/train --out_dir dump/raw/org/train --nj 8",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--in_dir", required=True, metavar="DIR", help="data directory to read")
     parser.add_argument("--out_dir", required=True, metavar="DIR", help="data directory to make")

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_part.command import command, str2bool
+from espnet_part.command import HelpFormatter, command, str2bool
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -19,7 +19,7 @@ def get_parser() -> argparse.ArgumentParser:
         "their revisions, or are inside with --with_base_models true. With --hf_repo, uploads it "
         "to the Hugging Face hub.",
         epilog="example: part_pack --model exp/part --outpath part.zip --results exp/RESULTS.md",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument(
         "--model",

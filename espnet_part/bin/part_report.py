@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_part.command import command, str2bool
+from espnet_part.command import HelpFormatter, command, str2bool
 from espnet_part.errors import ConfigError
 
 
@@ -18,7 +18,7 @@ def get_parser() -> argparse.ArgumentParser:
         "(part_score) and history.jsonl files (part_train).",
         epilog="example: part_report --expdir exp --system PART=exp/part_stage3/decode "
         "--system Baseline=exp/baseline/decode --train PART=exp/part_stage1,exp/part_stage2",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--expdir", default="exp", metavar="DIR", help="the recipe's exp directory")
     parser.add_argument(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_part.command import command, split_codes
+from espnet_part.command import HelpFormatter, command, split_codes
 from espnet_part.sample_rate import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def get_parser() -> argparse.ArgumentParser:
         "bootstrap interval. Prints tables and writes score.json, result.md, hallucinations.tsv and "
         "score_wer/{ref,hyp}.trn for sclite.",
         epilog="example: part_score --ref_dir dump/raw/test --hyp_dir exp/x/decode_greedy/test",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument(
         "--ref_dir", required=True, metavar="DIR", help="has text, utt2task, utt2lang, utt2tgt"

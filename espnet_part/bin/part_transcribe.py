@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from espnet_part.command import command, str2bool
+from espnet_part.command import HelpFormatter, command, str2bool
+from espnet_part.decode.arguments import add_search_arguments
 from espnet_part.tasks import ASR, TASKS
 
 
@@ -27,7 +28,7 @@ def get_parser() -> argparse.ArgumentParser:
 A directory is searched for audio, and what is in its directories. With --out DIR/ each file has a
 result of its own in DIR. A file that cannot be read is named, the others go on, and the exit
 status is 1.""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument(
         "audio", nargs="+", metavar="FILE_OR_DIR", help="audio files, and directories of them"
@@ -42,7 +43,7 @@ status is 1.""",
         "--task",
         choices=[name for name, task in TASKS.items() if task.speech and not task.text],
         default=ASR.name,
-        help="transcribe (default) or translate",
+        help="transcribe or translate",
     )
     parser.add_argument(
         "--lang", metavar="CODE", help="language spoken, such as de (ISO 639-1, else 639-3)"
@@ -53,7 +54,7 @@ status is 1.""",
         "--format",
         choices=("text", "json", "srt"),
         default="text",
-        help="text (default): a line a file, behind its name where there are several; json: also "
+        help="text: a line a file, behind its name where there are several; json: also "
         "the windows with times and scores; srt: subtitles",
     )
     output.add_argument(
@@ -74,28 +75,28 @@ status is 1.""",
         "--max_window",
         type=float,
         metavar="SECONDS",
-        help="longest piece decoded at once (default 30, or what the LLM's context can hold)",
+        help="longest piece decoded at once: 30, or what the LLM's context can hold",
     )
     windows.add_argument(
         "--min_window",
         type=float,
         default=1.0,
         metavar="SECONDS",
-        help="a shorter piece is joined to one that is near (default 1)",
+        help="a shorter piece is joined to one that is near",
     )
     windows.add_argument(
         "--min_silence",
         type=float,
         default=0.5,
         metavar="SECONDS",
-        help="a pause that ends a window (default 0.5)",
+        help="a pause that ends a window",
     )
     windows.add_argument(
         "--pad",
         type=float,
         default=0.04,
         metavar="SECONDS",
-        help="silence kept before and behind a window's speech (default 0.04); 0 for a model that "
+        help="silence kept before and behind a window's speech; 0 for a model that "
         "was trained on closely cut audio",
     )
     decoding = parser.add_argument_group("decoding")
@@ -105,31 +106,7 @@ status is 1.""",
         choices=(0, 1),
         help="0 for the CPU, 1 for a GPU; by default a GPU where there is one",
     )
-    decoding.add_argument(
-        "--dtype",
-        choices=("float32", "bfloat16"),
-        default="float32",
-        help="bfloat16 is quicker and smaller; float32 (default) gives the same tokens at any "
-        "batch size",
-    )
-    decoding.add_argument(
-        "--batch_size", type=int, default=8, help="windows decoded at once (default 8)"
-    )
-    decoding.add_argument("--beam_size", type=int, default=1, help="1 (default) is greedy search")
-    decoding.add_argument(
-        "--length_penalty",
-        type=float,
-        default=1.0,
-        help="beam search: higher favours long output (default 1)",
-    )
-    decoding.add_argument(
-        "--max_tokens_per_second",
-        type=float,
-        default=25.0,
-        help="longest output, by audio (default 25)",
-    )
-    decoding.add_argument("--num_threads", type=int, help="CPU threads; by default torch's choice")
-    decoding.add_argument("--log_level", default="INFO", help="DEBUG, INFO, WARNING or ERROR")
+    add_search_arguments(decoding)
     return parser
 
 

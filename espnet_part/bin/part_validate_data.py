@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 from collections.abc import Sequence
 
-from espnet_part.command import command, str2bool
+from espnet_part.command import HelpFormatter, command, str2bool
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -19,7 +19,7 @@ def get_parser() -> argparse.ArgumentParser:
         "src_text for text tasks; optional utt2spk, utt2num_samples. One line an utterance: "
         "`id value`. Several directories are checked as one data set: ids must be unique over "
         "them.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("data_dir", nargs="+", metavar="DIR", help="data directory")
     parser.add_argument(

@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from espnet_part.command import command, str2bool
+from espnet_part.command import HelpFormatter, command, str2bool
 from espnet_part.corpora.clips import NameSet, clip_stem, list_directory
 from espnet_part.corpora.commonvoice_release import Locale, find_locales, parse_locales
 from espnet_part.corpora.covost2_tables import held_out_clips
@@ -224,7 +224,7 @@ languages:
 example:
   python -m espnet_part.corpora.commonvoice --corpus_dir /data/cv-corpus-15.0-2023-09-08 \\
       --langs de,fr --covost2_dir /data/covost2""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--corpus_dir", required=True, help="the release's directory")
     parser.add_argument("--out", type=Path, default=Path("data"), help="(default: %(default)s)")

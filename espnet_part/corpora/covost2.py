@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from espnet_part.command import command
+from espnet_part.command import HelpFormatter, command
 from espnet_part.corpora.clips import NameSet, clip_stem, list_directory
 from espnet_part.corpora.commonvoice import LICENSE, clean_sentence, find_clip, speaker
 from espnet_part.corpora.commonvoice_release import UNKNOWN_RELEASE, Locale, find_locales
@@ -225,7 +225,7 @@ directions:
 example:
   python -m espnet_part.corpora.covost2 --covost2_dir /data/covost2 \\
       --commonvoice_dir /data/cv-corpus-4-2019-12-10 --directions fr-en,en-de""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--covost2_dir", required=True, help="the tables")
     parser.add_argument("--commonvoice_dir", required=True, help="a release of Common Voice")

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_part.command import command
+from espnet_part.command import HelpFormatter, command
 from espnet_part.corpora.fleurs_layout import (
     CODE_OF,
     OFFICIAL,
@@ -213,7 +213,7 @@ def get_parser() -> argparse.ArgumentParser:
         "the official ones. Clips whose length is not the table's are left out of train.",
         epilog="example: python -m espnet_part.corpora.fleurs --corpus_dir /corpora/fleurs "
         "--langs de,en,fr --directions de-en,en-de,de-fr --out data",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument(
         "--corpus_dir",

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from espnet_part.command import command
+from espnet_part.command import HelpFormatter, command
 from espnet_part.corpora.ledger import Ledger
 from espnet_part.corpora.lengths import header_seconds
 from espnet_part.corpora.writer import DirectoryWriter
@@ -242,7 +242,7 @@ def get_parser() -> argparse.ArgumentParser:
         "has the totals beside the official ones.",
         epilog="example: python -m espnet_part.corpora.wenetspeech "
         "--corpus_dir /corpora/WenetSpeech --subset L --out data",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument(
         "--corpus_dir",

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from espnet_part.command import HelpFormatter
 from espnet_part.config import ConfigError, did_you_mean, load_yaml
 from espnet_part.display import plain
 
@@ -20,7 +21,7 @@ def get_parser() -> argparse.ArgumentParser:
         epilog="example: part_inference --part_train_config exp/x/config.yaml --part_model_file "
         "exp/x/valid.acc.ave.safetensors --data_dir dump/raw/test --output_dir "
         "exp/x/decode/test/logdir/output.1",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--config", metavar="YAML", help="any of these options by name")
     parser.add_argument("--part_train_config", metavar="YAML", help="config.yaml of the training")
@@ -31,20 +32,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output_dir", metavar="DIR", help="for example logdir/output.1")
     parser.add_argument("--ngpu", type=int, default=0, help="0 for the CPU, 1 for a GPU")
-    parser.add_argument(
-        "--dtype",
-        choices=("float32", "bfloat16"),
-        default="float32",
-        help="bfloat16 is quicker and smaller; float32 gives the same tokens at any batch size",
-    )
-    parser.add_argument("--batch_size", type=int, default=8, help="utterances decoded at once")
-    parser.add_argument("--beam_size", type=int, default=1, help="1 is greedy search")
-    parser.add_argument(
-        "--length_penalty", type=float, default=1.0, help="beam search: higher favours long output"
-    )
-    parser.add_argument(
-        "--max_tokens_per_second", type=float, default=25.0, help="longest output, by audio"
-    )
+    add_search_arguments(parser)
     parser.add_argument(
         "--max_tokens_ratio", type=float, default=3.0, help="longest output, by source tokens"
     )
@@ -58,9 +46,29 @@ def get_parser() -> argparse.ArgumentParser:
         default=0.2,
         help="exit status 1 when a larger share of the utterances failed",
     )
+    return parser
+
+
+def add_search_arguments(parser: argparse._ActionsContainer) -> None:
+    """The options of a search, of all commands that decode."""
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="bfloat16 is quicker and smaller; float32 gives the same tokens at any batch size",
+    )
+    parser.add_argument(
+        "--batch_size", type=int, default=8, help="utterances or windows decoded at once"
+    )
+    parser.add_argument("--beam_size", type=int, default=1, help="1 is greedy search")
+    parser.add_argument(
+        "--length_penalty", type=float, default=1.0, help="beam search: higher favours long output"
+    )
+    parser.add_argument(
+        "--max_tokens_per_second", type=float, default=25.0, help="longest output, by audio"
+    )
     parser.add_argument("--num_threads", type=int, help="CPU threads; by default torch's choice")
     parser.add_argument("--log_level", default="INFO", help="DEBUG, INFO, WARNING or ERROR")
-    return parser
 
 
 REQUIRED = ("part_train_config", "data_dir", "output_dir")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from espnet_part.model.kinds import Kinds
 
+from espnet_part.command import HelpFormatter
 from espnet_part.data import ENCODER_COST
 from espnet_part.parsing import parse_yaml
 
@@ -99,20 +100,6 @@ MENDS: dict[str, str] = {
 }
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Says defaults, where there are any."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, [], {}, argparse.SUPPRESS) or action.help is None:
-            return action.help
-        default = action.default
-        if isinstance(default, list):
-            default = " ".join(map(str, default))
-        if isinstance(default, bool):
-            default = str(default).lower()
-        return f"{action.help} (default: {default})"
-
-
 def short_help(prog: str = "part_train") -> str:
     """What ``part_train --help`` prints."""
     parser = argparse.ArgumentParser(
@@ -128,7 +115,7 @@ def short_help(prog: str = "part_train") -> str:
         "    --train_data_dir data/train --valid_data_dir data/dev \\\n"
         "    --output_dir exp/part/stage1 --ngpu 1 --resume true\n\n"
         f"{prog} --help_all prints all of ESPnet's options, too.",
-        formatter_class=_Formatter,
+        formatter_class=HelpFormatter,
         add_help=False,
     )
     add_model_arguments(parser)
