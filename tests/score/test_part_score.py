@@ -4,11 +4,16 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import soundfile
 
+from espnet_part.bin.part_format_data import main as format_data
 from espnet_part.bin.part_score import main
+from espnet_part.data.datadir import DataDir, Example
 from espnet_part.errors import DataError
 from espnet_part.score.decoded import collect_hypotheses
+from tests.data.conftest import tone
 from tests.score.conftest import EXAMPLES, HYPOTHESES
 
 
@@ -123,3 +128,28 @@ def test_another_programs_decoding_is_told_by_options(data, tmp_path, capsys):
     assert text.startswith("## asr_x\n")
     assert "- test: decoded with `exp/asr_x/valid.acc.ave.pth`\n" in text
     assert "- test: decoding options: beam_size 10, ctc_weight 0.3\n" in text
+
+
+def test_silence_goes_from_data_to_the_table(tmp_path, capsys):
+    """Nobody speaks, so the reference is empty: it is kept, and what was heard counts."""
+    for name, samples in (("speech", tone(1.0)), ("silence", np.zeros(16000, np.float32))):
+        soundfile.write(tmp_path / f"{name}.wav", samples, 16000)
+    texts = {"speech": "ein hund", "silence": ""}
+    DataDir.write(
+        tmp_path / "data",
+        [
+            Example(name, "asr", "de", "de", text, audio=str(tmp_path / f"{name}.wav"))
+            for name, text in texts.items()
+        ],
+    )
+    format_data(["--in_dir", str(tmp_path / "data"), "--out_dir", str(tmp_path / "dump")])
+    kept, faults = DataDir.load(tmp_path / "dump", need_text=False)  # as decoding does
+    assert {e.utt_id: e.text for e in kept} == texts
+    assert not faults
+    decode = tmp_path / "decode"
+    _shard(decode, 1, ["silence thank you", "speech ein hund"])
+    capsys.readouterr()
+    main(["--ref_dir", str(tmp_path / "data"), "--hyp_dir", str(decode)])
+    row = next(line for line in capsys.readouterr().out.splitlines() if "|de|" in line)
+    # dataset, language, sentences, words, correct, substitutions, deletions, insertions, errors
+    assert row.split("|")[2:10] == ["de", "2", "2", "100.0", "0.0", "0.0", "100.0", "100.0"]
