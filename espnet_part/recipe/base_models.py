@@ -82,14 +82,18 @@ def identify_base_models(path: str) -> dict[str, str]:
     Raises:
         ConfigError: from the model file.
     """
-    found: dict[str, str] = {}
+    found = identify_local(path)
     for name, revision in base_names(path):
-        if Path(name).exists():
-            found[name] = tree_digest(Path(name)) or name
-        elif name.count("/") == 1 and not name.startswith((".", "/")):
+        if name not in found and name.count("/") == 1 and not name.startswith((".", "/")):
             cached = _cached(name, revision)
             found[name] = f"{name}@{Path(cached).name}" if cached else name
     return found
+
+
+def identify_local(path: str) -> dict[str, str]:
+    """As `identify_base_models`, of directories and files alone; it asks no cache and is quick."""
+    names = [name for name, _ in base_names(path) if Path(name).exists()]
+    return {name: tree_digest(Path(name)) or name for name in names}
 
 
 @command

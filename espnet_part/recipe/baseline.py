@@ -20,7 +20,7 @@ from espnet_part.recipe.markers import Marker
 from espnet_part.recipe.options import RecipeOptions, read_options, split_words
 from espnet_part.recipe.preflight import Findings, check_scoring
 from espnet_part.recipe.program import run_program
-from espnet_part.recipe.report import update_report
+from espnet_part.recipe.report import is_report_old, update_report
 from espnet_part.recipe.stages import (
     Piece,
     Runner,
@@ -139,17 +139,18 @@ class BaselineRecipe:
             )
             for task in self.available
         ]
-        stages.append(Stage(number=2, name="subwords", pieces=self._subwords))
+        locked = partial(Stage, locks=self.read_data)  # audio stays in dump/raw
+        stages.append(locked(number=2, name="subwords", pieces=self._subwords))
         for task in self.asked:
             stages.append(
-                Stage(
+                locked(
                     number=3, name=f"statistics for {task}", pieces=partial(self._statistics, task)
                 )
             )
         for task in self.asked:
             number = 4 if task == "asr" else 5
             stages.append(
-                Stage(
+                locked(
                     number=number,
                     name=f"{task.upper()} training",
                     pieces=partial(self._train, task),
@@ -157,10 +158,10 @@ class BaselineRecipe:
             )
         for task in self.asked:
             stages.append(
-                Stage(number=6, name=f"decoding for {task}", pieces=partial(self._decode, task))
+                locked(number=6, name=f"decoding for {task}", pieces=partial(self._decode, task))
             )
             stages.append(
-                Stage(number=7, name=f"scoring for {task}", pieces=partial(self._score, task))
+                locked(number=7, name=f"scoring for {task}", pieces=partial(self._score, task))
             )
         return stages
 
@@ -183,15 +184,8 @@ class BaselineRecipe:
                 print(f"  {line}", flush=True)
 
     def _report_is_old(self) -> bool:
-        """Also after a run that was killed between scoring and report."""
-        report = self.o.expdir / "RESULTS.md"
-        written = report.stat().st_mtime_ns if report.is_file() else -1
-        markers = [
-            self._marker(7, task, dset).path
-            for task in self.asked
-            for dset in self._test_sets(task)
-        ]
-        return any(path.is_file() and path.stat().st_mtime_ns > written for path in markers)
+        scored = [(task, dset) for task in self.asked for dset in self._test_sets(task)]
+        return is_report_old(self.o.expdir, (self._marker(7, *piece) for piece in scored))
 
     def _marker(self, number: int, task: str = "", dset: str = "") -> Marker:
         if number == 1:
@@ -219,6 +213,11 @@ class BaselineRecipe:
         return [dset for dset in self.tests if (self.data / task / "test" / dset).is_dir()]
 
     # ----------------------------------------------------------------------------- stages 1 and 2
+
+    def _selected(self, task: str) -> dict[str, str]:
+        """Identity of what stage 1 has made of each set, by its directory."""
+        made = [path.parent for path in sorted((self.data / task).glob("**/text"))]
+        return {str(path.relative_to(self.data)): keys.data_digest(path) for path in made}
 
     def _select(self, task: str) -> list[Piece]:
         extra = split_words(self.o.extra_asr_dirs, "--extra_asr_dirs") if task == "asr" else []
@@ -252,11 +251,7 @@ class BaselineRecipe:
                 ),
                 makes=[self.data / task / dset for dset in (self.train_set, self.valid_set)],
                 run=run,
-                product=lambda: {
-                    str(path.relative_to(self.data)): keys.data_digest(path)
-                    for path in sorted((self.data / task).glob("**/text"))
-                    for path in [path.parent]
-                },
+                product=partial(self._selected, task),
             )
         ]
 
@@ -285,9 +280,8 @@ class BaselineRecipe:
     def _inputs(self, task: str) -> dict[str, Any]:
         """What statistics and training depend on."""
         words = split_words(self.args[task], f"--{task}_args")
-        selected = read_product(self._marker(1, task), 1)
-        if isinstance(selected, dict):
-            selected = {name: made for name, made in selected.items() if "/test/" not in name}
+        selected = read_product(self._marker(1, task), 1, partial(self._selected, task))
+        selected = {name: made for name, made in selected.items() if "/test/" not in name}
         return {
             "options": keys.training_digest(self.configs[task], words),
             "seed": self.o.seed,
@@ -435,7 +429,11 @@ class BaselineRecipe:
             raise ConfigError(f"{model} is missing; run the training first")
         number, trained = self._training(task)
         inputs = [
-            *(o.inference_model, o.force_language, read_product(trained, number)),
+            *(
+                o.inference_model,
+                o.force_language,
+                read_product(trained, number, partial(keys.file_digest, model)),
+            ),
             keys.decoding_digest(config, [], keys.NEUTRAL_DECODING),
             read_product(self._marker(2), 2),
         ]
@@ -478,7 +476,7 @@ class BaselineRecipe:
                 *("--decode_config", config, "--told", str(o.force_language).lower()),
             )
 
-        selected = read_product(self._marker(1, task), 1)
+        selected = read_product(self._marker(1, task), 1, partial(self._selected, task))
         return [
             Piece(
                 marker=self._marker(6, task, dset),

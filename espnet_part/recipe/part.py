@@ -19,7 +19,7 @@ from espnet_part.data.text import TEXT_NORMALIZERS
 from espnet_part.errors import UserError
 from espnet_part.files import atomic_write
 from espnet_part.recipe import keys, locks
-from espnet_part.recipe.base_models import identify_base_models
+from espnet_part.recipe.base_models import base_names, identify_base_models, identify_local
 from espnet_part.recipe.decoding import join_shards, write_shards
 from espnet_part.recipe.jobs import JobFailed, Jobs
 from espnet_part.recipe.markers import Marker
@@ -32,7 +32,7 @@ from espnet_part.recipe.preflight import (
     check_training,
 )
 from espnet_part.recipe.program import run_program
-from espnet_part.recipe.report import update_report
+from espnet_part.recipe.report import is_report_old, update_report
 from espnet_part.recipe.stages import (
     Piece,
     Runner,
@@ -104,6 +104,7 @@ class PartRecipe:
             self.score_config = "conf/score.yaml"
         self.training_sets = list(dict.fromkeys([o.train_set, o.valid_set]))
         self.sets = list(dict.fromkeys([*self.training_sets, *o.tests]))
+        self.local_bases: dict[str, str] | None = None  # see `_base_identity`
         self.jobs = Jobs(o)
         self.runner = Runner("part.sh", o, self.jobs, self.exp / "stage_times.jsonl")
 
@@ -218,18 +219,19 @@ class PartRecipe:
     def evaluation_stages(self) -> list[Stage]:
         """Stages 10 and 11."""
         return [
-            Stage(number=10, name="decoding", pieces=self._decode, locks=[self.read_data]),
             Stage(
-                number=11,
-                name="scoring",
-                pieces=self._score,
-                after=self._report,
+                number=10,
+                name="decoding",
+                pieces=self._decode,
+                locks=[self.read_data, self.read_base],
             ),
+            Stage(number=11, name="scoring", pieces=self._score, locks=[self.read_data]),
         ]
 
     def packing_stages(self) -> list[Stage]:
         """Stage 12."""
-        return [Stage(number=12, name="packing", pieces=self._pack)]
+        locks = [self.read_data, self.read_base]
+        return [Stage(number=12, name="packing", pieces=self._pack, locks=locks)]
 
     def run(self) -> None:
         """Run what is asked for.
@@ -262,6 +264,9 @@ class PartRecipe:
         else:
             for stage in self.evaluation_stages():
                 self.runner.run(stage)
+            scored = [self._marker(11, dset) for dset in o.tests]
+            if self.runner.selects(11) and is_report_old(o.expdir, scored):
+                self._report()
         if not o.skip_packing:
             for stage in self.packing_stages():
                 self.runner.run(stage)
@@ -322,8 +327,16 @@ class PartRecipe:
         return read_product(self._marker(3, dset), 3, partial(_product_of, self.raw / dset))
 
     def _base_identity(self) -> dict[str, str]:
-        """Identity of the base models by the names that the model file has for them."""
-        return read_product(self._marker(4), 4, lambda: identify_base_models(self.o.model_config))
+        """Identity of the base models by the names that the model file has for them.
+
+        Those of the hub are what stage 4 fetched; what lies here may have been made anew since.
+        """
+        fetched = read_product(
+            self._marker(4), 4, lambda: identify_base_models(self.o.model_config)
+        )
+        if self.local_bases is None:
+            self.local_bases = identify_local(self.o.model_config)
+        return {**fetched, **self.local_bases}
 
     def _model_key(self) -> str:
         return keys.model_digest(self.o.model_config, self._base_identity())
@@ -430,17 +443,22 @@ class PartRecipe:
                 self.jobs.run([script, *words], what=str(script))
             else:
                 self.jobs.run_python("espnet_part.recipe.base_models", o.model_config)
+            self.local_bases = None
 
         inputs: list[Any] = [keys.model_digest(o.model_config, {})]
         if script.exists():
             inputs += [o.local_base_models_opts, keys.file_digest(script)]
             inputs += [keys.file_digest(Path("conf/base_models.yaml"))]
             inputs += [read_product(self._marker(1), 1, lambda: _data_products(Path("data")))]
+        made = self._marker(4).read()
+        fetched = made.product if made is not None else {}
+        names = {name for name, _ in base_names(o.model_config)}
+        local = [name for name in names & fetched.keys() if not fetched[name].startswith(name)]
         return [
             Piece(
                 marker=self._marker(4),
                 key=keys.digest("base models", *inputs),
-                makes=[],
+                makes=[Path(name) for name in local],
                 run=run,
                 product=lambda: identify_base_models(o.model_config),
             )
@@ -526,25 +544,34 @@ class PartRecipe:
             "valid": self._filtered(o.valid_set),
         }
         if before is not None:
-            inputs["initial"] = read_product(self._marker(before + 6), before + 6)
+            initial = self.exp / f"stage{before}" / BEST
+            compute = partial(keys.file_digest, initial)
+            inputs["initial"] = read_product(self._marker(before + 6), before + 6, compute)
         if cached:
             inputs["features"] = [
                 read_product(self._marker(6, dset), 6) for dset in self.training_sets
             ]
+            for piece in self._extract():
+                if piece.marker.read() is not None and not piece.is_done:
+                    raise ConfigError(
+                        f"{piece.makes[0].parent}: features of other audio or of another encoder; run "
+                        "stage 6 first (--stage 6 --stop_stage 6)"
+                    )
 
         def run() -> None:
+            statistics = zip(self.training_sets, self._statistics(), strict=True)
+            counted = {dset for dset, piece in statistics if piece.is_done}
             options = ["--config", stage_file, "--model_config", o.model_config]
             for split, dset in (("train", o.train_set), ("valid", o.valid_set)):
                 options += [f"--{split}_data_dir", str(self.raw / dset)]
             options += ["--seed", str(o.seed), "--resume", "true", "--output_dir", str(directory)]
             if before is not None:
-                initial = self.exp / f"stage{before}" / BEST
                 if not initial.exists():
                     raise ConfigError(f"{initial} is missing; run the stage before first")
                 options += ["--part_init", str(initial)]
             for split, dset in (("train", o.train_set), ("valid", o.valid_set)):
-                # without stage 5, the training counts the tokens itself
-                if self._marker(5, dset).read() is not None:
+                # without stage 5 of these data, the training counts the tokens itself
+                if dset in counted:
                     options += [f"--{split}_shape_file", str(self.stats / dset / "text_tokens")]
                 if cached:
                     options += [f"--{split}_feats_dir", str(self.features / dset)]
@@ -568,6 +595,12 @@ class PartRecipe:
 
     # ---------------------------------------------------------------------------- stages 10 to 12
 
+    def _weights(self) -> Any:
+        """Identity of the trained weights."""
+        number = max(self.stage_files) + 6
+        compute = partial(keys.file_digest, self.last / self.o.inference_model)
+        return read_product(self._marker(number), number, compute)
+
     def _decode(self) -> list[Piece]:
         o, model = self.o, self.last / self.o.inference_model
         words = split_words(o.inference_args, "--inference_args")
@@ -575,10 +608,7 @@ class PartRecipe:
             raise ConfigError(f"{model} is missing; run the training first")
         inputs = {
             "search": keys.decoding_digest(o.decode_config, words, keys.NEUTRAL_DECODING),
-            "weights": [
-                o.inference_model,
-                read_product(self._marker(max(self.stage_files) + 6), 9),
-            ],
+            "weights": [o.inference_model, self._weights()],
             "model": self._model_key(),
         }
         options = ["--config", o.decode_config] if o.decode_config else []
@@ -669,7 +699,10 @@ class PartRecipe:
         with atomic_write(o.expdir / ".done/report") as file:
             file.write(f"{self.main_tag}\n{self.decode_tag}\n{o.report_title}\n")
         log = self.exp / "report.log"
-        update_report(self.jobs, o.python, o.expdir, log, self.runner.log)
+        try:
+            update_report(self.jobs, o.python, o.expdir, log, self.runner.log)
+        except JobFailed as failure:
+            raise self.runner.failure(11, "report", failure) from None
         print((o.expdir / "RESULTS.md").read_text(encoding="utf-8"), end="", flush=True)
         self.runner.log("written:")
         for line in log.read_text(encoding="utf-8").splitlines():
@@ -703,7 +736,7 @@ class PartRecipe:
 
         inputs = {
             "options": [o.with_base_models, o.inference_model, o.hf_repo, o.pack_args],
-            "weights": read_product(self._marker(max(self.stage_files) + 6), 9),
+            "weights": self._weights(),
             "scores": [read_product(self._marker(11, dset), 11) for dset in o.tests],
         }
         return [

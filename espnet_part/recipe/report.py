@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from espnet_part.errors import DataError
 from espnet_part.recipe import locks
 from espnet_part.recipe.jobs import Jobs
+from espnet_part.recipe.markers import Marker
 
 
 def report_options(expdir: Path) -> list[str]:
@@ -57,6 +58,14 @@ def report_options(expdir: Path) -> list[str]:
     if main_tag and times.is_file():
         options += ["--stage_times", str(times)]
     return ["--expdir", str(expdir), *options, "--title", title]
+
+
+def is_report_old(expdir: Path, scored: Iterable[Marker]) -> bool:
+    """Whether RESULTS.md lacks scores of these pieces, also after a kill before it was written."""
+    report = expdir / "RESULTS.md"
+    written = report.stat().st_mtime_ns if report.is_file() else -1
+    found = [marker.path for marker in scored if marker.path.is_file()]
+    return any(path.stat().st_mtime_ns > written for path in found)
 
 
 def update_report(

@@ -62,8 +62,7 @@ class Stage:
     Attributes:
         pieces: built when the stage's turn has come, since keys hold what stages before have made.
         locks: what must be held while it works.
-        finish: after the last piece; and
-        after: after the time was taken, for what shows all times.
+        finish: after the last piece.
     """
 
     number: int
@@ -71,7 +70,6 @@ class Stage:
     pieces: Callable[[], Sequence[Piece]]
     locks: Sequence[Callable[[], AbstractContextManager[int]]] = ()
     finish: Callable[[], None] = nothing
-    after: Callable[[], None] = nothing
 
 
 class Runner:
@@ -124,9 +122,8 @@ class Runner:
                     self._work(piece)
                 stage.finish()
             except JobFailed as failure:
-                raise self._failure(stage, failure) from None
+                raise self.failure(stage.number, stage.name, failure) from None
             self._note_time(stage, time.time() - started)
-            stage.after()
         self.current = None
 
     def _open_pieces(self, stage: Stage) -> list[Piece]:
@@ -143,14 +140,15 @@ class Runner:
                 raise UserError(f"{path} was not made")
         piece.marker.finish(piece.key, piece.product())
 
-    def _failure(self, stage: Stage, failure: JobFailed) -> UserError:
+    def failure(self, number: int, name: str, failure: JobFailed) -> UserError:
+        """What is said of a job of a stage that failed; the end of its log has been shown."""
         sys.stdout.flush()
         log = show_failure(failure.logs)
-        what = failure.what or stage.name
+        what = failure.what or name
         see = f"see {log}; " if log else ""
         return UserError(
-            f"stage {stage.number} ({what}) failed; {see}once it is mended, the same command goes "
-            "on from here"
+            f"stage {number} ({what}) failed; {see}once it is mended, the same command goes on from "
+            "here"
         )
 
     def _note_time(self, stage: Stage, seconds: float) -> None:
@@ -174,8 +172,8 @@ def read_product(marker: Marker, stage: int, compute: Callable[[], Any] | None =
         return done.product
     if marker.begun is not None:
         raise UserError(
-            f"stage {stage} was interrupted ({marker.path}): run it first, with --stage {stage} or "
-            "without --skip_data_prep"
+            f"stage {stage} was interrupted ({marker.path}): run it first (--stage {stage} "
+            f"--stop_stage {stage})"
         )
     return f"stage {stage} not run" if compute is None else compute()
 
