@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +38,11 @@ class AudioJob:
     target: str | None
     key: str = ""
 
+    @property
+    def place(self) -> str:
+        """What the journal knows the result by: of a target, only the last audio written counts."""
+        return self.target or self.key
+
 
 @dataclass(frozen=True, slots=True)
 class AudioResult:
@@ -45,6 +51,9 @@ class AudioResult:
     samples: int
     bad: str | None = None
     remark: str = ""
+
+
+_UNDONE = "", AudioResult(0)  # the journal's line for a target that is being replaced
 
 
 def process_audio(job: AudioJob) -> AudioResult:
@@ -204,30 +213,40 @@ def _run(jobs: Sequence[AudioJob], out_dir: Path, nj: int, label: str) -> list[A
     new = [
         job
         for job in jobs
-        if job.key not in known or (job.target and not Path(job.target).exists())
+        if known.get(job.place, _UNDONE)[0] != job.key
+        or (job.target and not Path(job.target).exists())
     ]
-    found = dict(known)
+    found = dict(known.values())
     try:
         with journal.open("a", encoding="utf-8") as file:
             file.write("\n")  # ends a line that a killed run left unfinished
+            # A target is about to be replaced: after a kill its old line would be untrue.
+            file.writelines(_line(*_UNDONE, job) for job in new if job.place in known)
+            file.flush()
+            os.fsync(file.fileno())
             for job, result in zip(new, run_jobs(process_audio, new, nj, label), strict=True):
                 found[job.key] = result
                 if result.bad is None:
-                    file.write(json.dumps([job.key, result.samples, result.remark]) + "\n")
+                    file.write(_line(job.key, result, job))
     except OSError as error:
         raise DataError(f"{journal}: cannot be written: {error.strerror}") from None
     return [found[job.key] for job in jobs]
 
 
-def _read_journal(path: Path) -> dict[str, AudioResult]:
-    found: dict[str, AudioResult] = {}
+def _line(key: str, result: AudioResult, job: AudioJob) -> str:
+    return json.dumps([key, result.samples, result.remark, job.place]) + "\n"
+
+
+def _read_journal(path: Path) -> dict[str, tuple[str, AudioResult]]:
+    """The newest key and result by place; what an older version wrote, without a place, is passed over."""
+    found: dict[str, tuple[str, AudioResult]] = {}
     if not path.exists():
         return found
     for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
-            key, samples, remark = json.loads(line)
-            found[str(key)] = AudioResult(int(samples), remark=str(remark))
-        except (ValueError, TypeError):
+            key, samples, remark, place = json.loads(line)
+            found[str(place)] = str(key), AudioResult(int(samples), remark=str(remark))
+        except (ValueError, TypeError, RecursionError):
             continue  # unfinished; that piece is done again
     return found
 

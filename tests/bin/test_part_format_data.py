@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -137,6 +139,64 @@ def test_done_work_is_not_done_again(tmp_path, examples, monkeypatch):
     assert len(done) == 3
     assert [utt for utt in first if again[utt] != first[utt]] == ["es_000-s2tt-en"]
     assert again["es_000-s2tt-en"].num_samples == 4800
+
+
+@pytest.fixture
+def loud(tmp_path: Path) -> Callable[..., float]:
+    """Formats one utterance made from a recording of a loudness; returns that of what there is then."""
+
+    def make(level: float, utt_id: str = "u1", more: str = "", more_level: float = 0.5) -> float:
+        levels = {utt_id: level, **({more: more_level} if more else {})}
+        examples = []
+        for name, value in levels.items():
+            source = tmp_path / f"{value}.wav"
+            if not source.exists():
+                soundfile.write(source, np.full(int(16000 * value), value), 16000)
+            examples.append(Example(name, "asr", "de", "de", "x", audio=str(source)))
+        new = run(tmp_path, examples, "--nj", "1")[utt_id]
+        samples = soundfile.read(new.audio)[0]
+        assert len(samples) == new.num_samples
+        return round(float(samples.max()), 2)
+
+    return make
+
+
+def test_audio_is_of_the_source_that_is_named_now(loud: Callable[..., float]) -> None:
+    assert [loud(level) for level in (0.1, 0.5, 0.1)] == [0.1, 0.5, 0.1]
+    # two sources whose names are exchanged, and again
+    both = [("u1", "u2"), ("u2", "u1"), ("u1", "u2")]
+    for of_x, of_y in both:
+        assert loud(0.1, of_x, of_y, 0.5) == 0.1
+        assert loud(0.5, of_y, of_x, 0.1) == 0.5
+
+
+def test_a_kill_after_audio_was_replaced(
+    loud: Callable[..., float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert loud(0.1) == 0.1
+    process = formatting.process_audio
+
+    def killed(job: formatting.AudioJob) -> formatting.AudioResult:
+        process(job)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(formatting, "process_audio", killed)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            loud(0.5)
+    assert loud(0.1) == 0.1
+
+
+def test_a_journal_without_targets_is_not_trusted(
+    loud: Callable[..., float], tmp_path: Path
+) -> None:
+    journal = tmp_path / "out" / formatting._JOURNAL
+    lines = []
+    for level in (0.1, 0.5):
+        loud(level)
+        lines.append(json.dumps(json.loads(journal.read_text().splitlines()[-1])[:3]))
+    journal.write_text("\n".join(lines) + "\n")
+    assert loud(0.1) == 0.1
 
 
 def test_the_same_directory_and_wrong_options(tmp_path, examples, capsys):
