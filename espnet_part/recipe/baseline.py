@@ -12,6 +12,7 @@ from typing import Any
 
 from espnet_part.baseline.directories import ESPNET_TASKS
 from espnet_part.config import ConfigError
+from espnet_part.errors import UserError
 from espnet_part.files import atomic_write
 from espnet_part.kaldi import read_table
 from espnet_part.recipe import keys, locks
@@ -39,6 +40,7 @@ class BaselineOptions(RecipeOptions):
     last_stage = 7
 
     tasks: str
+    data_command: str
     extra_asr_dirs: str
     nbpe: int
     bpe_char_cover: float
@@ -65,16 +67,14 @@ class BaselineRecipe:
         self.raw = o.dumpdir / "raw"
         self.data = o.dumpdir / "espnet"  # what the stock tasks read
         self.tokens = self.data / f"tokens_bpe{o.nbpe}"
-        self.score_config = o.score_config
-        if not self.score_config and Path("conf/score.yaml").is_file():
-            self.score_config = "conf/score.yaml"
+        self.score_config = _score_config(o)
         self.configs = {"asr": o.asr_config, "st": o.st_config}
         self.args = {"asr": o.asr_args, "st": o.st_args}
         self.decode_configs = {"asr": o.asr_decode_config, "st": o.st_decode_config}
         self.exp = {"asr": o.expdir / o.asr_tag, "st": o.expdir / o.st_tag}
         self.init = [] if o.st_init == "none" else o.st_init.split()
         self.available, self.asked = self._tasks()
-        self._check()
+        check_files(o, self.asked)
         self.jobs = Jobs(o)
         self.runner = Runner("baseline.sh", o, self.jobs, self.data / "stage_times.jsonl")
         lock = partial(
@@ -99,32 +99,11 @@ class BaselineRecipe:
         if not asked:
             raise ConfigError(f"{directory} has examples neither of asr nor of s2tt")
         for task in asked:
-            if task not in ESPNET_TASKS:
-                raise ConfigError(f"--tasks must be of asr, st: {task}")
             if task not in available:
                 raise ConfigError(
                     f"--tasks {task}: {directory} has no example of the task {ESPNET_TASKS[task].name}"
                 )
         return available, [task for task in ESPNET_TASKS if task in asked]
-
-    def _check(self) -> None:
-        found = Findings()
-        for task in self.asked:
-            found.check_file(f"{task}_config", self.configs[task] or "(empty)")
-            found.check_file(f"{task}_decode_config", self.decode_configs[task] or "(empty)")
-            found.attempt(partial(split_words, self.args[task], f"--{task}_args"))
-        for path in (*self.configs.values(), *self.decode_configs.values()):
-            if Path(path).is_file():
-                found.attempt(partial(keys.decoding_digest, path, [], frozenset()))
-        for part in self.init:
-            if part not in ("encoder", "ctc", "decoder"):
-                found.add([f"--st_init must be of encoder, ctc, decoder: {part}"])
-        if self.o.feats_normalize not in ("global_mvn", "utterance_mvn"):
-            found.add(
-                [f"--feats_normalize must be global_mvn or utterance_mvn: {self.o.feats_normalize}"]
-            )
-        check_scoring(found, self.score_config)
-        found.raise_all()
 
     # --------------------------------------------------------------------------------- the stages
 
@@ -555,6 +534,48 @@ def _sets(o: BaselineOptions) -> tuple[str, str, list[str]]:
     return o.train_set or train, o.valid_set or valid, list(dict.fromkeys(tests.split()))
 
 
+def check_files(o: BaselineOptions, tasks: Sequence[str]) -> None:
+    """Find out what is wrong with the options of ``tasks``, which needs no data.
+
+    Raises:
+        ConfigError: a line for everything that is wrong.
+    """
+    found = Findings()
+    for task in tasks:
+        if task not in ESPNET_TASKS:
+            found.add([f"--tasks must be of asr, st: {task}"])
+            continue
+        for option in (f"{task}_config", f"{task}_decode_config"):
+            path = getattr(o, option)
+            if found.check_file(option, path or "(empty)"):
+                found.attempt(partial(keys.decoding_digest, path, [], frozenset()))
+    for part in [] if o.st_init == "none" else o.st_init.split():
+        if part not in ("encoder", "ctc", "decoder"):
+            found.add([f"--st_init must be of encoder, ctc, decoder: {part}"])
+    if o.feats_normalize not in ("global_mvn", "utterance_mvn"):
+        found.add([f"--feats_normalize must be global_mvn or utterance_mvn: {o.feats_normalize}"])
+    check_scoring(found, _score_config(o))
+    found.raise_all()
+
+
+def make_data(o: BaselineOptions) -> None:
+    """Run the command that makes the sets.
+
+    Raises:
+        UserError: it failed; it has said why.
+    """
+    try:
+        Jobs(o).run(split_words(o.data_command, "--data_command"))
+    except JobFailed:
+        raise UserError(f"the data could not be made: {o.data_command}") from None
+
+
+def _score_config(o: BaselineOptions) -> str:
+    if o.score_config or not Path("conf/score.yaml").is_file():
+        return o.score_config
+    return "conf/score.yaml"
+
+
 def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8").strip("\n")
 
@@ -570,6 +591,9 @@ def main(words: Sequence[str]) -> None:
     def work(running: Callable[[Runner], None]) -> None:
         options = read_options(BaselineOptions, words)
         options.check()
+        check_files(options, options.tasks.split())
+        if options.data_command:
+            make_data(options)
         recipe = BaselineRecipe(options)
         running(recipe.runner)
         with locks.experiment_lock(recipe.data / ".lock", str(recipe.data)) as descriptor:

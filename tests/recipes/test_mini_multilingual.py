@@ -15,9 +15,11 @@ import pytest
 import yaml
 
 from espnet_part.config import load_yaml
+from tests.recipes.tiny import copy_recipe
 
 ROOT = Path(__file__).parents[2]
 MINI = "egs2/mini_multilingual/part"
+SETUP = "../../../tools/setup.sh"
 TINY = ["--langs", "en de", "--cache_features", "true", "--num_threads", "1"]
 TINY += ["--data_opts"]
 TINY += ["--train_clips 12 --dev_clips 4 --test_clips 4 --text_pairs 12 --encoder_clips 16"]
@@ -145,3 +147,48 @@ def test_a_part_can_be_run_again(recipe, first):
     assert " Stage 10: " in output
     assert " Stage 9: " not in output
     assert "Successfully finished" in output
+
+
+def test_the_baselines_options_are_read_before_the_corpus_is_made(tmp_path: Path) -> None:
+    recipe = copy_recipe(tmp_path, "mini_multilingual")
+    for script, what in ((recipe / "run.sh", 'echo "$@" >made'), (recipe / SETUP, "exit 0")):
+        script.write_text(f"#!/usr/bin/env bash\n{what}\n")
+
+    def say(*options: str) -> str:
+        command = [str(recipe / "baseline.sh"), *options]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment())
+        assert done.returncode != 0
+        return done.stderr
+
+    assert "unknown option --nope (see" in say("--nope", "1")
+    assert "--stage 40: there are stages 1 to 7" in say("--stage", "40")
+    assert "--st_init must be of encoder, ctc, decoder: all" in say("--st_init", "all")
+    assert "--tasks must be of asr, st: mt" in say("--tasks", "mt")
+    assert not (recipe / "made").exists()
+    assert "dump/raw/train is missing" in say("--tasks", "asr")
+    assert (recipe / "made").read_text() == "--stop_stage 3\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        (
+            "--systems",
+            "part nowhere",
+            "--systems nowhere: there is no conf/nowhere/stage1.yaml, stage2.yaml or stage3.yaml",
+        ),
+        ("--systems", "part two_stage part", "--systems names part twice"),
+        ("--systems", " ", "--systems must name at least one"),
+        ("--seeds", "0 1 1 0", "--seeds names 0 twice"),
+        ("--seeds", "0 one", "--seeds must be numbers: one"),
+        ("--seeds", "0 -1", "--seeds must be numbers: -1"),
+    ],
+)
+def test_systems_and_seeds_are_checked_before_anything_is_trained(
+    option: str, value: str, message: str
+) -> None:
+    done = subprocess.run(
+        [str(ROOT / MINI / "run.sh"), option, value], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"run.sh: error: {message}\n"

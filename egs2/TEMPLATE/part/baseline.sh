@@ -36,6 +36,7 @@ python=python3       # Python of the environment.
 train_set=           # Name of the training set; by default that of part.sh's last run.
 valid_set=           # Name of the validation set; likewise.
 test_sets=           # Names of the test sets, separated by spaces; likewise.
+data_command=        # Command that makes these sets first, such as "./run.sh --stop_stage 3"; none if they are there.
 extra_asr_dirs=      # More data directories whose ASR examples the ASR model trains on.
 nbpe=10000           # Number of subwords; one vocabulary for both tasks and all languages.
 bpe_char_cover=0.9995  # Share of each language's characters covered by the subwords; the others are unknown.

@@ -14,11 +14,23 @@ set -o pipefail
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 
-if [ ! -f dump/.done/stage3_train ] && [[ " $* " != *" --help "* ]]; then
-    ./run.sh --stop_stage 3 # the corpus
-fi
+# shellcheck source=../../TEMPLATE/part/utils/recipe.sh
+. utils/recipe.sh
+part_script=../../TEMPLATE/part/baseline.sh
+
+help_message="Usage: $0 [options]
+
+Makes the corpus where ./run.sh has not made it, and takes the options of the template's baseline.sh:"
+
+own_options "" "$@"
+
+../../../tools/setup.sh --extras mini
+
+prepare=()
+if [ ! -f dump/.done/stage3_train ]; then prepare=(--data_command "./run.sh --stop_stage 3"); fi
 # The ASR model also hears the clips that PART's encoder was pretrained on, with their transcripts.
-exec ../../TEMPLATE/part/baseline.sh \
+exec "${part_script}" \
+    ${prepare[@]+"${prepare[@]}"} \
     --train_set train \
     --valid_set dev \
     --test_sets test \
@@ -30,4 +42,4 @@ exec ../../TEMPLATE/part/baseline.sh \
     --nj 2 \
     --inference_nj 3 \
     --st_init "encoder ctc decoder" \
-    "$@"
+    ${rest[@]+"${rest[@]}"}

@@ -36,14 +36,21 @@ Own options, then those of part.sh:
 
 own_options "langs systems seeds data_opts base_opts nj model_config" "$@"
 
-../../../tools/setup.sh --extras mini
-
+# A wrong name is found here, not when its turn has come after hours of training.
 read -r -a system_list <<<"${systems}"
 read -r -a seed_list <<<"${seeds}"
-if [ ${#system_list[@]} -eq 0 ] || [ ${#seed_list[@]} -eq 0 ]; then
-    echo "run.sh: error: --systems and --seeds must name at least one" >&2
-    exit 2
-fi
+all_different --systems ${system_list[@]+"${system_list[@]}"}
+all_different --seeds ${seed_list[@]+"${seed_list[@]}"}
+for system in "${system_list[@]}"; do
+    compgen -G "conf/${system}/stage[123].yaml" >/dev/null ||
+        die "--systems ${system}: there is no conf/${system}/stage1.yaml, stage2.yaml or stage3.yaml"
+done
+for seed in "${seed_list[@]}"; do
+    [[ "${seed}" =~ ^(0|[1-9][0-9]{0,8})$ ]] || die "--seeds must be numbers: ${seed}"
+done
+
+../../../tools/setup.sh --extras mini
+
 main_tag="${system_list[0]}"
 shared=() # the data and the base models serve all systems
 

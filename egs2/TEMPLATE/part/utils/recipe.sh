@@ -17,7 +17,7 @@ corpus_directories() { # VARIABLE ...: what the environment says, relative to wh
     done
 }
 
-# Sets the variables NAME; what is part.sh's goes into `rest`. A wrong name is found here, before
+# Sets the variables NAME; what is part_script's goes into `rest`. A wrong name is found here, before
 # anything is set up.
 own_options() { # "NAME ..." ARGUMENT ...
     local own=" $1 " all name value
@@ -28,17 +28,17 @@ own_options() { # "NAME ..." ARGUMENT ...
     while [ $# -gt 0 ]; do
         if [ "$1" = --help ] || [ "$1" = -h ]; then
             printf '%s\n\n' "${help_message}"
-            ./part.sh --help
+            "${part_script}" --help
             exit 0
         elif [[ "$1" != --?* ]]; then
-            echo "run.sh: error: not an option: $1 (see $0 --help)" >&2
+            echo "${0##*/}: error: not an option: $1 (see $0 --help)" >&2
             exit 2
         fi
         name="${1#--}"
         name="${name%%=*}"
         name="${name//-/_}"
         if ! [[ "${name}" =~ ^[a-z][a-z0-9_]*$ && "${all}" == *" ${name} "* ]]; then
-            echo "run.sh: error: unknown option --${name} (see $0 --help)" >&2
+            echo "${0##*/}: error: unknown option --${name} (see $0 --help)" >&2
             exit 2
         elif [[ "$1" == *=* ]]; then
             value="${1#*=}"
@@ -47,7 +47,7 @@ own_options() { # "NAME ..." ARGUMENT ...
             value="$2"
             shift 2
         else
-            echo "run.sh: error: the option $1 needs a value" >&2
+            echo "${0##*/}: error: the option $1 needs a value" >&2
             exit 2
         fi
         if [[ "${own}" == *" ${name} "* ]]; then
@@ -57,6 +57,13 @@ own_options() { # "NAME ..." ARGUMENT ...
             rest+=("--${name}" "${value}")
         fi
     done
+}
+
+all_different() { # OPTION WORD ...: at least one, and none twice
+    local twice
+    [ $# -gt 1 ] || die "$1 must name at least one"
+    twice=$(printf '%s\n' "${@:2}" | sort | uniq -d)
+    [ -z "${twice}" ] || die "$1 names ${twice%%$'\n'*} twice"
 }
 
 # From ngpu and nj: the array `decoding`. The sizes of batches are those of the stage files.
