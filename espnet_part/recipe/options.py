@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeVar, get_type_hints
 from espnet_part.errors import ConfigError
 
 T = TypeVar("T", bound="RecipeOptions")
+DATA = Path("data")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,10 +76,8 @@ class RecipeOptions:
         if self.stop_stage < max(1, self.stage or 0):
             first = "the first stage" if not self.stage else f"--stage {self.stage}"
             raise ConfigError(f"--stop_stage {self.stop_stage} lies before {first}")
-        for name in ("dumpdir", "expdir"):
-            path = getattr(self, name)
-            if path.exists() and not path.is_dir():
-                raise ConfigError(f"--{name} {path}: is not a directory")
+        for name, path in (("--dumpdir ", self.dumpdir), ("--expdir ", self.expdir), ("", DATA)):
+            _check_directory(f"{name}{path}", path)
         if self.master_port:
             _number("master_port", self.master_port)
         for field in dataclasses.fields(self):
@@ -135,6 +134,19 @@ def _convert(name: str, value: str, kind: object) -> Any:
             raise ConfigError(f"--{name} is empty: it must name a directory")
         return Path(value)
     return value
+
+
+def _check_directory(what: str, path: Path) -> None:
+    """Refuse a place in which no directory can be made."""
+    for place in (path, *path.parents):
+        if place.is_symlink() and not place.exists():
+            raise ConfigError(
+                f"{what}: the link {place} leads to {place.readlink()}, which is missing"
+            )
+        if place.exists():
+            if not place.is_dir():
+                raise ConfigError(f"{what}: {place} is not a directory")
+            return
 
 
 def _number(name: str, value: str) -> int:
