@@ -262,7 +262,7 @@ class BaselineRecipe:
         selected = read_product(self._marker(1, task), 1, partial(self._selected, task))
         selected = {name: made for name, made in selected.items() if "/test/" not in name}
         return {
-            "options": keys.training_digest(self.configs[task], words),
+            "options": keys.training_digest(self.configs[task], words, f"--{task}_args"),
             "seed": self.o.seed,
             "data": selected,
             "tokens": read_product(self._marker(2), 2),

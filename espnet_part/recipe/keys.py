@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from espnet_part.config import load_yaml
+from espnet_part.files import is_regular
 from espnet_part.kaldi import iter_table
 from espnet_part.model.base import fingerprint
+from espnet_part.parsing import parse_yaml
 
 
 def _names(text: str) -> frozenset[str]:
@@ -108,7 +108,7 @@ def _pass_over(*_: object) -> None:
 
 
 def _audio_digest(audio: str) -> str | None:
-    if Path(audio).is_file():
+    if is_regular(audio):
         return file_digest(Path(audio))
     name, _, offset = audio.rpartition(":")
     if not offset.isdigit() or len(offset) > 18:
@@ -117,7 +117,7 @@ def _audio_digest(audio: str) -> str | None:
         with Path(name).open("rb") as file:
             file.seek(int(offset))
             return hashlib.sha256(file.read(1 << 16)).hexdigest()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name with a NUL in it
         return None
 
 
@@ -133,7 +133,7 @@ def model_digest(path: str, bases: Mapping[str, str]) -> str:
     """
     values = load_yaml(path)
     prompts = values.get("prompts")
-    if isinstance(prompts, str) and Path(prompts).is_file():
+    if isinstance(prompts, str) and is_regular(prompts):
         values["prompts"] = load_yaml(prompts)
     if isinstance(values.get("llm_conf"), dict):
         values["llm_conf"].pop("gradient_checkpointing", None)
@@ -148,20 +148,22 @@ def _replaced(value: Any, names: Mapping[str, str]) -> Any:
     return names.get(value, value) if isinstance(value, str) else value
 
 
-def training_digest(stage: str, words: Sequence[str]) -> str:
-    """What a stage file and more options of part_train make of a training.
+def training_digest(stage: str, words: Sequence[str], where: str = "--part_args") -> str:
+    """What a stage file and more options (of the option ``where``) make of a training.
 
     A step is ``batch_bins x accum_grad`` (or ``batch_size x accum_grad``), however it is split.
 
     Raises:
-        ConfigError: the stage file cannot be read.
+        ConfigError: the stage file, or an option's value, cannot be read.
     """
     values = {key: v for key, v in load_yaml(stage).items() if key not in NEUTRAL_TRAINING}
     options, rest = _split_options(words, NEUTRAL_TRAINING)
     sizes: dict[str, Any] = {}
     for name in ("batch_bins", "batch_size", "accum_grad"):
         given = [value for option, value in options if option == name]
-        sizes[name] = yaml.safe_load(given[-1][0]) if given and given[-1] else values.get(name)
+        sizes[name] = values.get(name)
+        if given and given[-1]:
+            sizes[name] = parse_yaml(given[-1][0], f"{where}: --{name}")
         values.pop(name, None)
     accumulated = sizes["accum_grad"] if isinstance(sizes["accum_grad"], int) else 1
     step = {

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from espnet_part.data.formatting import format_directory
+from espnet_part.errors import ConfigError, DataError
 from espnet_part.recipe import keys
 
 STAGE = {
@@ -58,6 +60,12 @@ def test_what_changes_a_training(
     tmp_path: Path, words: list[str], changes: dict[str, object]
 ) -> None:
     assert training(tmp_path, *words, **changes) != training(tmp_path)
+
+
+@pytest.mark.parametrize("value", ["[", "9" * 5000, "!!python/name:os.system"])
+def test_a_size_that_cannot_be_read_is_named(tmp_path: Path, value: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--part_args: --batch_bins: not valid YAML"):
+        training(tmp_path, "--batch_bins", value)
 
 
 def test_a_base_is_part_of_a_configuration(tmp_path: Path) -> None:
@@ -120,6 +128,19 @@ def test_audio_in_an_archive_and_audio_that_is_missing(data: Path) -> None:
     before = keys.data_digest(data)
     ark.write_bytes(b"x" * 20 + b"y" * 30)
     assert keys.data_digest(data) != before
+
+
+def test_audio_of_a_name_that_no_file_can_have(data: Path, tmp_path: Path) -> None:
+    """A command, say; the stage that reads the audio names it and leaves it out."""
+    names = {"u0": f"sph2pipe {'x' * 300} |", "u1": "a\0b:12", "u2": "a\0b", "u3": "x" * 5000}
+    (data / "wav.scp").write_text("".join(f"{utt} {name}\n" for utt, name in names.items()))
+    assert keys.data_digest(data)
+    for table, value in (("utt2task", "asr"), ("utt2lang", "de"), ("text", "ja")):
+        (data / table).write_text("".join(f"{utt} {value}\n" for utt in names))
+    with pytest.raises(DataError, match="4 of 4 utterances are unusable"):
+        format_directory(data, tmp_path / "out")
+    named = (tmp_path / "out/bad_audio.tsv").read_text().splitlines()
+    assert sorted(line.partition("\t")[0] for line in named) == sorted(names)
 
 
 def test_a_model_is_its_bases_and_prompts(tmp_path: Path) -> None:
