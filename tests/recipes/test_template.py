@@ -342,6 +342,70 @@ def test_cached_features_serve_the_first_stage_only(recipe):
     assert calls[2][1]["--wandb_name"] == "two words"
 
 
+def test_a_report_that_was_not_written_comes(recipe):
+    (recipe.directory / "exp/RESULTS.md").unlink()  # as after a kill between scoring and report
+    output = recipe.run(*OPTIONS)
+    assert recipe.names() == []
+    assert "Stage 11: scoring: already done" in output
+    assert (recipe.directory / "exp/RESULTS.md").is_file()
+
+
+def test_a_report_that_fails_is_told_in_a_line(recipe):
+    (recipe.directory / "exp/RESULTS.md").unlink()
+    (recipe.directory / "exp/my system/decode_greedy/test2/score.json").write_text("{")
+    output = recipe.run(*OPTIONS, fails=True)
+    assert "stage 11 (report) failed" in output
+    assert "Traceback" not in output
+
+
+def test_weights_without_a_marker_are_known_by_their_content(recipe):
+    """As of a training that part_train did by itself, or that was copied from elsewhere."""
+    for marker in (recipe.directory / "exp/my system/.done").glob("stage[789]"):
+        marker.unlink()
+    options = (*OPTIONS, "--skip_train", "true")
+    recipe.run(*options)
+    recipe.calls()
+    recipe.run(*options)
+    assert recipe.names() == []
+    (recipe.directory / "exp/my system/stage3/valid.acc.ave.safetensors").write_text("others")
+    recipe.run(*options)
+    assert recipe.names() == ["inference", "inference"]
+
+
+def test_a_base_model_that_was_made_anew_or_is_gone_is_seen(recipe):
+    llm = recipe.directory / "exp/llm"
+    recipe.script(
+        recipe.directory / "local/base_models.sh",
+        "#!/usr/bin/env bash\nmkdir -p exp/llm && echo {} >exp/llm/config.json\n",
+    )
+    model = MODEL.replace("{config: {model_type: qwen2}, tokenizer: t}", "{name: exp/llm}")
+    (recipe.directory / "conf/model.yaml").write_text(model)
+    before = (*OPTIONS, "--stop_stage", "5")
+    assert "already done" in recipe.run(*before)
+    recipe.calls()
+    recipe.run(*before)
+    assert recipe.names() == []
+    (llm / "config.json").write_text('{"a": 1}')  # trained further, say
+    recipe.run(*before)
+    assert recipe.names() == ["collect_stats"] * 2
+    shutil.rmtree(llm)
+    recipe.run(*before)
+    assert (llm / "config.json").is_file()
+
+
+def test_features_of_other_audio_are_not_taken(recipe):
+    cached = (*OPTIONS, "--cache_features", "true")
+    recipe.run(*cached, "--stop_stage", "6")
+    with (recipe.directory / "data/train/text").open("a") as text:
+        text.write("u6-asr noch ein Tag\n")
+    (recipe.directory / "local/data.sh").write_text("#!/bin/sh\n")
+    recipe.run(*cached, "--stage", "1", "--stop_stage", "3")
+    recipe.calls()
+    output = recipe.run(*cached, "--stage", "7", "--stop_stage", "7", fails=True)
+    assert "run stage 6 first" in output
+    assert recipe.names() == []
+
+
 def test_run_script_of_a_training_repeats_it(recipe):
     script = recipe.directory / "exp/my system/stage1/run.sh"
     assert "--stage 7 --stop_stage 7" in script.read_text()
