@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,8 +56,8 @@ def update_links(
     _link(output_dir / "latest.safetensors", model_file(output_dir, newest))
     wanted, improved = {newest, *_last(history, keep_last)}, []
     for criterion in criteria:
-        epochs = ranked(history, criterion)
-        wanted.update(epochs[:keep])
+        epochs = _existing(output_dir, ranked(history, criterion), keep)
+        wanted.update(epochs)
         if epochs:
             name = ".".join(criterion[:2])
             _link(output_dir / f"{name}.best.safetensors", model_file(output_dir, epochs[0]))
@@ -82,7 +83,7 @@ def average_best(
     """
     written = []
     for criterion in criteria:
-        epochs = ranked(history, criterion)
+        epochs = _existing(output_dir, ranked(history, criterion), max(numbers))
         name = ".".join(criterion[:2])
         for number in sorted(set(numbers)):
             if not epochs:
@@ -97,7 +98,7 @@ def average_best(
 
 def average_last(output_dir: Path, history: Sequence[dict[str, Any]], number: int) -> Path | None:
     """Write ``last.ave_<n>.safetensors`` of the newest phase's last ``number`` models (0: none)."""
-    epochs = _last(history, number)
+    epochs = _existing(output_dir, _last(history, number), number)
     if not epochs:
         return None
     target = output_dir / f"last.ave_{number}.safetensors"
@@ -108,6 +109,25 @@ def average_last(output_dir: Path, history: Sequence[dict[str, Any]], number: in
 def _last(history: Sequence[dict[str, Any]], number: int) -> list[int]:
     same = [e["epoch"] for e in history if e["phase"] == history[-1]["phase"]]
     return same[-number:] if number else []
+
+
+def _existing(output_dir: Path, epochs: Sequence[int], number: int) -> list[int]:
+    """The first ``number`` of the epochs whose models are there; names those that are not.
+
+    An epoch that was trained again, since the newest checkpoint was damaged, may be worse than it
+    was, and then a model counts that had been removed.
+    """
+    found = [epoch for epoch in epochs if model_file(output_dir, epoch).exists()][:number]
+    missing = [epoch for epoch in epochs[:number] if epoch not in found]
+    if missing:
+        logging.warning(
+            "%s: of the %d best or last models those of epochs %s are no more there and are left "
+            "out",
+            output_dir,
+            number,
+            ", ".join(map(str, missing)),
+        )
+    return found
 
 
 def average(files: Sequence[Path], target: Path) -> None:

@@ -8,7 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from espnet_part.train.averaging import average_best, model_file, ranked, update_links
+from espnet_part.train.averaging import (
+    average_best,
+    average_last,
+    model_file,
+    ranked,
+    update_links,
+)
 from espnet_part.weights import write_weights
 
 ACC = ("valid", "acc", "max")
@@ -60,3 +66,30 @@ def test_other_models_are_removed_and_links_moved(tmp_path: Path) -> None:
         "1epoch.safetensors",
         "4epoch.safetensors",
     }
+
+
+def test_a_model_that_was_removed_makes_room_for_the_next(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The newest checkpoint was damaged, and its epoch has become worse when trained again."""
+    write_models(tmp_path, range(1, 4))
+    first = [entry(1, 0.9, 1.0), entry(2, 0.5, 1.0), entry(3, 0.7, 1.0)]
+    update_links(tmp_path, first, [ACC], 2)
+    assert not model_file(tmp_path, 2).exists()
+    again = [*first[:2], entry(3, 0.4, 1.0)]
+    assert update_links(tmp_path, again, [ACC], 2, keep_last=2) == []
+    average_best(tmp_path, again, [ACC], [1, 2])
+    assert load_file(tmp_path / "valid.acc.ave_2best.safetensors")["w"][0] == (1 + 3) / 2
+    assert "epochs 2 are no more there" in caplog.text
+    average_last(tmp_path, again, 2)
+    assert load_file(tmp_path / "last.ave_2.safetensors")["w"][0] == 3
+
+
+def test_where_all_models_are_there_nothing_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_models(tmp_path, range(1, 5))
+    update_links(tmp_path, HISTORY, [ACC, LOSS], 2, keep_last=2)
+    average_best(tmp_path, HISTORY, [ACC, LOSS], [1, 2])
+    average_last(tmp_path, HISTORY, 2)
+    assert caplog.text == ""
