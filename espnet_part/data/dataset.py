@@ -96,6 +96,7 @@ class Corpus:
         llm: (N,) positions in the LLM, with the longest wording of the prompt.
         encoder: (N,) encoder frames, 0 for text.
         speech: (N,) LLM positions of the speech, 0 for text.
+        without_feats: (N,) bool, speech without the cached output that stands for the audio.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Corpus:
         speech_lengths: SpeechLengths,
         token_counts: Mapping[str, tuple[int, int]] | None = None,
         where: str = "data",
+        cached: bool = False,
     ):
         """Measure the examples.
 
@@ -116,9 +118,10 @@ class Corpus:
             token_counts: utterance -> tokens of prompt and answer (`tokens.read_token_counts`);
                 what is missing is tokenised now.
             where: name of the data, for messages.
+            cached: the encoder's cached output stands for all audio; speech without is never read.
 
         Raises:
-            ConfigError: a task without prompt; cached features for a part of the speech only.
+            ConfigError: a task without prompt; without ``cached``, features for a part of the speech.
             DataError: speech without a number of samples.
         """
         self.examples = examples
@@ -126,6 +129,13 @@ class Corpus:
         self.chat = chat
         prompt, answer = count_tokens(examples, prompts, chat, token_counts)
         samples = _samples(examples, where)
+        absent = np.array([e.audio is not None and e.feats is None for e in examples], dtype=bool)
+        if not cached and absent.any() and any(e.feats is not None for e in examples):
+            raise ConfigError(
+                f"{where}: cached encoder output is missing for {absent.sum()} utterances (first: "
+                f"{examples[int(absent.argmax())].utt_id}); extract it for all or for none"
+            )
+        self.without_feats = absent & cached
         self.encoder = np.zeros(len(examples), dtype=np.int64)
         self.speech = np.zeros(len(examples), dtype=np.int64)
         spoken = samples > 0
@@ -356,22 +366,25 @@ class PhaseData:
         return max(1, most)
 
     def _usable(self, tasks: set[str]) -> np.ndarray:
-        """Mark what fits the LLM's context and a step; name what does not in ``dropped``."""
+        """Mark what is there and fits the LLM's context and a step; name the rest in ``dropped``."""
         corpus, limit, bins = self.corpus, self.batch.max_llm_length, self.batch.bins
         costs = corpus.llm + self.batch.encoder_cost * corpus.encoder
         too_long = np.zeros(len(corpus.examples), dtype=bool)
         if limit is not None:
             too_long = corpus.llm > limit
         too_dear = np.zeros_like(too_long) if bins is None else (costs > bins) & ~too_long
+        unusable = corpus.without_feats | too_long | too_dear
         self.dropped: list[tuple[str, str]] = []
-        for position in np.flatnonzero(too_long | too_dear).tolist():
+        for position in np.flatnonzero(unusable).tolist():
             example = corpus.examples[position]
             if example.task in tasks:
                 reason = f"{corpus.llm[position]} positions in the LLM, at most {limit} fit"
-                if too_dear[position]:
+                if corpus.without_feats[position]:
+                    reason = "no cached encoder output"
+                elif too_dear[position]:
                     reason = f"costs {costs[position]:.0f}, and a whole step has {bins:.0f} bins"
                 self.dropped.append((example.utt_id, reason))
-        return ~(too_long | too_dear)
+        return ~unusable
 
 
 class RowDataset(Dataset[Batch]):
@@ -414,12 +427,6 @@ def _samples(examples: Sequence[Example], where: str) -> np.ndarray:
         raise DataError(
             f"{where}: {len(unknown)} utterances without utt2num_samples (first: {unknown[0]});"
             " run part_format_data on the directory"
-        )
-    without = [example.utt_id for example in spoken if example.feats is None]
-    if without and len(without) < len(spoken):
-        raise ConfigError(
-            f"{where}: cached encoder output is missing for {len(without)} of {len(spoken)}"
-            f" utterances (first: {without[0]}); extract it for all or for none"
         )
     counts = [0 if e.audio is None else e.num_samples or 0 for e in examples]
     return np.array(counts, dtype=np.int64)

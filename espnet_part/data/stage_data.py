@@ -150,6 +150,8 @@ class StageData:
         """What the steps and their order depend on, by section; equal for any number of processes."""
         batch = dataclasses.replace(self.loader.batch, bins_per_gpu=None, size_per_gpu=None)
         data = hashlib.sha256()
+        # an incomplete cache is other data; a complete one is not, for it gives the same steps
+        data.update("".join(f"{utt}\0" for utt in self._without_feats).encode())
         for start in range(0, len(self.examples), 10000):
             part = self.examples[start : start + 10000]
             data.update("\n".join(map(_as_text, part)).encode())
@@ -159,6 +161,14 @@ class StageData:
             "batch sizes": _sha256(batch),
             "seed": str(self.loader.seed),
         }
+
+    @functools.cached_property
+    def _without_feats(self) -> list[str]:
+        """The speech that the cache lacks."""
+        if not self.feats_dirs:
+            return []
+        cached = {utt for directory in self.feats_dirs for utt in _read_cache(directory)[1]}
+        return [e.utt_id for e in self.examples if e.audio is not None and e.utt_id not in cached]
 
     def _data(
         self,
@@ -189,12 +199,13 @@ class StageData:
             made_with = {**speech.fingerprint, "encoder_conf": self.encoder_conf}
             feats = load_feats(self.feats_dirs, made_with) if cached else None
             self._corpora[cached] = Corpus(
-                _with_feats(self.examples, feats, self.where),
+                _with_feats(self.examples, feats or {}),
                 self.prompts,
                 self.chat,
                 speech.lengths,
                 self.token_counts,
                 self.where,
+                cached,
             )
         return self._corpora[cached]
 
@@ -240,12 +251,8 @@ def load_feats(directories: Sequence[str], fingerprint: Mapping[str, Any]) -> di
         DataError: the cache was made with another encoder, or cannot be read.
     """
     feats: dict[str, str] = {}
-    for directory in map(Path, directories):
-        try:
-            made_with = read_json_object(directory / "encoder.json")
-            table = read_table(directory / "feats.scp")
-        except UserError as error:
-            raise DataError(f"{directory}: no usable cache of encoder outputs: {error}") from None
+    for directory in directories:
+        made_with, table = _read_cache(directory)
         for key, value in fingerprint.items():
             if made_with.get(key) != value:
                 raise DataError(
@@ -256,24 +263,23 @@ def load_feats(directories: Sequence[str], fingerprint: Mapping[str, Any]) -> di
     return feats
 
 
-def _with_feats(
-    examples: Sequence[Example], feats: Mapping[str, str] | None, where: str
-) -> Sequence[Example]:
-    plain = [dataclasses.replace(e, feats=None) if e.feats else e for e in examples]
-    if feats is None:
-        return plain
-    cached = [
-        dataclasses.replace(e, feats=feats[e.utt_id]) if e.utt_id in feats else e for e in plain
-    ]
-    left_out = [e for e in cached if e.audio is not None and e.feats is None]
-    if left_out:
-        logging.warning(
-            "%s: %d utterances have no cached encoder output and are left out, such as %s",
-            where,
-            len(left_out),
-            left_out[0].utt_id,
+def _read_cache(directory: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """What a cache says of its encoder, and its index."""
+    try:
+        return (
+            read_json_object(Path(directory, "encoder.json")),
+            read_table(Path(directory, "feats.scp")),
         )
-    return [e for e in cached if e.audio is None or e.feats is not None]
+    except UserError as error:
+        raise DataError(f"{directory}: no usable cache of encoder outputs: {error}") from None
+
+
+def _with_feats(examples: Sequence[Example], feats: Mapping[str, str]) -> list[Example]:
+    """All examples at their places, with these cached outputs and no others."""
+    return [
+        e if e.feats == feats.get(e.utt_id) else dataclasses.replace(e, feats=feats.get(e.utt_id))
+        for e in examples
+    ]
 
 
 def log_mixture(data: PhaseData, where: str) -> None:
