@@ -15,9 +15,6 @@ import numpy as np
 
 from espnet_part.data import ENCODER_COST
 
-#: Steps that are sorted together: more for less padding, fewer for steps of more varied content.
-POOL_STEPS = 64
-
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
