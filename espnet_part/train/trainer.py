@@ -210,7 +210,8 @@ class Run:
         learning_rate.forget_frozen(self.optimizer)
         self.ever_trained |= trainable.names
         module = self.parallel.wrap(self.model)  # anew: the trainable set has changed
-        steps = self._length(phase, data)
+        # a phase may have been cut to fewer steps than it has done by now
+        steps = max(self._length(phase, data), self.position.step)
         self._start_rates(phase, planned, steps)
         log_mixture(data, phase.name)
         log_sizes(data, self.heard, self.position.data, phase.name)
@@ -257,6 +258,8 @@ class Run:
                 self.options.save_interval and self.position.step % self.options.save_interval == 0
             ):
                 self._save_checkpoint(data)
+        if self.report.train is not None:  # the phase was cut inside an interval
+            self._finish_epoch(phase, data, True)
         self.report.finish_phase()
 
     def _length(self, phase: Phase, data: PhaseData) -> int:

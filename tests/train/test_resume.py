@@ -158,3 +158,20 @@ def test_a_changed_phase_is_refused(runs: Workspace, log: Path) -> None:
     runs.write("changed.yaml", {**STAGE, "phases": [{**first, "lr": {"adapter": 1.0}}, *others]})
     assert part_train(runs.command("changed.yaml", "whole"), log) == 1
     assert "phase adapter has changed since the checkpoint was written" in log.read_text()
+
+
+@pytest.mark.parametrize("steps", [3, 2], ids=["to what it has done", "to less"])
+def test_a_phase_that_is_cut_short_ends_with_its_validation_and_its_model(
+    workspace: Workspace, steps: int, log: Path
+) -> None:
+    directory = workspace.root / f"cut{steps}"
+    long = stage([{**ADAPTER, "steps": 8}], save_interval=3)
+    workspace.write("long.yaml", long)
+    cmd = workspace.command("long.yaml", directory.name)
+    assert part_train(cmd, log, kill=(f"{TRAINER}:train_step", 4)) == -9, log.read_text()
+    workspace.write("long.yaml", {**long, "phases": [{**ADAPTER, "steps": steps}]})
+    assert part_train(cmd, log) == 0, log.read_text()
+    models, history = outcome(directory)
+    assert [(entry["epoch"], entry["step"]) for entry in history] == [(1, 3)]
+    assert "acc" in history[0]["valid"]
+    assert {"1epoch.safetensors", "valid.acc.ave.safetensors"} <= models.keys()
