@@ -19,6 +19,7 @@ from espnet_part.files import is_regular
 from espnet_part.kaldi import iter_table
 from espnet_part.model.base import fingerprint
 from espnet_part.parsing import parse_yaml
+from espnet_part.recipe.options import split_options
 
 
 def _names(text: str) -> frozenset[str]:
@@ -192,14 +193,6 @@ def _split_options(
     words: Sequence[str], neutral: frozenset[str]
 ) -> tuple[list[tuple[str, list[str]]], list[str]]:
     """(option, its values) in their order without neutral ones, and the words before any option."""
-    options: list[tuple[str, list[str]]] = []
-    before: list[str] = []
-    for word in words:
-        if word.startswith("--"):
-            name, equals, value = word[2:].partition("=")
-            options.append((name.replace("-", "_"), [value] if equals else []))
-        elif options:
-            options[-1][1].append(word)
-        else:
-            before.append(word)
-    return [option for option in options if option[0] not in neutral], before
+    options, before = split_options(words)
+    named = [(name.replace("-", "_"), values) for name, values in options]
+    return [option for option in named if option[0] not in neutral], before

@@ -166,3 +166,18 @@ def split_words(text: str, option: str = "") -> list[str]:
     except ValueError:
         where = f"{option}: " if option else ""
         raise ConfigError(f"{where}a quote without its partner in: {text}") from None
+
+
+def split_options(words: Sequence[str]) -> tuple[list[tuple[str, list[str]]], list[str]]:
+    """(option without its dashes, its values) in their order, and the words before any option."""
+    options: list[tuple[str, list[str]]] = []
+    before: list[str] = []
+    for word in words:
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            options.append((name, [value] if equals else []))
+        elif options:
+            options[-1][1].append(word)
+        else:
+            before.append(word)
+    return options, before

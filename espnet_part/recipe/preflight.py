@@ -21,9 +21,10 @@ from espnet_part.kaldi import iter_table
 from espnet_part.model.config import ModelConfig, load_model_file
 from espnet_part.model.protected import protected
 from espnet_part.model.shapes import parameter_shapes
-from espnet_part.recipe.training_options import option_errors, word_errors
+from espnet_part.recipe.training_options import option_errors, word_criteria, word_errors
 from espnet_part.schedule.schedule import Schedule
 from espnet_part.score.score_config import load_score_config
+from espnet_part.train.criteria import criterion_errors
 
 T = TypeVar("T")
 
@@ -81,6 +82,9 @@ def check_training(
         schedule = found.attempt(partial(stage_file.read_schedule, path))
         if schedule is not None:
             schedules.append(schedule)
+            found.add(f"{path}: {error}" for error in criterion_errors(values, schedule.tasks))
+            given = criterion_errors(word_criteria(words), schedule.tasks)
+            found.add(f"--part_args: {error} (in {path})" for error in given)
     model = _check_model(found, model_file, schedules)
     if model is None:
         return True

@@ -22,6 +22,7 @@ from espnet_part.train.arguments import (
     add_model_arguments,
     add_trainer_arguments,
 )
+from espnet_part.train.criteria import criterion_errors
 
 
 @dataclasses.dataclass
@@ -65,18 +66,9 @@ class TrainerOptions:
             ConfigError: a criterion that no validation gives.
         """
         options = build_dataclass(cls, args)
-        keys = {
-            f"{kind}{suffix}"
-            for kind in ("loss", "acc")
-            for suffix in ("", *(f"_{task}" for task in options.schedule.tasks))
-        }
-        for criterion in options.best_model_criterion:
-            split, key, mode = criterion
-            if split not in ("train", "valid") or key not in keys or mode not in ("min", "max"):
-                raise ConfigError(
-                    f"best_model_criterion: {list(criterion)} must be train or valid, one of "
-                    f"{', '.join(sorted(keys))}, and min or max"
-                )
+        errors = criterion_errors(vars(options), options.schedule.tasks)
+        if errors:
+            raise ConfigError("; ".join(errors))
         return options
 
     @property

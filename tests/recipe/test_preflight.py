@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -80,6 +81,77 @@ def test_every_stage_file_is_read_and_all_errors_are_told(
     assert "stage3.yaml: batch_size: must be at least 1: 0" in said
     assert "stage3.yaml: phase p: train:" in said
     assert all(line.count("stage") >= 1 for line in said.split("\n"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--batch_bins abc --accum_grad 0", "batch_bins: must be a whole number: 'abc'"),
+        ("--batch_bins abc --accum_grad 0", "accum_grad: must be at least 1: 0"),
+        ("--batch_bins [", "batch_bins: must be a whole number: '['"),
+        ("--use_amp maybe", "use_amp: must be true or false: 'maybe'"),
+        ("--optim adamww", "optim: must be one of adam, adamw, "),
+        ("--scheduler=warmuplrr", "scheduler: must be one of "),
+        ("--keep_nbest_models 3 x", "keep_nbest_models: must be a whole number: 'x'"),
+        ("--max_epoch 3", "max_epoch: 3 would have no effect"),
+        ("--batch_bins", "batch_bins: needs a value"),
+        ("--batch_bins 1 2", "batch_bins: takes one value: 1 2"),
+        ("8000 --batch_bins 1", "8000: belongs to no option"),
+        ("--optim_conf lr=[", "optim_conf: not valid YAML"),
+        ("--best_model_criterion valid,accc,max", "['valid', 'accc', 'max'] must be train or"),
+        ("--best_model_criterion valid,acc", "['valid', 'acc'] must be train or valid"),
+        ("--val_scheduler_criterion valid los", "['valid', 'los'] must be train or valid"),
+    ],
+)
+def test_values_of_more_options(
+    stages: dict[int, str], tmp_path: Path, words: str, said: str
+) -> None:
+    found = training_findings({1: stages[1]}, tmp_path / "model.yaml", words.split())
+    assert f"--part_args: {said}" in found.replace("best_model_criterion: [", "[").replace(
+        "val_scheduler_criterion: [", "["
+    )
+
+
+def test_right_values_of_more_options(stages: dict[int, str], tmp_path: Path) -> None:
+    words = (
+        "--optim AdamW --scheduler none --keep_nbest_models 3 5 --use_amp 1 --log_level info "
+        "--grad_clip 1e-3 --num_iters_per_epoch none --max_bins_per_gpu 1e6 --optim_conf lr=1e-4 "
+        "--optim_conf '{eps: 1e-8}' --val_scheduler_criterion valid loss --max_cache_size 10MB "
+        "--best_model_criterion valid,acc,max train,loss_asr,min --use_wandb true --patience none"
+    )
+    found = training_findings({1: stages[1]}, tmp_path / "model.yaml", shlex.split(words))
+    assert found == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"optim": "adamww"}, "stage1.yaml: optim: must be one of adam, adamw, "),
+        ({"scheduler": "warmuplrr"}, "stage1.yaml: scheduler: must be one of "),
+        (
+            {"best_model_criterion": [["valid", "accc", "max"]]},
+            "one of acc, acc_asr, loss, loss_asr",
+        ),
+        (
+            {"best_model_criterion": ["valid,acc,max"]},
+            "best_model_criterion: 'valid,acc,max' must be",
+        ),
+        ({"best_model_criterion": "valid"}, "best_model_criterion: must be a list such as"),
+        (
+            {"val_scheduler_criterion": ["valid", "los"]},
+            "val_scheduler_criterion: ['valid', 'los']",
+        ),
+        ({"optim": "AdamW", "scheduler": "WarmupLR", "keep_nbest_models": [2, 3]}, ""),
+        ({"scheduler": "none", "log_level": "info"}, ""),
+    ],
+)
+def test_what_would_fail_when_training_begins(
+    stages: dict[int, str], tmp_path: Path, values: dict[str, object], said: str
+) -> None:
+    path = Path(stages[1])
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **values}))
+    found = training_findings({1: stages[1]}, tmp_path / "model.yaml")
+    assert said in found if said else not found
 
 
 def test_a_task_without_prompts_and_a_broken_model(stages: dict[int, str], tmp_path: Path) -> None:
