@@ -22,14 +22,13 @@ EOF
 fi
 
 template="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)"
-recipe="$1"
-mkdir -p "${recipe}/local" "${recipe}/conf"
-recipe="$(cd -- "${recipe}" && pwd -P)"
+recipe="$(realpath -m -- "$1")"
 egs2="$(dirname -- "$(dirname -- "${template}")")"
 if [ "$(dirname -- "$(dirname -- "${recipe}")")" != "${egs2}" ]; then
     echo "setup.sh: error: must be a directory egs2/CORPUS/part beside the template: $1" >&2
     exit 2
 fi
+mkdir -p "${recipe}/local" "${recipe}/conf"
 
 for name in part.sh baseline.sh path.sh cmd.sh db.sh utils; do
     [ -e "${recipe}/${name}" ] || ln -s "../../TEMPLATE/part/${name}" "${recipe}/${name}"
