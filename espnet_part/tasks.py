@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from espnet_part.errors import ConfigError
-from espnet_part.plugins import load_plugin, plugin_names
+from espnet_part.plugins import describe_plugin, load_plugin, plugin_names
 
 GROUP = "espnet_part.tasks"
 """The group of entry points by which other packages add tasks."""
@@ -117,7 +117,7 @@ class _Tasks(Mapping[str, Task]):
         if self._all is None:
             found = dict(self._own)
             for name in plugin_names(GROUP):
-                where = f"the entry point {name} of {GROUP}"
+                where = describe_plugin(GROUP, name)
                 task = load_plugin(GROUP, name)
                 if not isinstance(task, Task) or task.name != name:
                     raise ConfigError(f"{where}: must be a Task of the name {name}")

@@ -77,7 +77,7 @@ def _point(folder: Path, line: str) -> None:
     ("line", "message"),
     [
         ("sqa = spoken_answers:NOTHING", "cannot be loaded: .*NOTHING"),
-        ("sqa = not_installed:X", "cannot be loaded: No module"),
+        ("sqa = not_installed:X", "cannot be loaded: ModuleNotFoundError: No module"),
         ("qa = spoken_answers:ANSWERS", "must be a Task of the name qa"),
         ("asr = spoken_answers:ANSWERS", "must be a Task of the name asr"),
     ],

@@ -28,13 +28,20 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, cast
 
+from espnet_part.display import plain
 from espnet_part.errors import ConfigError
 from espnet_part.model.base import BaseModel
 from espnet_part.model.operations import AdapterOperations, EncoderOperations
 from espnet_part.model.packing import PackedBase
-from espnet_part.plugins import load_plugin, plugin_names
+from espnet_part.plugins import (
+    describe_failure,
+    describe_plugin,
+    load_plugin,
+    plugin_names,
+)
 
 Shape = tuple[int, ...]
 
@@ -232,7 +239,13 @@ class Kinds:
         except ImportError as error:
             if isinstance(error, ModuleNotFoundError) and error.name == module:
                 return None
-            raise ConfigError(f"{self.what} kind {name}: cannot be imported: {error}") from error
+            where = self._where(name)
+            raise ConfigError(f"{where} cannot be imported: {describe_failure(error)}") from error
+        except Exception as error:
+            if name in self.own():
+                raise
+            where = self._where(name)
+            raise ConfigError(f"{where} cannot be imported: {describe_failure(error)}") from error
 
     def need(self, name: str, part: str, purpose: str) -> Any:
         """A part of a kind.
@@ -254,8 +267,18 @@ class Kinds:
         if name in self.own():
             return f"{self.package}.{name}"
         if name in plugin_names(self.group):
-            return load_plugin(self.group, name).__name__
+            package = load_plugin(self.group, name)
+            if not isinstance(package, ModuleType) or not hasattr(package, "__path__"):
+                raise ConfigError(
+                    f"{describe_plugin(self.group, name)} must name a package with the modules conf "
+                    f"and module, and names {plain(type(package).__name__, 100)}"
+                )
+            return package.__name__
         raise ConfigError(f"{self.what} kind {name!r} is not one of {', '.join(self.names())}")
+
+    def _where(self, name: str) -> str:
+        where = f"{self.what} kind {name}:"
+        return where if name in self.own() else f"{where} {describe_plugin(self.group, name)}"
 
 
 class EncoderKinds(Kinds):

@@ -1,6 +1,7 @@
 """Kinds of a plugin: found through its distribution, and refused by name where a part is missing."""
 
 import ast
+import importlib
 import json
 import subprocess
 import sys
@@ -59,6 +60,41 @@ def test_a_plugins_kinds_are_found_and_refused_where_a_part_is_missing() -> None
 def test_a_kind_of_this_package_goes_before_a_plugins() -> None:
     assert ADAPTERS.conf("linear").Conf.__module__ == "espnet_part.model.adapters.linear.conf"
     assert ADAPTERS.names().count("linear") == 1
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("plugin_kinds.encoder:Kind", "must name a package .* names type"),
+        ("plugin_kinds.flat", "must name a package .* names module"),
+        ("plugin_kinds.absent", "cannot be loaded: ModuleNotFoundError: "),
+        ("plugin_kinds.misspelt", "cannot be loaded: SyntaxError: .*line 1"),
+        ("plugin_kinds.raises", "cannot be loaded: RuntimeError: two lines"),
+        ("plugin_kinds.late", "cannot be imported: RuntimeError: no driver"),
+    ],
+)
+@pytest.mark.usefixtures("plugin")
+def test_a_broken_plugin_is_named_with_its_package(
+    entry: str, message: str, tmp_path: Path
+) -> None:
+    info = tmp_path / "plugin_kinds-1.0.dist-info"
+    (info / "entry_points.txt").write_text(f"[espnet_part.encoders]\nbroken = {entry}\n")
+    package = tmp_path / "plugin_kinds"
+    (package / "encoder" / "__init__.py").write_text("class Kind: pass\n")
+    (package / "flat.py").touch()
+    (package / "misspelt.py").write_text("def build(:\n")
+    (package / "raises.py").write_text("raise RuntimeError('two\\nlines')\n")
+    (package / "late").mkdir()
+    (package / "late" / "__init__.py").touch()
+    (package / "late" / "conf.py").write_text("raise RuntimeError('no driver')\n")
+    for name in [name for name in sys.modules if name.split(".")[0] == "plugin_kinds"]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+    with pytest.raises(ConfigError, match=message) as raised:
+        ENCODERS.conf("broken")
+    said = str(raised.value)
+    assert f"broken of espnet_part.encoders ({entry} of the package plugin-kinds)" in said
+    assert "\n" not in said
 
 
 BUILD = """
