@@ -167,9 +167,9 @@ def test_an_encoder_of_transformers_is_described_and_its_plan_refused(
 def test_a_packed_encoder_of_transformers_computes_the_same_elsewhere(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from espnet_part.model.encoders.transformers.conf import Conf
+    from espnet_part.model.encoders.transformers.conf import PREPROCESSOR, Conf
     from espnet_part.model.encoders.transformers.module import build
-    from espnet_part.model.encoders.transformers.packing import PREPROCESSOR, export
+    from espnet_part.model.encoders.transformers.packing import export
 
     here = tmp_path / "here"
     (here / "encoder").mkdir(parents=True)

@@ -43,8 +43,11 @@ def function_digests(cfg: ModelConfig, tokenizer: Any = None) -> dict[str, str]:
 def conf_digest(kind: str, conf: Any) -> str:
     """The hash of a kind and those of its settings, a dataclass, that decide what it computes.
 
-    Two kinds with the same settings differ.
+    Two kinds with the same settings differ. What a setting leaves to the base model's files counts as
+    those files say (see `espnet_part.model.kinds.ConfPart`).
     """
+    if hasattr(conf, "resolved"):
+        conf = conf.resolved()
     defaults = {field.name: field.default for field in dataclasses.fields(conf)}
     values = {
         name: value

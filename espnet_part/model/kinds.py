@@ -88,7 +88,10 @@ class ConfPart(Protocol):
     """``conf.py``; without torch.
 
     Attributes:
-        Conf: a pydantic dataclass with keyword arguments, which validates itself.
+        Conf: a pydantic dataclass with keyword arguments, which validates itself. It may have a
+            method `resolved`, which gives it with what the base model's files decide where a setting
+            leaves that to them, and with the default where that is what comes out: trained weights
+            and cached states are compared by it.
         FILES: keys of it that name files. MODELS: that name a directory or a model of the hub, of the
             revision in its key ``revision``, if it has one. These are what it needs on this machine.
         PROTECTED: of an encoder, as in `Encoder`. Each of the three may be missing: none.

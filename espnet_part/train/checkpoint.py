@@ -29,7 +29,7 @@ MANIFEST = "manifest.json"
 _FILES = {"weights.safetensors", "optimizer.pt", "state.json"}  # beside the manifest
 #: Parts of a model's function -> where they are configured.
 FUNCTION_KEYS = {
-    "encoder": "encoder and encoder_conf",
+    "encoder": "encoder and encoder_conf, and the preprocessor_config.json that its model had",
     "adapter": "speech_adapter and speech_adapter_conf",
     "lora": "lora_conf",
     "llm": "llm_conf",

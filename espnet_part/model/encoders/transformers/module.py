@@ -21,7 +21,7 @@ from transformers.initialization import no_init_weights
 
 from espnet_part.display import plain, value
 from espnet_part.errors import ConfigError
-from espnet_part.model.base import BaseModel, check_config, check_weights, find_file, find_weights
+from espnet_part.model.base import BaseModel, check_config, check_weights, find_weights
 from espnet_part.model.encoders.transformers.conf import PROTECTED, TransformersEncoderConf
 from espnet_part.model.encoders.transformers.features import (
     KaldiFbank,
@@ -29,9 +29,8 @@ from espnet_part.model.encoders.transformers.features import (
     Waveform,
     WhisperMel,
 )
-from espnet_part.model.encoders.transformers.packing import PREPROCESSOR, identify
+from espnet_part.model.encoders.transformers.packing import identify
 from espnet_part.model.masking import attention_mask, cut_padding, valid_mask
-from espnet_part.parsing import read_json_object
 
 #: Read waveforms, and mask their padding (data2vec-audio and the conformers do not mask all of it).
 _WAVEFORM = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat")
@@ -213,7 +212,7 @@ def build(conf: TransformersEncoderConf, load_weights: bool = True) -> Transform
                 trust_remote_code=False,
                 dtype=torch.float32,
             )
-        encoder = TransformersEncoder(model, _normalize(conf), conf.gradient_checkpointing)
+        encoder = TransformersEncoder(model, conf.normalizes(), conf.gradient_checkpointing)
     except (ValueError, TypeError, AttributeError, KeyError, ImportError) as error:
         raise ConfigError(
             f"encoder_conf: {conf.name or config.model_type}: {plain(error, 200)}"
@@ -280,15 +279,6 @@ def _features(config: Any, normalize: bool) -> Any:
     if kind in _WAVEFORM:
         return Waveform(normalize)
     raise AssertionError(kind)
-
-
-def _normalize(conf: TransformersEncoderConf) -> bool:
-    if conf.normalize is not None:
-        return conf.normalize
-    path = None
-    if conf.name is not None:
-        path = find_file(conf.name, conf.revision, PREPROCESSOR)
-    return bool(read_json_object(path).get("do_normalize", True)) if path else True
 
 
 def _load_weights(model: nn.Module, name: str, revision: str | None) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from espnet_part.model.base import BaseModel, describe_base
-from espnet_part.model.encoders.transformers.conf import PROTECTED, TransformersEncoderConf
+from espnet_part.model.encoders.transformers.conf import (
+    PREPROCESSOR,
+    PROTECTED,
+    TransformersEncoderConf,
+)
 from espnet_part.model.packing import PackedBase, pack_directory
-
-PREPROCESSOR = "preprocessor_config.json"
 
 
 def identify(conf: TransformersEncoderConf) -> BaseModel:
