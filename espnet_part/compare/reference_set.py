@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from espnet_part.errors import ConfigError, DataError
 from espnet_part.files import atomic_write
 from espnet_part.inputs import read_text
 from espnet_part.kaldi import read_table, write_table
+from espnet_part.parsing import read_json
 from espnet_part.report.systems import locate
 from espnet_part.score.references import GroupKey, read_references
 from espnet_part.tasks import find_task
@@ -136,8 +136,8 @@ def recorded_ref_dir(outputs: Sequence[SystemOutput]) -> Path | None:
         path = output.path / "score.json"
         if path.is_file():
             try:
-                recorded = Path(json.loads(path.read_text(encoding="utf-8"))["ref_dir"])
-            except (OSError, ValueError, KeyError, TypeError):
+                recorded = Path(read_json(path)["ref_dir"])
+            except (ConfigError, KeyError, TypeError):
                 continue
             ref_dir = locate(recorded, path)
             if (ref_dir / "text").is_file():

@@ -24,6 +24,7 @@ from espnet_part.decode.time_left import Progress
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
 from espnet_part.kaldi import write_table
+from espnet_part.parsing import read_json
 from espnet_part.sample_rate import SAMPLE_RATE
 
 ENCODER = "encoder.json"
@@ -243,8 +244,8 @@ class _Store:
         self.index: dict[str, tuple[int, int]] = {}
         directory.mkdir(parents=True, exist_ok=True)
         try:
-            before = json.loads((directory / ENCODER).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            before = read_json(directory / ENCODER)
+        except ConfigError:
             before = None
         if before == identity:
             self._read()

@@ -18,9 +18,10 @@ from espnet_part.decode.halving import run_or_name
 from espnet_part.decode.journal import Journal, Record, write_shard
 from espnet_part.decode.speech2text import Hypothesis, Speech2Text
 from espnet_part.decode.time_left import Progress
-from espnet_part.errors import DataError
+from espnet_part.errors import ConfigError, DataError
 from espnet_part.files import atomic_write
 from espnet_part.kaldi import iter_table
+from espnet_part.parsing import read_json_object
 from espnet_part.sample_rate import SAMPLE_RATE
 
 JOURNAL = "hypotheses.jsonl"
@@ -224,8 +225,8 @@ def _hash(example: Example) -> str:
 def _open_settings(path: Path, settings: dict[str, Any], journal: Journal) -> None:
     """Forget hypotheses that were decoded with other settings."""
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        before = read_json_object(path)
+    except ConfigError:
         before = None
     if before == settings:
         return

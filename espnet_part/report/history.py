@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from espnet_part.errors import DataError
+from espnet_part.errors import ConfigError, DataError
+from espnet_part.parsing import parse_json
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            item = json.loads(line)
-        except json.JSONDecodeError:
+            item = parse_json(line, str(path))
+        except ConfigError:
             item = None
         if isinstance(item, dict):
             objects.append(item)

@@ -5,7 +5,6 @@ The first system of the report is the baseline of all tests.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import Any
 
 from espnet_part.errors import DataError, UserError
 from espnet_part.kaldi import read_table
+from espnet_part.parsing import read_json
 from espnet_part.report.systems import System, locate
 from espnet_part.score.counting import units_of
 from espnet_part.score.decoded import collect_hypotheses
@@ -154,7 +154,7 @@ def _counted_by(score: Mapping[str, Any], metric: str) -> tuple[str, ...]:
 def other_settings(directory: Path, config: ScoreConfig) -> list[str]:
     """A note where `part_score` has scored a directory by other rules than ``config``."""
     try:
-        score = json.loads((directory / "score.json").read_text(encoding="utf-8"))
+        score = read_json(directory / "score.json")
         own = rebuild_config(score)
         counted = {
             group["language"]: group["metric"]

@@ -59,6 +59,12 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def _hear_signals() -> None:
+    """Tests that nohup started, or `&` in a script, ignore what these are about, and hand that on."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """run.sh, whose program has started a job through run.pl, and the job's pid."""
@@ -71,6 +77,7 @@ def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=_hear_signals,
     )
     pid = tmp_path / "pid"
     wait_for(lambda: script.poll() is not None or (pid.is_file() and bool(pid.read_text())))

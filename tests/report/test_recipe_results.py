@@ -171,11 +171,13 @@ def test_trainings_are_found(exp):
 def test_repeated_and_damaged_lines(exp, caplog):
     path = exp / "part_stage1/history.jsonl"
     again = {"phase": "adapter", "step": 30, "valid": {"loss": 0.1}, "seconds": 1}
-    path.write_text(path.read_text() + json.dumps(again) + "\n" + '{"phase": "ada')
+    hostile = "[" * 9999 + "\n" + "9" * 9999 + "\n"
+    path.write_text(path.read_text() + json.dumps(again) + "\n" + hostile + '{"phase": "ada')
     intervals = read_history([exp / "part_stage1"])
     assert [x.step for x in intervals] == [10, 20, 30]
     assert intervals[-1].valid == {"loss": 0.1} and intervals[-1].train == {}
-    assert "line 5 is damaged" in caplog.text
+    for number in (5, 6, 7):
+        assert f"line {number} is damaged" in caplog.text
 
 
 def test_a_history_without_a_field_is_refused(exp):
