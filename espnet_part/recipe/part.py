@@ -18,6 +18,7 @@ from espnet_part.config import ConfigError
 from espnet_part.data.text import TEXT_NORMALIZERS
 from espnet_part.errors import UserError
 from espnet_part.files import atomic_write
+from espnet_part.model.config import ModelConfig, load_model_file
 from espnet_part.recipe import keys, locks
 from espnet_part.recipe.base_models import base_names, identify_base_models, identify_local
 from espnet_part.recipe.decoding import join_shards, write_shards
@@ -558,6 +559,10 @@ class PartRecipe:
                         "stage 6 first (--stage 6 --stop_stage 6)"
                     )
 
+        def ready() -> None:
+            if before is not None:
+                check_initial(initial, o.model_config)
+
         def run() -> None:
             statistics = zip(self.training_sets, self._statistics(), strict=True)
             counted = {dset for dset, piece in statistics if piece.is_done}
@@ -566,8 +571,6 @@ class PartRecipe:
                 options += [f"--{split}_data_dir", str(self.raw / dset)]
             options += ["--seed", str(o.seed), "--resume", "true", "--output_dir", str(directory)]
             if before is not None:
-                if not initial.exists():
-                    raise ConfigError(f"{initial} is missing; run the stage before first")
                 options += ["--part_init", str(initial)]
             for split, dset in (("train", o.train_set), ("valid", o.valid_set)):
                 # without stage 5 of these data, the training counts the tokens itself
@@ -588,6 +591,7 @@ class PartRecipe:
                 key=keys.digest("train", inputs),
                 makes=[directory / BEST],
                 run=run,
+                ready=ready,
                 clear=partial(move_aside, directory, self.runner.log),
                 product=lambda: keys.file_digest(directory / BEST),
             )
@@ -747,6 +751,23 @@ class PartRecipe:
                 run=run,
             )
         ]
+
+
+def check_initial(weights: Path, model_file: str) -> None:
+    """Refuse weights of the stage before that the model cannot start from.
+
+    Raises:
+        UserError: they are missing or damaged, or were trained in a model with other settings.
+    """
+    from espnet_part.model.function import function_digests  # these load PyTorch
+    from espnet_part.train.checkpoint import check_function
+    from espnet_part.weights import read_header
+
+    if not weights.exists():
+        raise ConfigError(f"{weights} is missing; run the stage before first")
+    model = ModelConfig.from_mapping(load_model_file(model_file), model_file)
+    metadata, names = read_header(weights)
+    check_function(function_digests(model), metadata.get("function", {}), names, weights)
 
 
 def find_stage_files(options: PartOptions) -> dict[int, str]:

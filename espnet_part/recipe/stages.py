@@ -32,6 +32,8 @@ class Piece:
         key: of what the result depends on (see `keys`).
         makes: what must be there for the piece to count as done.
         run: the work.
+        ready: refuses to begin where something that the work needs is missing; called before anything
+            is taken out of the way.
         clear: takes out of the way what other options, or a finished run, have left; called before
             the marker goes. After a kill under the same key it is not, and the work goes on.
         product: what identifies the result, for the keys of later stages.
@@ -41,6 +43,7 @@ class Piece:
     key: str
     makes: Sequence[Path]
     run: Callable[[], None]
+    ready: Callable[[], None] = nothing
     clear: Callable[[], None] = nothing
     product: Callable[[], Any] = nothing
 
@@ -131,6 +134,7 @@ class Runner:
         return [piece for piece in stage.pieces() if forced or not piece.is_done]
 
     def _work(self, piece: Piece) -> None:
+        piece.ready()
         if not piece.is_interrupted:
             piece.clear()
         piece.marker.begin(piece.key)

@@ -93,7 +93,8 @@ def load_trained(model: nn.Module, path: str | Path) -> LoadReport:
     """
     metadata, tensors = read_weights(path)
     check_bases(bases_of(model).get("base_models", []), metadata.get("base_models", []), path)
-    check_function(model, metadata.get("function", {}), tensors, path)
+    own = getattr(model, "function", {})
+    check_function(own, metadata.get("function", {}), tensors, path)
     _copy(model, tensors, str(path))
     own = [name for name, _ in model.named_parameters()]
     lacking = [name for name in own if name.startswith("adapter.") and name not in tensors]
@@ -168,11 +169,12 @@ def check_bases(
 
 
 def check_function(
-    model: nn.Module, trained_as: Mapping[str, str], names: Iterable[str], path: str | Path
+    own: Mapping[str, str], trained_as: Mapping[str, str], names: Iterable[str], path: str | Path
 ) -> None:
     """Refuse weights that were trained in a model that computes something else.
 
     Args:
+        own: the model's ``function`` (see `model.function`).
         trained_as: the ``function`` of the header of the weights (empty in old files).
         names: of the weights. LoRA's settings count where LoRA was trained.
 
@@ -180,7 +182,6 @@ def check_function(
         DataError: names the parts that differ.
     """
     has_lora = any(".lora_" in name for name in names)
-    own = getattr(model, "function", {})
     differing = [
         part
         for part, digest in trained_as.items()
@@ -327,9 +328,10 @@ def restore_weights(model: nn.Module, checkpoint: Checkpoint, where: str) -> Non
     Raises:
         DataError: the model lacks a tensor, has another shape, or another base model.
     """
-    own = bases_of(model).get("base_models", [])
-    check_bases(own, checkpoint.state.get("base_models", []), where)
-    check_function(model, checkpoint.state.get("function", {}), checkpoint.weights, where)
+    bases = bases_of(model).get("base_models", [])
+    check_bases(bases, checkpoint.state.get("base_models", []), where)
+    own = getattr(model, "function", {})
+    check_function(own, checkpoint.state.get("function", {}), checkpoint.weights, where)
     _copy(model, checkpoint.weights, where)
 
 

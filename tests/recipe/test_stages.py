@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import os
 import signal
@@ -113,6 +114,20 @@ def test_a_kill_under_the_same_key_goes_on(tmp_path: Path) -> None:
     runner.run(work.stage("a"))
     assert (work.runs, work.cleared) == (2, 1)
     assert work.marker.begun is None
+
+
+def test_what_is_not_ready_takes_nothing_out_of_the_way(tmp_path: Path) -> None:
+    work, runner = Work(tmp_path), make_runner(tmp_path)
+    runner.run(work.stage("a"))
+
+    def refuse() -> None:
+        raise UserError("not ready")
+
+    (piece,) = work.stage("b").pieces()
+    unready = dataclasses.replace(piece, ready=refuse)
+    with pytest.raises(UserError, match="not ready"):
+        runner.run(Stage(number=3, name="filter", pieces=lambda: [unready]))
+    assert (work.cleared, work.marker.read(), work.marker.begun) == (1, Done("a", "a"), None)
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"key": 1}', b"\xff", b"old key\n17-1\n"])
