@@ -239,13 +239,10 @@ class Kinds:
         module = f"{self._package(name)}.{part}"
         try:
             return importlib.import_module(module)
-        except ImportError as error:
+        except Exception as error:
             if isinstance(error, ModuleNotFoundError) and error.name == module:
                 return None
-            where = self._where(name)
-            raise ConfigError(f"{where} cannot be imported: {describe_failure(error)}") from error
-        except Exception as error:
-            if name in self.own():
+            if name in self.own() and not isinstance(error, ImportError):
                 raise
             where = self._where(name)
             raise ConfigError(f"{where} cannot be imported: {describe_failure(error)}") from error

@@ -9,7 +9,7 @@ in the local cache and fetched when it is not there (configuration, tokenizer an
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from espnet_part.command import command
@@ -94,6 +94,15 @@ def identify_local(path: str) -> dict[str, str]:
     """As `identify_base_models`, of directories and files alone; it asks no cache and is quick."""
     names = [name for name, _ in base_names(path) if Path(name).exists()]
     return {name: tree_digest(Path(name)) or name for name in names}
+
+
+def made_here(path: str, identities: Mapping[str, str]) -> list[Path]:
+    """The directories and files of a model file that were here when `identify_base_models` looked."""
+    return [
+        Path(name)
+        for name in dict.fromkeys(name for name, _ in base_names(path))
+        if name in identities and identities[name].partition("@")[0] != name
+    ]
 
 
 @command

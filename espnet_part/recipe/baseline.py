@@ -21,7 +21,7 @@ from espnet_part.recipe.markers import Marker
 from espnet_part.recipe.options import RecipeOptions, read_options, split_words
 from espnet_part.recipe.preflight import Findings, check_scoring
 from espnet_part.recipe.program import run_program
-from espnet_part.recipe.report import is_report_old, update_report
+from espnet_part.recipe.report import is_report_old, show_written, update_report
 from espnet_part.recipe.stages import (
     Piece,
     Runner,
@@ -57,6 +57,11 @@ class BaselineOptions(RecipeOptions):
     inference_model: str
     force_language: bool
 
+    @property
+    def initial_parts(self) -> list[str]:
+        """The parts of the ASR model that the ST model starts from."""
+        return [] if self.st_init == "none" else self.st_init.split()
+
 
 class BaselineRecipe:
     """The directories of the stock models, and the seven stages."""
@@ -67,12 +72,12 @@ class BaselineRecipe:
         self.raw = o.dumpdir / "raw"
         self.data = o.dumpdir / "espnet"  # what the stock tasks read
         self.tokens = self.data / f"tokens_bpe{o.nbpe}"
-        self.score_config = _score_config(o)
+        self.score_config = o.found_score_config()
         self.configs = {"asr": o.asr_config, "st": o.st_config}
         self.args = {"asr": o.asr_args, "st": o.st_args}
         self.decode_configs = {"asr": o.asr_decode_config, "st": o.st_decode_config}
         self.exp = {"asr": o.expdir / o.asr_tag, "st": o.expdir / o.st_tag}
-        self.init = [] if o.st_init == "none" else o.st_init.split()
+        self.init = o.initial_parts
         self.available, self.asked = self._tasks()
         check_files(o, self.asked)
         self.jobs = Jobs(o)
@@ -158,9 +163,7 @@ class BaselineRecipe:
                 update_report(self.jobs, self.o.python, self.o.expdir, log, self.runner.log)
             except JobFailed:
                 raise ConfigError("stage 7 (report) failed") from None
-            self.runner.log("written:")
-            for line in log.read_text(encoding="utf-8").splitlines():
-                print(f"  {line}", flush=True)
+            show_written(log, self.runner.log)
 
     def _report_is_old(self) -> bool:
         scored = [(task, dset) for task in self.asked for dset in self._test_sets(task)]
@@ -549,12 +552,12 @@ def check_files(o: BaselineOptions, tasks: Sequence[str]) -> None:
             path = getattr(o, option)
             if found.check_file(option, path or "(empty)"):
                 found.attempt(partial(keys.decoding_digest, path, [], frozenset()))
-    for part in [] if o.st_init == "none" else o.st_init.split():
+    for part in o.initial_parts:
         if part not in ("encoder", "ctc", "decoder"):
             found.add([f"--st_init must be of encoder, ctc, decoder: {part}"])
     if o.feats_normalize not in ("global_mvn", "utterance_mvn"):
         found.add([f"--feats_normalize must be global_mvn or utterance_mvn: {o.feats_normalize}"])
-    check_scoring(found, _score_config(o))
+    check_scoring(found, o.found_score_config())
     found.raise_all()
 
 
@@ -568,12 +571,6 @@ def make_data(o: BaselineOptions) -> None:
         Jobs(o).run(split_words(o.data_command, "--data_command"))
     except JobFailed:
         raise UserError(f"the data could not be made: {o.data_command}") from None
-
-
-def _score_config(o: BaselineOptions) -> str:
-    if o.score_config or not Path("conf/score.yaml").is_file():
-        return o.score_config
-    return "conf/score.yaml"
 
 
 def _read(path: Path) -> str:

@@ -60,6 +60,12 @@ class RecipeOptions:
         names = ("train_cmd", "cuda_cmd", "decode_cmd")
         return {name: getattr(self, name).split() for name in names}
 
+    def found_score_config(self) -> str:
+        """The configuration of scores that was asked for, or the recipe's own where it has one."""
+        if self.score_config or not Path("conf/score.yaml").is_file():
+            return self.score_config
+        return "conf/score.yaml"
+
     def check(self) -> None:
         """Refuse numbers out of range, quotes without a partner and launchers that are not there.
 

@@ -20,7 +20,7 @@ from espnet_part.errors import UserError
 from espnet_part.files import atomic_write
 from espnet_part.model.config import ModelConfig, load_model_file
 from espnet_part.recipe import keys, locks
-from espnet_part.recipe.base_models import base_names, identify_base_models, identify_local
+from espnet_part.recipe.base_models import identify_base_models, identify_local, made_here
 from espnet_part.recipe.decoding import join_shards, write_shards
 from espnet_part.recipe.jobs import JobFailed, Jobs
 from espnet_part.recipe.markers import Marker
@@ -33,7 +33,7 @@ from espnet_part.recipe.preflight import (
     check_training,
 )
 from espnet_part.recipe.program import run_program
-from espnet_part.recipe.report import is_report_old, update_report
+from espnet_part.recipe.report import is_report_old, show_written, update_report
 from espnet_part.recipe.stages import (
     Piece,
     Runner,
@@ -100,9 +100,7 @@ class PartRecipe:
         self.decode_tag = _decode_tag(o.decode_config, o.inference_model)
         self.decode_dir = self.exp / self.decode_tag
         self.last = self.exp / f"stage{max(self.stage_files)}"
-        self.score_config = o.score_config
-        if not self.score_config and Path("conf/score.yaml").is_file():
-            self.score_config = "conf/score.yaml"
+        self.score_config = o.found_score_config()
         self.training_sets = list(dict.fromkeys([o.train_set, o.valid_set]))
         self.sets = list(dict.fromkeys([*self.training_sets, *o.tests]))
         self.local_bases: dict[str, str] | None = None  # see `_base_identity`
@@ -452,14 +450,12 @@ class PartRecipe:
             inputs += [keys.file_digest(Path("conf/base_models.yaml"))]
             inputs += [read_product(self._marker(1), 1, lambda: _data_products(Path("data")))]
         made = self._marker(4).read()
-        fetched = made.product if made is not None else {}
-        names = {name for name, _ in base_names(o.model_config)}
-        local = [name for name in names & fetched.keys() if not fetched[name].startswith(name)]
+        identities = made.product if made is not None else {}
         return [
             Piece(
                 marker=self._marker(4),
                 key=keys.digest("base models", *inputs),
-                makes=[Path(name) for name in local],
+                makes=made_here(o.model_config, identities),
                 run=run,
                 product=lambda: identify_base_models(o.model_config),
             )
@@ -708,9 +704,7 @@ class PartRecipe:
         except JobFailed as failure:
             raise self.runner.failure(11, "report", failure) from None
         print((o.expdir / "RESULTS.md").read_text(encoding="utf-8"), end="", flush=True)
-        self.runner.log("written:")
-        for line in log.read_text(encoding="utf-8").splitlines():
-            print(f"  {line}", flush=True)
+        show_written(log, self.runner.log)
 
     def _pack(self) -> list[Piece]:
         o, model = self.o, self.last / self.o.inference_model

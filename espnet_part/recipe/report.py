@@ -68,6 +68,13 @@ def is_report_old(expdir: Path, scored: Iterable[Marker]) -> bool:
     return any(path.stat().st_mtime_ns > written for path in found)
 
 
+def show_written(log: Path, say: Callable[[str], None]) -> None:
+    """Name the files that `update_report` has written, by its log."""
+    say("written:")
+    for line in log.read_text(encoding="utf-8").splitlines():
+        print(f"  {line}", flush=True)
+
+
 def update_report(
     jobs: Jobs, python: str, expdir: Path, log: Path, say: Callable[[str], None]
 ) -> None:

@@ -92,9 +92,7 @@ def load_trained(model: nn.Module, path: str | Path) -> LoadReport:
             model lacks or that have another shape; an adapter (which has no base) that is not in it.
     """
     metadata, tensors = read_weights(path)
-    check_bases(bases_of(model).get("base_models", []), metadata.get("base_models", []), path)
-    own = getattr(model, "function", {})
-    check_function(own, metadata.get("function", {}), tensors, path)
+    _check_made_for(model, metadata, tensors, path)
     _copy(model, tensors, str(path))
     own = [name for name, _ in model.named_parameters()]
     lacking = [name for name in own if name.startswith("adapter.") and name not in tensors]
@@ -143,6 +141,15 @@ def bases_of(model: nn.Module) -> dict[str, Any]:
     if describe is None:
         return {}
     return {"base_models": describe(), "function": dict(getattr(model, "function", {}))}
+
+
+def _check_made_for(
+    model: nn.Module, trained_as: Mapping[str, Any], names: Iterable[str], path: str | Path
+) -> None:
+    """Refuse weights of another base model or another function, by what is kept beside them."""
+    bases = bases_of(model).get("base_models", [])
+    check_bases(bases, trained_as.get("base_models", []), path)
+    check_function(getattr(model, "function", {}), trained_as.get("function", {}), names, path)
 
 
 def check_bases(
@@ -328,10 +335,7 @@ def restore_weights(model: nn.Module, checkpoint: Checkpoint, where: str) -> Non
     Raises:
         DataError: the model lacks a tensor, has another shape, or another base model.
     """
-    bases = bases_of(model).get("base_models", [])
-    check_bases(bases, checkpoint.state.get("base_models", []), where)
-    own = getattr(model, "function", {})
-    check_function(own, checkpoint.state.get("function", {}), checkpoint.weights, where)
+    _check_made_for(model, checkpoint.state, checkpoint.weights, where)
     _copy(model, checkpoint.weights, where)
 
 
