@@ -15,8 +15,6 @@ from espnet_part.errors import ConfigError, did_you_mean
 from espnet_part.parsing import read_yaml
 from espnet_part.phases import Find, change_phases, named
 
-__all__ = ["ConfigError", "build", "did_you_mean", "dump_yaml", "load_yaml"]
-
 T = TypeVar("T")
 _MOST_FAULTS = 5
 _MOST_VALUES = 10_000

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_part.config import did_you_mean, load_yaml
-from espnet_part.errors import ConfigError
+from espnet_part.config import load_yaml
+from espnet_part.errors import ConfigError, did_you_mean
 from espnet_part.kaldi import iter_table
 from espnet_part.model.config import ModelConfig, load_model_file
 from espnet_part.model.protected import protected

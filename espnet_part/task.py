@@ -12,12 +12,12 @@ from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from espnet2.tasks.abs_task import AbsTask, optim_classes
 from espnet2.train.distributed_utils import DistributedOption
 
-from espnet_part.config import did_you_mean, load_yaml
+from espnet_part.config import load_yaml
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.dataset import BatchConfig
 from espnet_part.data.prompts import Prompts
 from espnet_part.data.stage_data import LoaderConfig, StageData, load_examples, load_token_counts
-from espnet_part.errors import ConfigError, UserError
+from espnet_part.errors import ConfigError, UserError, did_you_mean
 from espnet_part.model.build import build_model, load_tokenizer
 from espnet_part.model.config import ModelConfig, load_model_file
 from espnet_part.model.function import conf_digest

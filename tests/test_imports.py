@@ -23,7 +23,7 @@ LAYERS = (
     {"score", "train"},
     {"data"},
     {"model", "schedule"},
-    {"archive", "command", "config", "kaldi", "lock", "tasks", "weights"},
+    {"archive", "command", "config", "journal", "kaldi", "lock", "tasks", "weights"},
     {"files", "inputs", "parsing", "phases", "plugins", "progress", "scripts"},
     {"errors", "sample_rate", "versions"},
     {"display"},

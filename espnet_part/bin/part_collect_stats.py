@@ -43,9 +43,9 @@ def get_parser() -> argparse.ArgumentParser:
 @command
 def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
-    from espnet_part.config import ConfigError
     from espnet_part.data.datadir import DataDir, check_share
     from espnet_part.data.prompts import Prompts
+    from espnet_part.errors import ConfigError
     from espnet_part.files import atomic_write
     from espnet_part.model.config import ModelConfig, load_model_file
 

@@ -53,9 +53,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
         level=args.log_level.upper(),
         format="%(asctime)s (%(module)s:%(lineno)d) %(levelname)s: %(message)s",
     )
-    from espnet_part.config import ConfigError
     from espnet_part.data.datadir import DataDir, check_share, report_faults
-    from espnet_part.errors import DataError
+    from espnet_part.errors import ConfigError, DataError
     from espnet_part.model.config import ModelConfig, load_model_file
 
     if args.batch_bins < 1:

@@ -20,9 +20,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
         level=args.log_level.upper(),
         format="%(asctime)s (%(module)s:%(lineno)d) %(levelname)s: %(message)s",
     )
-    from espnet_part.config import ConfigError, build
+    from espnet_part.config import build
     from espnet_part.decode.search import Search
-    from espnet_part.errors import DataError
+    from espnet_part.errors import ConfigError, DataError
     from espnet_part.model.base import file_sha256, fingerprint
     from espnet_part.model.config import ModelConfig
     from espnet_part.model.tokenizer import tokenizer_sha256

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from espnet_part.config import did_you_mean, load_yaml
-from espnet_part.errors import ConfigError
+from espnet_part.config import load_yaml
+from espnet_part.errors import ConfigError, did_you_mean
 
 LABEL = "published, not rescored"
 PATH = Path(__file__).with_name("published.yaml")

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from espnet_part.config import ConfigError
 from espnet_part.data import ENCODER_COST
 from espnet_part.data.audio import BadAudio
 from espnet_part.data.batching import (
@@ -28,7 +27,7 @@ from espnet_part.data.heard import Heard, Stratum
 from espnet_part.data.mixture import Mixture
 from espnet_part.data.prompts import Prompts
 from espnet_part.data.tokens import count_tokens
-from espnet_part.errors import DataError
+from espnet_part.errors import ConfigError, DataError
 
 #: (N,) int64 numbers of samples -> (N,) encoder frames and (N,) LLM positions of the speech.
 SpeechLengths = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
-import json
 import logging
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from espnet_part.data.audio import BadAudio, audio_state, read_with_remarks
@@ -18,6 +17,7 @@ from espnet_part.data.datadir import DataDir, Example, Fault, check_share
 from espnet_part.data.parallel import run_jobs
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
+from espnet_part.journal import Journal
 from espnet_part.sample_rate import SAMPLE_RATE
 
 _JOURNAL = ".formatted.jsonl"
@@ -207,9 +207,8 @@ def _plan(
 
 def _run(jobs: Sequence[AudioJob], out_dir: Path, nj: int, label: str) -> list[AudioResult]:
     """Run what the journal does not hold; good results go into it as they come."""
-    out_dir.mkdir(parents=True, exist_ok=True)
-    journal = out_dir / _JOURNAL
-    known = _read_journal(journal)
+    journal = Journal(out_dir / _JOURNAL)
+    known = _by_place(journal.read())
     new = [
         job
         for job in jobs
@@ -217,37 +216,29 @@ def _run(jobs: Sequence[AudioJob], out_dir: Path, nj: int, label: str) -> list[A
         or (job.target and not Path(job.target).exists())
     ]
     found = dict(known.values())
-    try:
-        with journal.open("a", encoding="utf-8") as file:
-            file.write("\n")  # ends a line that a killed run left unfinished
-            # A target is about to be replaced: after a kill its old line would be untrue.
-            file.writelines(_line(*_UNDONE, job) for job in new if job.place in known)
-            file.flush()
-            os.fsync(file.fileno())
-            for job, result in zip(new, run_jobs(process_audio, new, nj, label), strict=True):
-                found[job.key] = result
-                if result.bad is None:
-                    file.write(_line(job.key, result, job))
-    except OSError as error:
-        raise DataError(f"{journal}: cannot be written: {error.strerror}") from None
+    with journal.appending() as append:
+        # A target is about to be replaced: after a kill its old line would be untrue.
+        append((_line(*_UNDONE, job) for job in new if job.place in known), sync=True)
+        for job, result in zip(new, run_jobs(process_audio, new, nj, label), strict=True):
+            found[job.key] = result
+            if result.bad is None:
+                append([_line(job.key, result, job)])
     return [found[job.key] for job in jobs]
 
 
-def _line(key: str, result: AudioResult, job: AudioJob) -> str:
-    return json.dumps([key, result.samples, result.remark, job.place]) + "\n"
+def _line(key: str, result: AudioResult, job: AudioJob) -> tuple[str, int, str, str]:
+    return key, result.samples, result.remark, job.place
 
 
-def _read_journal(path: Path) -> dict[str, tuple[str, AudioResult]]:
+def _by_place(lines: Iterable[Any]) -> dict[str, tuple[str, AudioResult]]:
     """The newest key and result by place; what an older version wrote, without a place, is passed over."""
     found: dict[str, tuple[str, AudioResult]] = {}
-    if not path.exists():
-        return found
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+    for line in lines:
         try:
-            key, samples, remark, place = json.loads(line)
+            key, samples, remark, place = line
             found[str(place)] = str(key), AudioResult(int(samples), remark=str(remark))
-        except (ValueError, TypeError, RecursionError):
-            continue  # unfinished; that piece is done again
+        except (ValueError, TypeError):
+            continue  # that piece is done again
     return found
 
 

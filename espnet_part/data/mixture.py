@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from espnet_part.config import ConfigError
 from espnet_part.data.datadir import Example
 from espnet_part.data.heard import Heard, Stratum
+from espnet_part.errors import ConfigError
 
 
 class Mixture:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from espnet_part.config import ConfigError, load_yaml
+from espnet_part.config import load_yaml
 from espnet_part.data.datadir import Example
+from espnet_part.errors import ConfigError
 from espnet_part.tasks import TASKS, find_task
 
 PLACEHOLDERS = ("speech", "source", "lang", "tgt")

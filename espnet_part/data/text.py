@@ -6,8 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 
-from espnet_part.config import did_you_mean
-from espnet_part.errors import ConfigError
+from espnet_part.errors import ConfigError, did_you_mean
 
 # What Unicode shows as a gap, of any width, in a line of its own or not, and all controls. Line and
 # paragraph separators would end a line of a table.

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from espnet_part.command import HelpFormatter
-from espnet_part.config import ConfigError, did_you_mean, load_yaml
+from espnet_part.config import load_yaml
 from espnet_part.display import plain
+from espnet_part.errors import ConfigError, did_you_mean
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from espnet_part.config import ConfigError
 from espnet_part.data.audio import BadAudio, audio_state, read_audio
 from espnet_part.data.datadir import Example
+from espnet_part.decode.failures import check_failures, write_failures
 from espnet_part.decode.halving import run_or_name
-from espnet_part.decode.journal import append_durably, cannot_write
 from espnet_part.decode.time_left import Progress
-from espnet_part.errors import DataError
+from espnet_part.errors import ConfigError, DataError
 from espnet_part.files import atomic_write
+from espnet_part.journal import Journal, cannot_write
 from espnet_part.kaldi import write_table
 from espnet_part.parsing import read_json
 from espnet_part.sample_rate import SAMPLE_RATE
@@ -187,20 +187,12 @@ def _finish(
         if keys[_clip(example)] in store.index
     )
     bad = [example for example in spoken if keys[_clip(example)] in failed]
-    with atomic_write(out_dir / "failed.tsv") as file:
-        for example in bad:
-            file.write(f"{example.utt_id}\t{failed[keys[_clip(example)]]}\n")
+    write_failures(out_dir, ((example.utt_id, failed[keys[_clip(example)]]) for example in bad))
     write_table(out_dir / "utt2num_frames", ((utt, str(frames)) for utt, _, frames in good))
     # feats.scp comes last: where it is, the features are complete
     ark = out_dir / ARK
     write_table(out_dir / "feats.scp", ((utt, f"{ark}:{offset}") for utt, offset, _ in good))
-    if bad:
-        logging.warning("%d examples failed: see %s", len(bad), out_dir / "failed.tsv")
-    if len(bad) > max_bad_share * len(spoken):
-        raise DataError(
-            f"{len(bad)} of {len(spoken)} examples failed (at most {max_bad_share:.1%} may): see "
-            f"{out_dir / 'failed.tsv'}"
-        )
+    check_failures(out_dir, len(bad), len(spoken), max_bad_share)
     return encoded
 
 
@@ -242,6 +234,7 @@ class _Store:
     def __init__(self, directory: Path, identity: dict[str, Any]):
         self.directory = directory
         self.index: dict[str, tuple[int, int]] = {}
+        self._journal = Journal(directory / INDEX)
         directory.mkdir(parents=True, exist_ok=True)
         try:
             before = read_json(directory / ENCODER)
@@ -260,25 +253,16 @@ class _Store:
 
     def _read(self) -> None:
         """Read the index, and cut off what a kill left half written."""
-        path = self.directory / INDEX
-        content = path.read_bytes() if path.exists() else b""
-        end = 0
-        whole = 0
-        size = (self.directory / ARK).stat().st_size if (self.directory / ARK).exists() else 0
-        for line in content.splitlines(keepends=True):
-            try:
-                key, offset, frames, stop = json.loads(line)
-            except (ValueError, TypeError):
-                break
-            if not line.endswith(b"\n") or stop > size:
-                break
-            self.index[key] = (offset, frames)
-            whole += len(line)
-            end = stop
-        if whole < len(content):
-            os.truncate(path, whole)
+        ark = self.directory / ARK
+        size = ark.stat().st_size if ark.exists() else 0
+        lines = self._journal.read()
+        good = [line for line in lines if _is_entry(line) and line[3] <= size]
+        if len(good) < len(lines):  # untrue lines would become true again as the ark grows
+            self._journal.replace(good)
+        self.index = {key: (offset, frames) for key, offset, frames, _ in good}
+        end = max((stop for *_, stop in good), default=0)
         if end < size:
-            os.truncate(self.directory / ARK, end)
+            os.truncate(ark, end)
 
     def add(self, encoded: Sequence[tuple[str, np.ndarray]]) -> None:
         """Append matrices; they and their index are on the disk when this returns.
@@ -299,11 +283,15 @@ class _Store:
                     lines.append((key, offset, len(matrix), ark.tell()))
                 ark.flush()
                 os.fsync(ark.fileno())
-            index = "".join(json.dumps(line) + "\n" for line in lines)
-            append_durably(self.directory / INDEX, index.encode())
         except OSError as error:
             raise cannot_write(path, error) from None
+        self._journal.add(lines)
         self.index.update({key: (offset, frames) for key, offset, frames, _ in lines})
+
+
+def _is_entry(line: Any) -> bool:
+    """Whether a line of the index is [key, offset, frames, stop]."""
+    return isinstance(line, list) and [type(value) for value in line] == [str, int, int, int]
 
 
 def _clip(example: Example) -> Clip:

@@ -14,8 +14,9 @@ from typing import Any
 from espnet_part.data.audio import BadAudio
 from espnet_part.data.collate import Row
 from espnet_part.data.datadir import DataDir, Example
+from espnet_part.decode.failures import check_failures
 from espnet_part.decode.halving import run_or_name
-from espnet_part.decode.journal import Journal, Record, write_shard
+from espnet_part.decode.records import Record, Records, write_shard
 from espnet_part.decode.speech2text import Hypothesis, Speech2Text
 from espnet_part.decode.time_left import Progress
 from espnet_part.errors import ConfigError, DataError
@@ -83,12 +84,12 @@ def decode_shard(
     Raises:
         DataError: nothing can be decoded, or too much failed.
     """
-    journal = Journal(output_dir / JOURNAL)
-    _open_settings(output_dir / SETTINGS, settings, journal)
+    written = Records(output_dir / JOURNAL)
+    _open_settings(output_dir / SETTINGS, settings, written)
     sources = {example.utt_id: _hash(example) for example in examples}
     done = {
         utt: record
-        for utt, record in journal.read().items()
+        for utt, record in written.read().items()
         if record.error is None and record.source == sources.get(utt)
     }
     # what failed is tried again: a full memory or a missing file may have been mended
@@ -100,7 +101,7 @@ def decode_shard(
         logging.warning("%s: %s", utt, reason)
     if todo:
         for records in _decode(todo, sources, load(), batch_size):
-            journal.add(records)
+            written.add(records)
             for record in records:
                 (done if record.error is None else failed)[record.utt_id] = record
             if not done and len(failed) - len(bad) >= _HOPELESS:
@@ -111,13 +112,7 @@ def decode_shard(
                 )
     order = [example.utt_id for example in examples] + [utt for utt, _ in bad]
     times = write_shard(output_dir, [(done.get(utt) or failed[utt]) for utt in order])
-    if failed:
-        logging.warning("%d utterances failed: see %s", len(failed), output_dir / "failed.tsv")
-    if len(failed) > max_bad_share * len(order):
-        raise DataError(
-            f"{len(failed)} of {len(order)} utterances failed (at most {max_bad_share:.1%} may): "
-            f"see {output_dir / 'failed.tsv'}"
-        )
+    check_failures(output_dir, len(failed), len(order), max_bad_share)
     return times
 
 
@@ -222,7 +217,7 @@ def _hash(example: Example) -> str:
     return hashlib.blake2b(repr(content).encode(), digest_size=8).hexdigest()
 
 
-def _open_settings(path: Path, settings: dict[str, Any], journal: Journal) -> None:
+def _open_settings(path: Path, settings: dict[str, Any], written: Records) -> None:
     """Forget hypotheses that were decoded with other settings."""
     try:
         before = read_json_object(path)
@@ -235,7 +230,7 @@ def _open_settings(path: Path, settings: dict[str, Any], journal: Journal) -> No
         logging.warning(
             "%s: decoded with other settings (%s): starting over", path.parent, ", ".join(changed)
         )
-    journal.clear()
+    written.clear()
     (path.parent / "1best_recog" / "text").unlink(missing_ok=True)
     with atomic_write(path) as file:
         json.dump(settings, file, indent=1)

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from espnet_part.config import ConfigError, build
+from espnet_part.config import build
 from espnet_part.data.audio import BadAudio, check_range
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.collate import Row, collate, make_row
 from espnet_part.data.datadir import Example
 from espnet_part.data.prompts import Prompts
 from espnet_part.decode.search import Search
-from espnet_part.errors import DataError
+from espnet_part.errors import ConfigError, DataError
 from espnet_part.sample_rate import SAMPLE_RATE
 from espnet_part.tasks import ASR, TASKS
 

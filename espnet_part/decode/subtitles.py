@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from espnet_part.decode.journal import one_line
+from espnet_part.decode.lines import one_line
 
 COLUMNS = 42
 _LINES = 2

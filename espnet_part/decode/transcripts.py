@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from espnet_part.decode.journal import one_line
+from espnet_part.decode.lines import one_line
 from espnet_part.decode.subtitles import Cue, to_srt
 from espnet_part.decode.transcribe import Transcript
 from espnet_part.errors import ConfigError

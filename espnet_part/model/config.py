@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from pydantic.dataclasses import dataclass
 
-from espnet_part.config import ConfigError, build, did_you_mean, load_yaml
+from espnet_part.config import build, load_yaml
+from espnet_part.errors import ConfigError, did_you_mean
 from espnet_part.model.adapters import ADAPTERS
 from espnet_part.model.encoders import ENCODERS
 from espnet_part.model.kinds import Kinds

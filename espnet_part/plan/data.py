@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from espnet_part.errors import ConfigError, DataError
+from espnet_part.parsing import read_json
 from espnet_part.plan.batch import Example
 from espnet_part.schedule.schedule import Phase
 from espnet_part.tasks import TASKS
@@ -99,13 +99,14 @@ def read_data(path: str | Path, hours: float | None = None) -> Data:
         hours: of audio; the counts are scaled to it.
 
     Raises:
+        ConfigError: cannot be read, or no JSON.
         DataError: not such a file.
     """
     file = Path(path)
     file = file / "mixture.json" if file.is_dir() else file
     tasks: dict[str, TaskData] = {}
     try:
-        for line in json.loads(file.read_text(encoding="utf-8")):
+        for line in read_json(file):
             count = line["utterances"]
             if line["task"] and not line["lang"] and count:
                 mean = Example(
@@ -114,9 +115,7 @@ def read_data(path: str | Path, hours: float | None = None) -> Data:
                     line["answer_tokens"] / count,
                 )
                 tasks[line["task"]] = TaskData(count, mean)
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         raise DataError(f"{file}: is no mixture.json of part_collect_stats") from None
     total = sum(task.hours for task in tasks.values())
     scale = 1.0 if hours is None or not total else hours / total

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from espnet_part.config import ConfigError, load_yaml
+from espnet_part.config import load_yaml
 from espnet_part.data import ENCODER_COST
+from espnet_part.errors import ConfigError
 from espnet_part.plan.batch import Example, make_batch
 from espnet_part.plan.compute import Flops, batch_flops
 from espnet_part.plan.data import Data

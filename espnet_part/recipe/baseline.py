@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_part.baseline.directories import ESPNET_TASKS
-from espnet_part.config import ConfigError
-from espnet_part.errors import UserError
+from espnet_part.errors import ConfigError, UserError
 from espnet_part.files import atomic_write
 from espnet_part.kaldi import read_table
 from espnet_part.recipe import keys, locks

@@ -14,9 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from espnet_part.config import ConfigError
 from espnet_part.data.text import TEXT_NORMALIZERS
-from espnet_part.errors import UserError
+from espnet_part.errors import ConfigError, UserError
 from espnet_part.files import atomic_write
 from espnet_part.model.config import ModelConfig, load_model_file
 from espnet_part.recipe import keys, locks

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from espnet_part import stage_file
-from espnet_part.config import ConfigError, build, load_yaml
+from espnet_part.config import build, load_yaml
 from espnet_part.data.prompts import Prompts, language_name
 from espnet_part.decode.arguments import SEARCH, check_words, get_parser, read_config
 from espnet_part.decode.search import Search
-from espnet_part.errors import UserError
+from espnet_part.errors import ConfigError, UserError
 from espnet_part.kaldi import iter_table
 from espnet_part.model.config import ModelConfig, load_model_file
 from espnet_part.model.protected import protected

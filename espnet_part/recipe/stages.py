@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_part.errors import UserError
+from espnet_part.files import atomic_write
 from espnet_part.recipe.jobs import JobFailed, Jobs, show_failure
 from espnet_part.recipe.markers import Marker
 from espnet_part.recipe.options import RecipeOptions
@@ -210,14 +212,12 @@ def move_aside(directory: Path, log: Callable[[str], None], keep: Sequence[str] 
 
 def write_run_script(directory: Path, options: RecipeOptions, number: int) -> None:
     """Leave run.sh in an experiment: how to run its stage again."""
-    directory.mkdir(parents=True, exist_ok=True)
-    script = directory / "run.sh"
-    script.write_text(
-        f"#!/usr/bin/env bash\ncd {shlex.quote(str(Path.cwd()))}\n"
-        f'{options.command.strip()} --stage {number} --stop_stage {number} "$@"\n',
-        encoding="utf-8",
-    )
-    script.chmod(0o755)
+    with atomic_write(directory / "run.sh") as script:
+        script.write(
+            f"#!/usr/bin/env bash\ncd {shlex.quote(str(Path.cwd()))}\n"
+            f'{options.command.strip()} --stage {number} --stop_stage {number} "$@"\n'
+        )
+        os.fchmod(script.fileno(), 0o755)
 
 
 def deal_out(items: Sequence[str], hands: int) -> list[Sequence[str]]:

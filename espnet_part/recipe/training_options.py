@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from espnet_part.config import ConfigError, did_you_mean
+from espnet_part.errors import ConfigError, did_you_mean
 from espnet_part.parsing import parse_yaml
 from espnet_part.recipe.options import split_options
 from espnet_part.train.arguments import (

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import pydantic
 from pydantic.dataclasses import dataclass
 
-from espnet_part.config import build, did_you_mean
-from espnet_part.errors import ConfigError
+from espnet_part.config import build
+from espnet_part.errors import ConfigError, did_you_mean
 from espnet_part.schedule.selectors import select
 
 Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]

@@ -12,8 +12,7 @@ import torch
 from espnet2.tasks.abs_task import scheduler_classes
 from espnet2.utils.build_dataclass import build_dataclass
 
-from espnet_part.config import did_you_mean
-from espnet_part.errors import ConfigError
+from espnet_part.errors import ConfigError, did_you_mean
 from espnet_part.schedule.schedule import Schedule
 from espnet_part.train.arguments import (
     FOLLOWED,

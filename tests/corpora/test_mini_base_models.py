@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from espnet_part.config import ConfigError
 from espnet_part.corpora.mini import base_models, pretrain_encoder, pretrain_llm
 from espnet_part.corpora.mini.directory import finished_directory
 from espnet_part.corpora.mini.prepare import Options as CorpusOptions
@@ -17,7 +16,7 @@ from espnet_part.corpora.mini.prepare import prepare
 from espnet_part.corpora.mini.text import Instruction, draw_instructions
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.prompts import Prompts
-from espnet_part.errors import DataError
+from espnet_part.errors import ConfigError, DataError
 
 ROOT = Path(__file__).parents[2]
 PROMPTS = str(ROOT / "conf" / "prompts.yaml")

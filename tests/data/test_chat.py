@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from espnet_part.config import ConfigError
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.prompts import Prompt
+from espnet_part.errors import ConfigError
 from espnet_part.model.tokenizer import end_token_ids
 from tests.data.conftest import make_tokenizer
 

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_part.config import ConfigError
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.collate import Batch, collate, make_row
 from espnet_part.data.dataset import BatchConfig, Corpus, DataPosition, PhaseData, RowDataset
 from espnet_part.data.heard import Heard
 from espnet_part.data.prompts import Prompts
 from espnet_part.data.tokens import count_tokens, read_token_counts, write_token_counts
-from espnet_part.errors import DataError
+from espnet_part.errors import ConfigError, DataError
 from espnet_part.model.splice import IGNORE
 from tests.data.conftest import make_tokenizer
 

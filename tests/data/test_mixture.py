@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from espnet_part.config import ConfigError
 from espnet_part.data.datadir import Example
 from espnet_part.data.heard import Heard, Streams
 from espnet_part.data.mixture import Mixture, strata
-from espnet_part.errors import DataError
+from espnet_part.errors import ConfigError, DataError
 
 
 def make(**sizes: int) -> list[Example]:

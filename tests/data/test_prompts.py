@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from espnet_part.config import ConfigError
 from espnet_part.data.datadir import Example
 from espnet_part.data.prompts import Prompt, Prompts, language_name
+from espnet_part.errors import ConfigError
 
 ASR = Example("u1", "asr", "de", "de", "x", audio="a.wav")
 T2TT = Example("u2", "t2tt", "de", "yue", "x", src_text="ein {lang} {speech}")

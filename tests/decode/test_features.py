@@ -11,12 +11,11 @@ import torch
 import yaml
 
 from espnet_part.bin.part_extract_features import main
-from espnet_part.config import ConfigError
 from espnet_part.data.audio import read_audio, read_matrix
 from espnet_part.data.datadir import DataDir
 from espnet_part.data.stage_data import load_feats
 from espnet_part.decode.features import Encoder, extract_features
-from espnet_part.errors import DataError
+from espnet_part.errors import ConfigError, DataError
 from espnet_part.model.config import ModelConfig
 from tests.decode.conftest import MODEL
 
@@ -144,6 +143,26 @@ def test_resumes_after_a_kill(encoder, examples, tmp_path):
     assert extract_features(examples, Dying(encoder, 0), out, BINS, 0.0) == 0
 
 
+def test_lines_of_the_index_that_are_untrue_do_not_come_back(encoder, examples, tmp_path):
+    """Once the ark has grown beyond them, they would name whatever lies there."""
+    extract_features(examples, encoder, tmp_path / "whole", BINS, 0.0)
+    out = tmp_path / "out"
+    extract_features(examples, encoder, out, BINS, 0.0)
+    index, ark = out / "feats.jsonl", out / "feats.ark"
+    stops = [json.loads(line)[3] for line in index.read_text().splitlines()]
+    with ark.open("r+b") as file:
+        file.truncate(stops[2])  # a disk that lost its last pages
+    extract_features(examples[:1], encoder, out, BINS, 0.0)
+    assert len(index.read_text().splitlines()) in (3, 4)
+    with index.open("a") as file:
+        file.write('["x", 1, 2]\n7\n')
+    extract_features(examples, encoder, out, BINS, 0.0)
+    one, other = (kaldiio.load_scp(str(path / "feats.scp")) for path in (tmp_path / "whole", out))
+    assert set(one) == set(other)
+    for key in one:
+        np.testing.assert_allclose(one[key], other[key], atol=1e-5)
+
+
 def test_another_encoder_starts_over(encoder, examples, tmp_path, caplog):
     extract_features(examples, encoder, tmp_path, BINS, 0.0)
     other = Encoder(encoder.encoder, {**encoder.identity, "fingerprint": "x"})
@@ -158,7 +177,7 @@ def test_bad_audio_is_named(encoder, examples, data, tmp_path):
     lines = (tmp_path / "out/failed.tsv").read_text().splitlines()
     assert lines == ["u1\tempty file", "u1-s2tt-en\tempty file"]
     assert len((tmp_path / "out/feats.scp").read_text().splitlines()) == 6
-    with pytest.raises(DataError, match="2 of 8 examples failed"):
+    with pytest.raises(DataError, match="2 of 8 utterances failed"):
         extract_features(examples, encoder, tmp_path / "out", BINS, 0.1)
     text = [example for example in examples if example.audio is None]
     with pytest.raises(DataError, match="no example with speech"):

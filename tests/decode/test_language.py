@@ -1,7 +1,7 @@
 import pytest
 
-from espnet_part.config import ConfigError
 from espnet_part.decode.language import check_language, language_pair
+from espnet_part.errors import ConfigError
 
 
 @pytest.mark.parametrize("code", ["de", "en", "zh", "yue", "ja", "haw"])

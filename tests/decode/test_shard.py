@@ -1,6 +1,5 @@
 """Decoding a shard: files, resuming, failures, the command."""
 
-import errno
 import json
 import shutil
 
@@ -9,12 +8,12 @@ import pytest
 import soundfile
 
 from espnet_part.bin.part_inference import main
-from espnet_part.config import ConfigError
 from espnet_part.decode.arguments import parse
-from espnet_part.decode.journal import Journal, Record, one_line, one_word
+from espnet_part.decode.lines import one_line, one_word
+from espnet_part.decode.records import Record, Records
 from espnet_part.decode.shard import JOURNAL, decode_or_name, decode_shard, select_examples
 from espnet_part.decode.time_left import Progress
-from espnet_part.errors import DataError
+from espnet_part.errors import ConfigError, DataError
 from espnet_part.progress import clock
 
 SETTINGS = {"beam_size": 1}
@@ -109,29 +108,20 @@ def test_changed_utterances_are_decoded_again(model, data, tmp_path):
     assert _run(model, data, tmp_path)[0] == ["v1"]  # a new reference changes nothing
 
 
-def test_damaged_lines_of_the_journal(tmp_path, caplog):
-    journal = Journal(tmp_path / "x/j.jsonl")
-    assert journal.read() == {}
-    journal.add([Record("a", "h", text="zwei  Wörter", tokens=("z", "w"), token_int=(1, 2))])
-    journal.add([Record("b", "h", error="bad"), Record("a", "h", text="neu")])
-    with journal.path.open("ab") as file:
-        file.write(b'{"utt_id": "c"}\nnot json\n{"utt_id": "d", "sour')
-    records = journal.read()
-    assert set(records) == {"a", "b"} and records["a"].text == "neu"
-    assert records["b"].error == "bad"
-    assert "line 4 is damaged" in caplog.text and "line 5 is damaged" in caplog.text
-    assert journal.path.read_bytes().endswith(b"not json\n")
-    journal.clear()
-    assert journal.read() == {}
-
-
-def test_a_full_disk_is_told_in_one_line(tmp_path, monkeypatch):
-    def full(descriptor):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(DataError, match="cannot be written: No space left on device; what was"):
-        Journal(tmp_path / "j.jsonl").add([Record("a", "h")])
+def test_damaged_records_are_decoded_again(tmp_path, caplog):
+    path = tmp_path / "x/j.jsonl"
+    records = Records(path)
+    assert records.read() == {}
+    records.add([Record("a", "h", text="zwei  Wörter", tokens=("z", "w"), token_int=(1, 2))])
+    records.add([Record("b", "h", error="bad"), Record("a", "h", text="neu", tokens=("n",))])
+    with path.open("ab") as file:
+        file.write(b'{"utt_id": "c"}\n[1]\n{"utt_id": [], "source": "h"}\n')
+    found = records.read()
+    assert set(found) == {"a", "b"} and found["a"].text == "neu" and found["a"].tokens == ("n",)
+    assert found["b"].error == "bad"
+    assert caplog.text.count("damaged record") == 3
+    records.clear()
+    assert records.read() == {}
 
 
 def _spoil(data, name, content):

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_part.config import ConfigError
 from espnet_part.data.audio import BadAudio
 from espnet_part.data.datadir import DataDir, Example
 from espnet_part.decode.search import Search
 from espnet_part.decode.speech2text import Speech2Text
-from espnet_part.errors import DataError
+from espnet_part.errors import ConfigError, DataError
 from tests.decode.conftest import make_speech
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet_part.config import ConfigError
 from espnet_part.data.chat import Tokens
 from espnet_part.data.collate import Row
 from espnet_part.decode.longform import Windowing
@@ -18,7 +17,7 @@ from espnet_part.decode.search import Search
 from espnet_part.decode.speech2text import Hypothesis, Speech2Text
 from espnet_part.decode.transcribe import AudioFile, longest_window, probe_files, transcribe
 from espnet_part.decode.transcripts import Output, output_paths, to_dict, to_text
-from espnet_part.errors import DataError
+from espnet_part.errors import ConfigError, DataError
 from tests.decode.test_longform import RATE, room, speech
 
 

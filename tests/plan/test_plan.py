@@ -233,7 +233,7 @@ def test_real_lengths_and_shares(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options, said",
     [
-        (["--data_stats", "missing"], "missing: No such file"),
+        (["--data_stats", "missing"], "missing: no such file"),
         (["--model_config", "{unknown}"], "somebody/new-llm"),
         (["--batch_bins", "0"], None),
         (["--mfu", "35"], None),

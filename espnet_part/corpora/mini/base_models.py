@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from espnet_part.command import command
-from espnet_part.config import ConfigError, did_you_mean, load_yaml
+from espnet_part.config import load_yaml
 from espnet_part.corpora.mini import pretrain_encoder, pretrain_llm
 from espnet_part.corpora.mini.grammar import check_languages
-from espnet_part.errors import DataError
+from espnet_part.errors import ConfigError, DataError, did_you_mean
 
 MODULES = {"encoder": pretrain_encoder, "llm": pretrain_llm}
 

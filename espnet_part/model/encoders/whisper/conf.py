@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic.dataclasses import dataclass
 
-from espnet_part.config import did_you_mean
+from espnet_part.errors import did_you_mean
 from espnet_part.model.validation import STRICT, divides, exactly_one
 
 #: The settings of a Whisper encoder made from a config (transformers' names and defaults).

@@ -1,25 +1,22 @@
-"""What a decoding job has done so far, so that a killed one goes on where it stopped.
+"""What became of each utterance of a decoding job.
 
-Hypotheses are appended to one JSON-lines file, on the disk before the next batch begins. ESPnet's
-files are made from it, whole or not at all, when the shard is done.
+Hypotheses are on the disk, in a journal, before the next batch begins. ESPnet's files are made from
+them, whole or not at all, when the shard is done.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from espnet_part.errors import DataError
+from espnet_part.decode.failures import write_failures
+from espnet_part.decode.lines import one_line, one_word
 from espnet_part.files import atomic_write
+from espnet_part.journal import Journal
 from espnet_part.kaldi import format_line
-
-# what would end or split a line of ESPnet's files: controls, Unicode's line ends, byte-order mark
-_BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]+")
 
 
 @dataclass(frozen=True)
@@ -44,37 +41,28 @@ class Record:
     audio_seconds: float = 0.0
 
 
-class Journal:
-    """An append-only file of records.
+class Records:
+    """The records that a decoding job has written so far.
 
     Args:
         path: made with its directory when the first record is added.
     """
 
     def __init__(self, path: Path):
-        self.path = path
+        self._journal = Journal(path)
 
     def read(self) -> dict[str, Record]:
-        """All records by utterance id, the last one of an id; a line cut by a kill is removed."""
-        try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
-            return {}
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            logging.warning("%s: the last line was cut off and is decoded again", self.path)
-            os.truncate(self.path, whole)
+        """All records by utterance id, the last one of an id; what is damaged is decoded again."""
         records = {}
-        for number, line in enumerate(content[:whole].split(b"\n")[:-1], 1):
+        for values in self._journal.read():
             try:
-                values = json.loads(line)
-                values["tokens"] = tuple(values["tokens"])
-                values["token_int"] = tuple(values["token_int"])
                 record = Record(**values)
-            except (ValueError, TypeError, KeyError):
-                logging.warning("%s: line %d is damaged and decoded again", self.path, number)
-                continue
-            records[record.utt_id] = record
+                record = replace(
+                    record, tokens=tuple(record.tokens), token_int=tuple(record.token_int)
+                )
+                records[record.utt_id] = record
+            except TypeError:
+                logging.warning("%s: a damaged record is decoded again", self._journal.path)
         return records
 
     def add(self, records: Iterable[Record]) -> None:
@@ -83,42 +71,11 @@ class Journal:
         Raises:
             DataError: the disk is full, or writing is not permitted.
         """
-        lines = [json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records]
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            append_durably(self.path, "".join(lines).encode())
-        except OSError as error:
-            raise cannot_write(self.path, error) from None
+        self._journal.add(map(asdict, records))
 
     def clear(self) -> None:
         """Forget everything."""
-        self.path.unlink(missing_ok=True)
-
-
-def append_durably(path: Path, content: bytes) -> None:
-    """Append bytes; they are on the disk when this returns."""
-    with path.open("ab") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def cannot_write(path: Path, error: OSError) -> DataError:
-    """What to tell of a full disk or a lacking permission."""
-    return DataError(
-        f"{path}: cannot be written: {error.strerror}; what was done before is kept: once this is "
-        "mended, the same command goes on from here"
-    )
-
-
-def one_line(text: str) -> str:
-    """A hypothesis as the value of a line: controls and line ends become spaces."""
-    return _BREAKS.sub(" ", text).strip()
-
-
-def one_word(token: str) -> str:
-    """A token as a word of a line; white space becomes ESPnet's `<space>`."""
-    return re.sub(r"\s+", "<space>", _BREAKS.sub(" ", token)) or "<blank>"
+        self._journal.clear()
 
 
 def write_shard(output_dir: Path, records: Sequence[Record]) -> dict[str, float]:
@@ -140,10 +97,8 @@ def write_shard(output_dir: Path, records: Sequence[Record]) -> dict[str, float]
         "token_int": lambda r: " ".join(str(token) for token in r.token_int),
         "score": lambda r: f"{r.score:.4f}",
     }
-    with atomic_write(output_dir / "failed.tsv") as file:
-        for record in records:
-            if record.error is not None:
-                file.write(f"{record.utt_id}\t{one_line(record.error)}\n")
+    failures = ((record.utt_id, record.error) for record in records if record.error is not None)
+    write_failures(output_dir, failures)
     speech = [record for record in good if record.audio_seconds]
     times = {
         "decode_seconds": sum(record.seconds for record in speech),
