@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import tarfile
-import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -22,6 +21,7 @@ from hypothesis import strategies as st
 from espnet_part import archive as archive_module
 from espnet_part.archive import unpack
 from espnet_part.errors import DataError
+from tests.memory import peak_memory
 
 FILES = {"a.txt": b"one", "d/b.bin": bytes(range(256)) * 100, "d/e/c": b"", "ä ö.txt": b"x"}
 
@@ -188,10 +188,9 @@ def test_a_header_larger_than_any_name_is_not_read(tmp_path: Path, kind: bytes) 
     archive = tmp_path / "a.tgz"
     archive.write_bytes(gzip.compress(raw, 1))
     del raw
-    tracemalloc.start()
-    assert_refused(archive, f"claims {info.size} bytes")
-    assert tracemalloc.get_traced_memory()[1] < 50 << 20
-    tracemalloc.stop()
+    with peak_memory() as peak:
+        assert_refused(archive, f"claims {info.size} bytes")
+        assert peak() < 50 << 20
 
 
 def test_a_bomb_of_headers_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

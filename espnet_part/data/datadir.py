@@ -281,7 +281,7 @@ class _Reader:
         for name, table in needed.items():
             for utt in sorted(utt for utt in task if utt not in table and utt not in self.bad):
                 self.fault("unmatched id", name, utt, f"in utt2task but not in {name}")
-        recordings = {row.split()[0] for row in segments.values() if row}
+        recordings = {row.split(" ")[0] for row in segments.values() if row}
         for name, table in {
             "utt2lang": lang,
             "utt2tgt": tgt,
@@ -397,7 +397,7 @@ class _Reader:
         self, utt: str, row: str, wavs: Mapping[str, str]
     ) -> tuple[str | None, tuple[float, float] | None]:
         """A line of ``segments`` as audio and (start, end)."""
-        parts = row.split()
+        parts = row.split(" ")
         if len(parts) != 3:
             return None, None  # named already
         try:

@@ -175,10 +175,11 @@ def test_wrong_segments(tmp_path):
         ("a recording_0000001 nan 1", "wrong segment"),
         ("a recording_0000001 x 1", "wrong segment"),
         ("a recording_0000001 1", "wrong number of columns"),
+        ("a \u2000", "wrong number of columns"),  # white space, but not Kaldi's
         ("a other 1 2", "unmatched id"),
         ("a empty 1 2", "unmatched id"),
     ]:
-        (tmp_path / "segments").write_text(line + "\n")
+        (tmp_path / "segments").write_text(line + "\n", encoding="utf-8")
         (tmp_path / "wav.scp").write_text("empty\nrecording_0000001 a.wav\n")
         loaded, faults = DataDir.load(tmp_path)
         assert not loaded

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 
 from espnet_part.data.audio import BadAudio, open_sound, read_audio
 from espnet_part.data.mp3 import CutMp3, with_length
+from tests.memory import peak_memory
 
 DELAY = 529  # samples of the decoder's delay, which libsndfile leaves out and ffmpeg keeps
 
@@ -129,11 +129,8 @@ def test_hours_take_no_memory(tmp_path):
         for _ in range(200):
             file.write(piece)
     size = path.stat().st_size
-    tracemalloc.start()
-    with open_sound(path) as sound:
+    with peak_memory() as peak, open_sound(path) as sound:
         frames = sound.frames
         sound.read(16000)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+        assert peak() < size / 4
     assert frames / 16000 == pytest.approx(200 * 20, rel=0.01)
-    assert peak < size / 4

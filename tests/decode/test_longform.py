@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 
 from espnet_part.decode.longform import Windowing, cut_windows
 from espnet_part.decode.silence import FRAME, frame_levels
+from tests.memory import peak_memory
 
 RATE = 16000
 
@@ -215,16 +215,14 @@ def test_the_size_of_blocks_changes_nothing(block, parts):
 
 
 def test_memory_does_not_grow_with_the_length():
-    def peak(minutes):
+    def taken(minutes):
         piece, _ = talk(*[3.0, -1.0] * 15)
-        tracemalloc.start()
-        for _ in cut_windows((piece for _ in range(minutes)), Windowing()):
-            pass
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return peak
+        with peak_memory() as peak:
+            for _ in cut_windows((piece for _ in range(minutes)), Windowing()):
+                pass
+            return peak()
 
-    assert peak(20) < 1.1 * peak(3)
+    assert taken(20) < 1.1 * taken(3)
 
 
 def test_wrong_settings():

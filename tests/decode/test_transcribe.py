@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import logging
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from espnet_part.decode.transcribe import AudioFile, longest_window, probe_files
 from espnet_part.decode.transcripts import Output, output_paths, to_dict, to_text
 from espnet_part.errors import ConfigError, DataError
 from tests.decode.test_longform import RATE, room, speech
+from tests.memory import peak_memory
 
 
 class Fake:
@@ -121,12 +121,10 @@ def test_an_hour_is_never_in_memory(tmp_path):
     with soundfile.SoundFile(path, "w", RATE, 1) as sound:
         for _ in range(6):
             sound.write(piece)
-    tracemalloc.start()
-    (found,) = run([AudioFile(path, Path(path.name), 3600.0)], Fake())
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    with peak_memory() as peak:
+        (found,) = run([AudioFile(path, Path(path.name), 3600.0)], Fake())
+        assert peak() < 64e6  # the hour has 230 MB
     assert len(found.lines) == 600 and found.seconds == 3600.0
-    assert peak < 64e6  # the hour has 230 MB
 
 
 def test_windows_decode_as_single_utterances_do(tmp_path, model):
