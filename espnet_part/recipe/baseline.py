@@ -32,6 +32,14 @@ from espnet_part.recipe.stages import (
     write_run_script,
 )
 
+_ERROR_RATES = ("report_cer", "report_wer")
+#: Libraries that ESPnet 202611 leaves to extras (Python 3.13 has no wheel of editdistance), and the
+#: settings of the model that need them: each is only a figure in the log of a training.
+_LOGGED = {
+    "asr": {"editdistance": _ERROR_RATES},
+    "st": {"editdistance": _ERROR_RATES, "nltk": ("report_bleu",)},
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineOptions(RecipeOptions):
@@ -286,10 +294,9 @@ class BaselineRecipe:
             for table in tables:
                 options += [f"--{kind}_data_path_and_name_and_type"]
                 options += [f"{self.data}/{task}/{dset}/{table}"]
-        if importlib.util.find_spec("editdistance") is None:
-            # ESPnet 202611 leaves it to an extra, and Python 3.13 has no wheel of it; it serves only
-            # the error rates that ESPnet writes into a training's log
-            options += ["--model_conf", "report_cer=false", "--model_conf", "report_wer=false"]
+        for library, switches in _LOGGED[task].items():
+            if importlib.util.find_spec(library) is None:
+                options += [word for s in switches for word in ("--model_conf", f"{s}=false")]
         return options
 
     def _statistics(self, task: str) -> list[Piece]:
