@@ -518,9 +518,12 @@ def test_new_recipe_directory(tmp_path):
     (recipe / "run.sh").write_text("mine")
     assert make("egs2/new/part").returncode == 0
     assert (recipe / "run.sh").read_text() == "mine"
-    refused = make("elsewhere")
-    assert refused.returncode == 2
-    assert "beside the template" in refused.stderr
+    before = sorted(tmp_path.rglob("*"))
+    for wrong in ("elsewhere", "egs2/part", "egs2/new/deeper/part", "elsewhere/new/part"):
+        refused = make(wrong)
+        assert refused.returncode == 2
+        assert "beside the template" in refused.stderr
+    assert sorted(tmp_path.rglob("*")) == before  # nothing is made before it is refused
 
 
 def test_help():
