@@ -7,6 +7,7 @@ dies.
 
 from __future__ import annotations
 
+import argparse
 import collections
 import random
 import signal
@@ -82,6 +83,14 @@ def damaged_lines(text: str, chance: random.Random) -> str:
     return "\n".join(lines) + "\n"
 
 
+def read_options(description: str, cases: int) -> argparse.Namespace:
+    """The options of a fuzzer: ``n``, the number of cases, and ``seed``."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--n", type=int, default=cases, help="cases")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
 class Count:
     """The outcomes of a fuzzer's cases.
 
@@ -122,6 +131,11 @@ class Count:
             self.faults.append(f"{name}: {took:.1f} s")
         self.outcomes[outcome] += 1
         return outcome
+
+    def accepted_in_silence(self, name: str) -> None:
+        """Count a case that was accepted and should not have been."""
+        self.outcomes["accepted in silence"] += 1
+        self.faults.append(f"{name}: accepted")
 
     def finish(self) -> None:
         """Print the counts and the faults, and end with status 1 where there is one."""

@@ -1,6 +1,6 @@
 """Damage data directories in every way that a table or an audio file may be, and read them.
 
-    python -m tools.fuzz.data_directories --count 1000 --seed 1
+    python -m tools.fuzz.data_directories --n 1000 --seed 1
 
 Each one must give examples and named faults, or one line of an error: no traceback, no wait. What is
 read must come out the same when it is written and read again, and all audio must be read or named.
@@ -8,18 +8,13 @@ read must come out the same when it is written and read again, and all audio mus
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import random
 import shutil
-import signal
 import struct
-import sys
 import tempfile
-import traceback
-from collections import Counter
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +25,7 @@ from espnet_part.data.audio import BadAudio, read_audio
 from espnet_part.data.datadir import DataDir, Example
 from espnet_part.errors import UserError
 from espnet_part.kaldi import read_counts, read_table
+from tools.fuzz.cases import Count, read_options
 
 TABLES = (
     "utt2task",
@@ -47,7 +43,7 @@ _PIECES = (
     b"\xe3\x80\x80", b"\xed\xa0\x80", b"\x1b[2J", b"9" * 5000, b"-1", b"1e999", b"nan", b" |", b"x.ark:",
     b".ark:99999999999999999999", b"eng", b"zh-CN", b"x" * (1 << 20), b"../", b"/dev/zero", b"u1",
 )  # fmt: skip
-_SECONDS = 20
+_SECONDS = 2.0
 
 
 def make(path: Path, draw: random.Random) -> None:
@@ -123,47 +119,19 @@ def read(path: Path) -> str:
     return "faults" if faults else "examples"
 
 
-def run(count: int, seed: int, report: Callable[[str], None]) -> Counter[str]:
-    """Damage and read ``count`` directories."""
-
-    def late(*_: object) -> None:
-        raise TimeoutError
-
-    signal.signal(signal.SIGALRM, late)
-    outcomes: Counter[str] = Counter()
-    for number in range(count):
-        draw = random.Random(f"{seed} {number}")
+def main() -> None:
+    args = read_options(__doc__, 1000)
+    count = Count(seconds=_SECONDS)
+    for number in range(args.n):
+        draw = random.Random(f"{args.seed} {number}")
         with tempfile.TemporaryDirectory() as made:
             path = Path(made, "data")
             make(path, draw)
             for _ in range(draw.randrange(1, 4)):
                 damage(path, draw)
-            signal.alarm(_SECONDS)
-            try:
-                outcomes[read(path)] += 1
-            except UserError:
-                outcomes["error in one line"] += 1
-            except TimeoutError:
-                outcomes["hang"] += 1
-                report(f"{number}: no answer in {_SECONDS} s")
-            except Exception:
-                outcomes["traceback"] += 1
-                report(f"{number}: {traceback.format_exc()}")
-            finally:
-                signal.alarm(0)
+            count.run(str(number), partial(read, path))
             shutil.rmtree(path, ignore_errors=True)
-    return outcomes
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--count", type=int, default=1000, help="directories")
-    parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_args()
-    outcomes = run(args.count, args.seed, lambda said: print(said, file=sys.stderr))
-    print(", ".join(f"{what} {number}" for what, number in sorted(outcomes.items())))
-    print(f"tracebacks {outcomes['traceback']}, hangs {outcomes['hang']} of {args.count}")
-    sys.exit(bool(outcomes["traceback"] or outcomes["hang"]))
+    count.finish()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ with bad intentions would. A case whose weights were changed behind the manifest
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -21,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from tools.fuzz.cases import VALUES, Count, damaged_bytes, damaged_lines
+from tools.fuzz.cases import VALUES, Count, damaged_bytes, damaged_lines, read_options
 
 NAMES = (
     "../evil.safetensors",
@@ -132,10 +131,7 @@ def load(archive: Path, cache: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=1000, help="cases")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = read_options(__doc__, 1000)
     os.environ["HF_HUB_OFFLINE"] = "1"
     chance = random.Random(args.seed)
     count = Count(seconds=5.0)
@@ -159,8 +155,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory(dir=room) as cache:
                 outcome = count.run(f"{number} {what}", partial(load, archive, Path(cache)))
             if outcome == "accepted" and must_show:
-                count.outcomes["accepted in silence"] += 1
-                count.faults.append(f"{number} {what}: accepted")
+                count.accepted_in_silence(f"{number} {what}")
     count.finish()
 
 

@@ -8,7 +8,6 @@ the commands use, with the checks that come before anything heavy.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import tempfile
@@ -23,7 +22,7 @@ from espnet_part.data.prompts import Prompts
 from espnet_part.decode.search import Search
 from espnet_part.score.score_config import load_score_config
 from espnet_part.stage_file import read_schedule, read_shapes
-from tools.fuzz.cases import Count, damaged_bytes, damaged_lines
+from tools.fuzz.cases import Count, damaged_bytes, damaged_lines, read_options
 
 ROOT = Path(__file__).parents[2]
 MODEL = str(ROOT / "conf/model/whisper_small_qwen2.5_0.5b.yaml")
@@ -64,10 +63,7 @@ def kind_of(path: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=1000, help="cases")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = read_options(__doc__, 1000)
     chance = random.Random(args.seed)
     files = sorted(p for p in (ROOT / "conf").rglob("*.yaml") if p.is_file())
     kinds = {path: kind_of(path) for path in files}
