@@ -68,6 +68,9 @@ def sync_directory(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        error.filename = str(directory)  # fsync itself knows no name
+        raise
     finally:
         os.close(descriptor)
 
@@ -75,7 +78,11 @@ def sync_directory(directory: Path) -> None:
 def sync_file(path: Path) -> None:
     """Make what was written to a file survive a power cut."""
     with path.open("rb") as file:
-        os.fsync(file.fileno())
+        try:
+            os.fsync(file.fileno())
+        except OSError as error:
+            error.filename = str(path)
+            raise
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -68,3 +71,21 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as other, atomic_write(tmp_path / "a"):
         pass
     assert other.value.filename == str(tmp_path / "a")
+
+
+def test_a_directory_that_cannot_be_synchronised_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is there, but a power cut could take it: a full disk shows as late as that."""
+
+    def full(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with (
+        pytest.raises(OSError, match="No space left on device") as caught,
+        atomic_write(tmp_path / "a"),
+    ):
+        pass
+    assert caught.value.filename == str(tmp_path)
