@@ -15,7 +15,8 @@ def get_parser() -> argparse.ArgumentParser:
         prog="part_extract_features",
         description="Encodes each distinct clip of a data directory once and writes feats.ark, "
         "feats.scp and encoder.json, which part_train reads with --train_feats_dir while the "
-        "encoder is frozen. Started again after a kill, it goes on where it stopped.",
+        "encoder is frozen. Started again after a kill, it goes on where it stopped. An hour of audio takes "
+        "0.4 GB with Whisper base and 0.9 GB with Whisper large (float32, 50 frames a second).",
         epilog="example: part_extract_features --data_dir dump/raw/train --model_config "
         "conf/model/x.yaml --out_dir dump/encoder/train",
         formatter_class=HelpFormatter,
