@@ -36,6 +36,12 @@ skip() {
 }
 [ "$(id -u)" -eq 0 ] || skip "it needs root"
 command -v unshare >/dev/null 2>&1 || skip "unshare (util-linux) is missing"
+# The clone is replaced: not under a command that still runs in it. What COMMAND starts holds the lock, too.
+exec 9>"${place}.lock"
+if ! flock --nonblock 9; then
+    echo "fresh_debian.sh: error: a command still runs in ${place}; give another directory, or wait" >&2
+    exit 1
+fi
 if [ ! -e "${place}/.complete" ]; then
     command -v debootstrap >/dev/null 2>&1 ||
         { apt-get update -qq && apt-get install -y -qq --no-install-recommends debootstrap; } >/dev/null 2>&1 ||
