@@ -35,7 +35,7 @@ from espnet_part.recipe.stages import (
 _ERROR_RATES = ("report_cer", "report_wer")
 #: Libraries that ESPnet 202611 leaves to extras (Python 3.13 has no wheel of editdistance), and the
 #: settings of the model that need them: each is only a figure in the log of a training.
-_LOGGED = {
+_LOGGED: dict[str, dict[str, tuple[str, ...]]] = {
     "asr": {"editdistance": _ERROR_RATES},
     "st": {"editdistance": _ERROR_RATES, "nltk": ("report_bleu",)},
 }
