@@ -182,6 +182,17 @@ def test_the_baselines_options_are_read_before_the_corpus_is_made(tmp_path: Path
         ("--seeds", "0 1 1 0", "--seeds names 0 twice"),
         ("--seeds", "0 one", "--seeds must be numbers: one"),
         ("--seeds", "0 -1", "--seeds must be numbers: -1"),
+        (
+            "--part_config",
+            "conf/no_lora",
+            "--part_config is set for each of --systems; name directories of conf/ there: --systems no_lora",
+        ),
+        (
+            "--part-tag",
+            "mine",
+            "--part_tag is set for each of --systems; name directories of conf/ there: --systems no_lora",
+        ),
+        ("--seed", "1", "--seed is set for each of --seeds: --seeds 1"),
     ],
 )
 def test_systems_and_seeds_are_checked_before_anything_is_trained(

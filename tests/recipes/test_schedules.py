@@ -54,7 +54,7 @@ def frozen_llm(phase: Phase) -> dict[str, Any]:
 
 def test_every_recipe_has_its_systems_and_no_others() -> None:
     recipes = {path.parents[1].name for path in ROOT.glob("egs2/*/part/run.sh")}
-    assert recipes == set(RECIPES)
+    assert recipes >= set(RECIPES)  # users make recipes of their own beside them
     for recipe, systems in RECIPES.items():
         there = {path.parent.name for path in conf_of(recipe).glob("*/stage1.yaml")}
         assert there - {"part", "part_asr"} == set(systems), recipe

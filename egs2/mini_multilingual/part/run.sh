@@ -36,6 +36,15 @@ Own options, then those of part.sh:
 
 own_options "langs systems seeds data_opts base_opts nj model_config" "$@"
 
+# They differ from training to training: one for all would train an ablation over PART.
+for ((n = 0; n < ${#rest[@]}; n += 2)); do
+    case "${rest[n]}" in
+        --part_config | --part_tag | --main_tag)
+            die "${rest[n]} is set for each of --systems; name directories of conf/ there: --systems no_lora" ;;
+        --seed) die "--seed is set for each of --seeds: --seeds ${rest[n + 1]}" ;;
+    esac
+done
+
 # A wrong name is found here, not when its turn has come after hours of training.
 read -r -a system_list <<<"${systems}"
 read -r -a seed_list <<<"${seeds}"
