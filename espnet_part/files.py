@@ -65,24 +65,23 @@ def is_regular(name: str | Path) -> bool:
 
 def sync_directory(directory: Path) -> None:
     """Make a rename inside ``directory`` survive a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        error.filename = str(directory)  # fsync itself knows no name
-        raise
-    finally:
-        os.close(descriptor)
+    _sync(directory)
 
 
 def sync_file(path: Path) -> None:
     """Make what was written to a file survive a power cut."""
-    with path.open("rb") as file:
-        try:
-            os.fsync(file.fileno())
-        except OSError as error:
-            error.filename = str(path)
-            raise
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        error.filename = str(path)  # fsync itself knows no name
+        raise
+    finally:
+        os.close(descriptor)
 
 
 def is_disk_full(error: BaseException) -> bool:

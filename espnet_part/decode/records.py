@@ -56,11 +56,10 @@ class Records:
         records = {}
         for values in self._journal.read():
             try:
-                record = Record(**values)
-                record = replace(
-                    record, tokens=tuple(record.tokens), token_int=tuple(record.token_int)
+                read = Record(**values)  # JSON has no tuples
+                records[read.utt_id] = replace(
+                    read, tokens=tuple(read.tokens), token_int=tuple(read.token_int)
                 )
-                records[record.utt_id] = record
             except TypeError:
                 logging.warning("%s: a damaged record is decoded again", self._journal.path)
         return records
