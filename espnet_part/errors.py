@@ -26,11 +26,11 @@ class DataError(UserError):
     """A data directory, an audio file or a checkpoint is wrong."""
 
 
-def did_you_mean(wrong: str, known: Any, key: str | None = None) -> str:
-    """Say that ``wrong`` is unknown, and the nearest of ``known`` or all of them."""
+def did_you_mean(wrong: str, known: Any, key: str | None = None, listed: bool = True) -> str:
+    """Say that ``wrong`` is unknown, and the nearest of ``known`` or (``listed``) all of them."""
     # what is so much longer than any name is none of them, and comparing would take seconds
     close = difflib.get_close_matches(wrong[:200], [str(k) for k in known], n=1)
     mend = f"; did you mean `{close[0]}`?" if close else ""
-    if not close and known:
+    if not close and known and listed:
         mend = f"; known: {', '.join(str(k) for k in known)}"
     return f"unknown key `{plain(key or wrong, 100)}`{mend}"

@@ -11,6 +11,7 @@ import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from espnet2.tasks.abs_task import AbsTask, optim_classes
 from espnet2.train.distributed_utils import DistributedOption
+from espnet2.utils.yaml_no_alias_safe_dump import yaml_no_alias_safe_dump
 
 from espnet_part.config import load_yaml
 from espnet_part.data.chat import ChatFormat
@@ -23,7 +24,7 @@ from espnet_part.model.config import ModelConfig, load_model_file
 from espnet_part.model.function import conf_digest
 from espnet_part.schedule.activation import activate
 from espnet_part.schedule.schedule import Schedule
-from espnet_part.train.arguments import add_data_arguments, add_model_arguments
+from espnet_part.train.arguments import USAGE, add_data_arguments, add_model_arguments
 from espnet_part.train.checkpoint import load_trained
 from espnet_part.train.learning_rate import parameter_groups
 from espnet_part.train.options import check_values, refuse_foreign
@@ -59,6 +60,9 @@ class PARTTask(AbsTask):
     def main(cls, args: argparse.Namespace | None = None, cmd: Sequence[str] | None = None) -> None:
         """Parse ``cmd`` (a stage file may have a ``base``), and train."""
         args = cls.parse(cmd) if args is None else args
+        if args.print_config:  # ESPnet's own parses again, without what `parse` adds
+            print(yaml_no_alias_safe_dump(vars(args), indent=4, sort_keys=False), end="")
+            return
         refuse_foreign(args, cls.get_parser())
         check_values(args)
         super().main(args=args)
@@ -96,8 +100,17 @@ class PARTTask(AbsTask):
                 if key not in known:
                     raise ConfigError(f"{path}: {did_you_mean(key, known)}")
             parser.set_defaults(**values)
-        args = parser.parse_args(rest)
+        parser.usage = USAGE  # before what argparse says of a wrong value; ESPnet's fills screens
+        args, unknown = parser.parse_known_args(rest)
+        if unknown:
+            options = [option for action in parser._actions for option in action.option_strings]
+            raise ConfigError(did_you_mean(unknown[0], options, listed=False))
         args.config, args.model_config = paths.config, model_config
+        missing = [f"--{name}" for name in args.required if getattr(args, name) is None]
+        if missing and not args.print_config:
+            raise ConfigError(
+                f"missing: {', '.join(missing)}; `part_train --help` shows an example"
+            )
         return args
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,7 +68,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     add(
         "reserve",
-        type=float,
+        type=_number,
         default=3.0,
         help="GB of a GPU's memory for its context, communication and gaps",
     )
@@ -94,6 +95,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_part.schedule.describe import model_table
     from espnet_part.stage_file import read_schedule
 
+    values = load_model_file(args.model_config)
+    model = describe_model(ModelConfig.from_mapping(values, args.model_config))
+    schedules = [(path, read_schedule(path)) for path in args.config]
     if args.data_stats is not None:
         data = read_data(args.data_stats, args.hours_of_audio)
     elif args.hours_of_audio is not None:
@@ -104,8 +108,6 @@ def main(cmd: Sequence[str] | None = None) -> None:
     if args.gpu_tflops is not None:
         peak, mfu = args.gpu_tflops, 1.0
     hardware = Hardware(args.gpus, args.gpu_memory, peak, mfu, args.reserve)
-    values = load_model_file(args.model_config)
-    model = describe_model(ModelConfig.from_mapping(values, args.model_config))
     overrides = {
         key: value
         for key in ("batch_bins", "accum_grad", "max_bins_per_gpu")
@@ -113,10 +115,10 @@ def main(cmd: Sequence[str] | None = None) -> None:
     }
     plans = [
         plan
-        for path in args.config
+        for path, schedule in schedules
         for plan in plan_stage(
             path,
-            read_schedule(path),
+            schedule,
             model,
             data,
             hardware,
@@ -134,29 +136,39 @@ def main(cmd: Sequence[str] | None = None) -> None:
         sys.exit(1)
 
 
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a number: {text}")
+    return value
+
+
 def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
+    value = _number(text)
+    if value <= 0:
         raise argparse.ArgumentTypeError(f"must be positive: {text}")
     return value
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1: {text}")
-    return value
+    value = _number(text)
+    if value < 1 or value % 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1: {text}")
+    return int(value)
 
 
 def _share(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"must be in [0, 1): {text}")
     return value
 
 
 def _utilization(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"must be in (0, 1]: {text}")
     return value

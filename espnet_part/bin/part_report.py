@@ -81,7 +81,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     else:
         trainings = find_trainings(expdir)
     if not systems and not trainings:
-        raise ConfigError(f"{expdir}: holds neither a score.json nor a history.jsonl")
+        lacks = "holds neither a score.json nor a history.jsonl"
+        raise ConfigError(f"{expdir}: {lacks if expdir.is_dir() else 'there is no such directory'}")
     files = write_report(
         Path(args.out_dir or expdir),
         systems,

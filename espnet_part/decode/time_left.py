@@ -76,7 +76,7 @@ class Progress:
         """The state in words."""
         left = elapsed * (self.cost - self.done_cost) / max(self.done_cost, 1e-9)
         return (
-            f"{self._counted()}, {100 * self.done_cost / self.cost:.0f} %, "
+            f"{self._counted()}, {100 * self.done_cost / self.cost:.0f} % of the work, "
             f"{clock(elapsed)} so far, ETA {clock(max(left, 0.0))}"
         )
 

@@ -17,8 +17,9 @@ _PREFIX = re.compile(r"^.*?\b(?:INFO|WARNING)\b:?\s*")  # the logger's time and 
 
 
 class _Follower:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, label: str) -> None:
         self.path = path
+        self.label = label
         self.position = 0
         self.inode: int | None = None
         if path.exists():  # of an earlier run; its lines are not this run's progress
@@ -44,6 +45,8 @@ class _Follower:
 class Progress:
     """Shows the newest line of some logs that has a bar (tqdm's "NN%|") or an estimate ("ETA").
 
+    Of several logs, those of an array of jobs, the line says which job's it is.
+
     On a terminal the line is drawn over the last one; elsewhere a line is printed at most every
     ``pause`` seconds. Runs in a thread of its own while the block does.
     """
@@ -51,7 +54,11 @@ class Progress:
     def __init__(
         self, logs: Sequence[Path], stream: TextIO | None = None, pause: float = 15.0
     ) -> None:
-        self._followers = [_Follower(path) for path in logs]
+        several = len(logs) > 1
+        self._followers = [
+            _Follower(path, f"job {job} of {len(logs)}: " if several else "")
+            for job, path in enumerate(logs, 1)
+        ]
         self._stream = stream or sys.stdout
         self._terminal = self._stream.isatty()
         self._pause = pause
@@ -86,7 +93,7 @@ class Progress:
         for follower in self._followers:
             for line in follower.lines():
                 if _PROGRESS.search(line):
-                    self._latest = _PREFIX.sub("", line).strip()
+                    self._latest = follower.label + _PREFIX.sub("", line).strip()
 
     def _show(self) -> None:
         self._shown, self._shown_at = self._latest, time.monotonic()

@@ -87,7 +87,7 @@ def write_report(
         parts.append(f"## {display.markdown(system.name)}\n\n{display.code(system.directory)}")
         if system.decoding:
             parts.append(
-                "Decoding: {audio_seconds:.0f} s of audio in {decode_seconds:.0f} s, "
+                "Decoding: {audio_seconds:.0f} s of audio in {decode_seconds:.0f} s of all jobs together, "
                 "real-time factor {rtf:.3f}.".format(**system.decoding)
             )
         if system.sets:

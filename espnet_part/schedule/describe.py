@@ -17,10 +17,12 @@ def schedule_table(schedule: Schedule, shapes: Shapes | None, protected: Sequenc
         shapes: The model's parameters; without them the selectors are shown as written.
 
     Raises:
-        ConfigError: from `Schedule.resolve`.
+        ConfigError: from `Schedule.resolve` or `Schedule.check_groups`.
     """
     trainable: Sequence[Trainable | None] = [None] * len(schedule.phases)
-    if shapes is not None:
+    if shapes is None:
+        schedule.check_groups()
+    else:
         trainable = schedule.resolve(list(shapes), protected)
     rows = [["phase", "length", "trains", "parameters", "tasks", "peak learning rates"]]
     for phase, chosen in zip(schedule.phases, trainable, strict=True):

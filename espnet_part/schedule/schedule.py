@@ -6,6 +6,7 @@ It knows nothing of speech. It sees names of parameters and modules, and names o
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Any
 
@@ -138,18 +139,32 @@ class Schedule:
         for name in names:
             if name in chosen:
                 groups.setdefault(name.split(".")[0], []).append(name)
-        for group in groups:
-            if group not in phase.lr:
-                raise ConfigError(
-                    f"{self.where}: phase {phase.name}: lr: no rate for `{group}`, which trains"
-                )
-        for group in phase.lr:
+        for group in phase.lr:  # first: a misspelt group leaves another without a rate
             if group not in groups:
                 raise ConfigError(
                     f"{self.where}: phase {phase.name}: lr: {did_you_mean(group, groups)} "
                     "(a rate for what does not train in this phase)"
                 )
+        for group in groups:
+            if group not in phase.lr:
+                raise ConfigError(
+                    f"{self.where}: phase {phase.name}: lr: no rate for `{group}`, which trains"
+                )
         return Trainable({group: tuple(members) for group, members in groups.items()})
+
+    def check_groups(self) -> None:
+        """Check `train` against `lr` by their words alone, where no model is at hand to `resolve` them.
+
+        Raises:
+            ConfigError: they name different groups.
+        """
+        for phase in self.phases:
+            trained = {re.split(r"[.\[]", selector, maxsplit=1)[0] for selector in phase.train}
+            if trained != set(phase.lr) and not any("*" in group for group in trained):
+                raise ConfigError(
+                    f"{self.where}: phase {phase.name}: `train` selects from "
+                    f"{', '.join(sorted(trained))}, but `lr` has rates for {', '.join(sorted(phase.lr))}"
+                )
 
     def check_tasks(self, counts: dict[str, int]) -> None:
         """Check that every task of every phase has examples.

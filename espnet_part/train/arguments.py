@@ -100,12 +100,17 @@ MENDS: dict[str, str] = {
 }
 
 
+USAGE = (
+    "%(prog)s --config STAGE.yaml --model_config MODEL.yaml\n"
+    "         --train_data_dir DIR … --valid_data_dir DIR … --output_dir DIR [options]"
+)
+
+
 def short_help(prog: str = "part_train") -> str:
     """What ``part_train --help`` prints."""
     parser = argparse.ArgumentParser(
         prog=prog,
-        usage=f"{prog} --config STAGE.yaml --model_config MODEL.yaml\n"
-        "         --train_data_dir DIR … --valid_data_dir DIR … --output_dir DIR [options]",
+        usage=USAGE,
         description="Trains one stage of a speech LLM by the schedule of its stage file. Every "
         "option may\nstand in the model file or the stage file; the command line goes before the "
         "stage\nfile, the stage file before the model file.",

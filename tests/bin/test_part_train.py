@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from espnet_part.parsing import parse_yaml
 from espnet_part.train.arguments import COMMON, short_help
 
 
@@ -45,3 +46,31 @@ def test_espnets_options_are_as_espnet_has_them(capsys):
     printed = capsys.readouterr().out
     assert printed.startswith("usage:")
     assert "--detect_anomaly" in printed and "--average_last" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--train_data_dirr", "x"], "unknown key `--train_data_dirr`; did you mean"),
+        ([], "missing: --output_dir, --train_data_dir, --valid_data_dir, --phases; "),
+        (["--ngpu", "abc"], "argument --ngpu: invalid int value: 'abc'"),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_a_few_lines(words, said, capsys):
+    from espnet_part.bin.part_train import main
+
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code != 0
+    error = capsys.readouterr().err
+    assert error.count("\n") <= 3
+    assert f"error: {said}" in error.splitlines()[-1]
+
+
+def test_print_config_shows_what_files_and_options_amount_to(capsys):
+    from espnet_part.bin.part_train import main
+
+    main(["--config", "conf/system/part/stage2.yaml", "--seed", "7", "--print_config"])
+    shown = parse_yaml(capsys.readouterr().out, "shown")
+    assert shown["seed"] == 7
+    assert [phase["name"] for phase in shown["phases"]] == ["encoder_top", "encoder_all"]

@@ -228,7 +228,9 @@ def test_progress_in_words(caplog):
     caplog.set_level("INFO")
     with Progress(100, 4) as progress:
         progress.advance(25, 1)
-        assert progress.line(10).startswith("1/4 utterances, 25 %, 0:10 so far, ETA 0:30")
+        assert progress.line(10).startswith(
+            "1/4 utterances, 25 % of the work, 0:10 so far, ETA 0:30"
+        )
         progress.advance(75, 3)
     assert "decoding: 4/4 utterances, 100 %" in caplog.text
     assert clock(3725) == "1:02:05"

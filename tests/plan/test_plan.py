@@ -252,6 +252,14 @@ def test_what_cannot_be_planned(
     assert not (tmp_path / "plan.json").exists()
 
 
+@pytest.mark.parametrize("option", ["gpu_memory", "gpus", "reserve", "mfu", "padding"])
+def test_a_number_that_is_none(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--config", "x", "--model_config", "y", f"--{option}", "abc"])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("must be a number: abc")
+
+
 def test_data_without_a_task_of_the_schedule(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,3 +23,11 @@ def test_control_characters_do_not_reach_the_terminal(tmp_path: Path) -> None:
     with Progress([tmp_path / "a.log"], shown):
         (tmp_path / "a.log").write_text("\x1b[2Jx 50%|#\x07|\n")
     assert shown.getvalue() == "  [2Jx 50%|#|\n"
+
+
+def test_a_line_of_an_array_says_whose_it_is(tmp_path: Path) -> None:
+    logs = [tmp_path / f"decode.{job}.log" for job in (1, 2)]
+    shown = io.StringIO()
+    with Progress(logs, shown):
+        logs[1].write_text("decoding: 3/4 utterances, 70 % of the work, 0:03 so far, ETA 0:01\n")
+    assert shown.getvalue().startswith("  job 2 of 2: decoding: 3/4 utterances, 70 % of the work")

@@ -130,7 +130,7 @@ def test_results_markdown(exp, capsys):
         "|test|de|1|4|75.0|25.0|0.0|0.0|25.0|100.0|",
         "|part_stage2|part_stage2|3|encoder_all|40|0.167|0.200|0.400|8|",
         "|8|PART stage 2|30.0|",
-        "Decoding: 50 s of audio in 5 s, real-time factor 0.100.",
+        "Decoding: 50 s of audio in 5 s of all jobs together, real-time factor 0.100.",
     ):
         assert line in text, line
     assert "- espnet_part version: `" in text and "- python version: `3." in text
@@ -189,6 +189,7 @@ def test_a_history_without_a_field_is_refused(exp):
 def test_errors_are_one_line(tmp_path, capsys):
     for arguments, message in (
         (["--expdir", str(tmp_path)], "holds neither"),
+        (["--expdir", str(tmp_path / "no")], "no: there is no such directory"),
         (["--system", "x"], "must be NAME=DIR"),
         (["--system", f"x={tmp_path}"], "no score.json"),
     ):

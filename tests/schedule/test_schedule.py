@@ -68,6 +68,37 @@ def test_peer_defect_11_every_group_that_trains_needs_its_own_rate() -> None:
         schedule.resolve(NAMES, PROTECTED)
 
 
+def test_a_misspelt_group_is_told_before_the_one_that_it_leaves_without_a_rate() -> None:
+    phase = {**PHASE, "train": ["adapter", "encoder"], "lr": {"adapter": 1, "encodr": 1}}
+    with pytest.raises(ConfigError, match="lr: unknown key `encodr`; did you mean `encoder`"):
+        Schedule.from_list([phase], "stage.yaml").resolve(NAMES, PROTECTED)
+
+
+@pytest.mark.parametrize(
+    ("train", "lr", "fits"),
+    [
+        (["adapter"], ["adapter"], True),
+        (["adapter", "encoder.layers[-8:]", "encoder[0]"], ["adapter", "encoder"], True),
+        (["adapter", "*.lora"], ["adapter", "llm"], True),  # the model says what that is
+        (["adapter", "encoder"], ["adapter", "encodr"], False),
+        (["adaptor"], ["adapter"], False),
+        (["adapter", "llm.lora"], ["adapter"], False),
+        (["adapter"], ["adapter", "llm"], False),
+    ],
+)
+def test_train_and_rates_are_compared_without_a_model(
+    train: list[str], lr: list[str], fits: bool
+) -> None:
+    schedule = Schedule.from_list(
+        [{**PHASE, "train": train, "lr": dict.fromkeys(lr, 1e-3)}], "stage.yaml"
+    )
+    if fits:
+        schedule.check_groups()
+    else:
+        with pytest.raises(ConfigError, match=r"stage\.yaml: phase first: `train` selects from "):
+            schedule.check_groups()
+
+
 def test_a_rate_for_what_does_not_train_is_refused() -> None:
     schedule = Schedule.from_list([{**PHASE, "lr": {"adapter": 1, "encoder": 1}}], "stage.yaml")
     with pytest.raises(ConfigError, match="lr: unknown key `encoder`"):
