@@ -68,6 +68,14 @@ def str2bool(value: str) -> bool:
     raise argparse.ArgumentTypeError(f"must be true or false: {value!r}")
 
 
+def count(text: str) -> int:
+    """Read a number of things, at least one."""
+    value = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1: {text}")
+    return value
+
+
 def split_codes(value: str) -> list[str]:
     """Read a list of languages or tasks, separated by commas or spaces."""
     return value.replace(",", " ").split()

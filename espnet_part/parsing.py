@@ -95,7 +95,12 @@ def _read_text(path: str | Path, largest: int = LARGEST_BYTES) -> str:
         # a pipe would be waited for, and a device read for ever
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):
-            raise ConfigError(f"{path}: no regular file")
+            kind = (
+                "a directory, no regular file"
+                if stat.S_ISDIR(status.st_mode)
+                else "no regular file"
+            )
+            raise ConfigError(f"{path}: {kind}")
         with Path(path).open("rb") as file:
             if status.st_size > largest:
                 raise ConfigError(

@@ -24,7 +24,13 @@ from espnet_part.model.config import ModelConfig, load_model_file
 from espnet_part.model.function import conf_digest
 from espnet_part.schedule.activation import activate
 from espnet_part.schedule.schedule import Schedule
-from espnet_part.train.arguments import USAGE, add_data_arguments, add_model_arguments
+from espnet_part.train.arguments import (
+    REQUIRED,
+    USAGE,
+    add_data_arguments,
+    add_model_arguments,
+    check_given,
+)
 from espnet_part.train.checkpoint import load_trained
 from espnet_part.train.learning_rate import parameter_groups
 from espnet_part.train.options import check_values, refuse_foreign
@@ -45,7 +51,7 @@ class PARTTask(AbsTask):
         add_model_arguments(parser)
         add_data_arguments(parser)
         parser.set_defaults(
-            required=["output_dir", "train_data_dir", "valid_data_dir", "phases"],
+            required=list(REQUIRED),
             iterator_type="task",
             valid_iterator_type=None,
             batch_type="numel",
@@ -106,11 +112,8 @@ class PARTTask(AbsTask):
             options = [option for action in parser._actions for option in action.option_strings]
             raise ConfigError(did_you_mean(unknown[0], options, listed=False))
         args.config, args.model_config = paths.config, model_config
-        missing = [f"--{name}" for name in args.required if getattr(args, name) is None]
-        if missing and not args.print_config:
-            raise ConfigError(
-                f"missing: {', '.join(missing)}; `part_train --help` shows an example"
-            )
+        if not args.print_config:
+            check_given([name for name, value in vars(args).items() if value is not None])
         return args
 
     @classmethod

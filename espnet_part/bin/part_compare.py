@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_part.command import HelpFormatter, command, split_codes, str2bool
+from espnet_part.command import HelpFormatter, command, count, split_codes, str2bool
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -95,7 +95,7 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="true|false",
         help="test each system against the first",
     )
-    scoring.add_argument("--nj", type=int, default=1, metavar="N", help="number of processes")
+    scoring.add_argument("--nj", type=count, default=1, metavar="N", help="number of processes")
     scoring.add_argument(
         "--published",
         action="append",

@@ -48,9 +48,11 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     logging.basicConfig(level="INFO", format="%(levelname)s: %(message)s")
+    from espnet_part.pack.locations import refuse_existing
     from espnet_part.pack.stored import choose_model
 
     # what is wrong is told before torch is loaded
+    refuse_existing(Path(args.out))
     model = choose_model(args.model, args.part_train_config, args.part_model_file)
 
     from espnet_part.pack.export import export

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from espnet_part.command import HelpFormatter, command
+from espnet_part.command import HelpFormatter, command, count
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -28,7 +28,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="format of the new files (16 bit); copy leaves the audio where and as it is, and only "
         "checks and counts it",
     )
-    parser.add_argument("--nj", type=int, default=4, help="number of processes")
+    parser.add_argument("--nj", type=count, default=4, help="number of processes")
     parser.add_argument(
         "--max_bad_share",
         type=float,

@@ -82,6 +82,10 @@ def main(cmd: Sequence[str] | None = None) -> None:
         if not Path(path).is_file():
             raise DataError(f"{path}: no such file")
 
+    if args.hf_repo:
+        from espnet_part.pack.hub import check_repo
+
+        check_repo(args.hf_repo)
     from espnet_part.pack.package import Extras, pack
     from espnet_part.pack.stored import choose_model
 

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from espnet_part.command import command
+from espnet_part.command import command, count
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="part_plan",
+        allow_abbrev=False,  # each option has two spellings, of which an abbreviation fits both
         description="Say of each phase what it trains, whether it fits into a GPU's memory and what "
         "to change where it does not, how much data it reads, and how long it takes. Computed from "
         "the configuration alone: nothing is downloaded, no GPU is needed.",
@@ -35,7 +36,7 @@ def get_parser() -> argparse.ArgumentParser:
 
     add("config", required=True, nargs="+", metavar="STAGE.yaml", help="stage files, in order")
     add("model_config", required=True, metavar="MODEL.yaml", help="the model")
-    add("gpus", type=_count, default=8, help="number of GPUs, over all machines")
+    add("gpus", type=count, default=8, help="number of GPUs, over all machines")
     add("gpu_memory", type=_positive, default=80.0, help="memory of a GPU in GB, as it is sold")
     add(
         "hours_of_audio",
@@ -77,7 +78,7 @@ def get_parser() -> argparse.ArgumentParser:
         ("accum_grad", "in place of the stage files'"),
         ("max_bins_per_gpu", "in place of the stage files'"),
     ):
-        add(name, type=_count, help=said)
+        add(name, type=count, help=said)
     add("json", metavar="FILE", help="also write everything, unrounded")
     return parser
 
@@ -151,13 +152,6 @@ def _positive(text: str) -> float:
     if value <= 0:
         raise argparse.ArgumentTypeError(f"must be positive: {text}")
     return value
-
-
-def _count(text: str) -> int:
-    value = _number(text)
-    if value < 1 or value % 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1: {text}")
-    return int(value)
 
 
 def _share(text: str) -> float:

@@ -69,6 +69,12 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_part.report.systems import find_systems, find_trainings, read_system
 
     expdir = Path(args.expdir)
+    for option, pairs in (("--system", args.system), ("--train", args.train)):
+        names = [_pair(pair)[0] for pair in pairs]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ConfigError(f"{option}: two have the name {twice!r}")
+    if args.stage_times and not Path(args.stage_times).is_file():
+        raise ConfigError(f"--stage_times {args.stage_times}: no such file")
     if args.system:
         systems = [read_system(n, Path(d)) for n, d in map(_pair, args.system)]
     else:

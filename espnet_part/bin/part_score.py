@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_part.command import HelpFormatter, command, split_codes
+from espnet_part.command import HelpFormatter, command, count, split_codes
 from espnet_part.sample_rate import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--ref_dir, if there",
     )
     parser.add_argument(
-        "--fs", type=int, default=SAMPLE_RATE, help="samples a second in --utt2num_samples"
+        "--fs", type=count, default=SAMPLE_RATE, help="samples a second in --utt2num_samples"
     )
     parser.add_argument(
         "--checkpoint", metavar="FILE", help="name of the model's file, for the table"
@@ -94,7 +94,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--nj",
-        type=int,
+        type=count,
         default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
         help="processes for large test sets; the scores do not depend on it",
     )
@@ -108,6 +108,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
 
     from espnet_part import display
     from espnet_part.config import load_yaml
+    from espnet_part.errors import DataError
     from espnet_part.files import atomic_write
     from espnet_part.kaldi import read_table
     from espnet_part.score.counting import measure
@@ -138,6 +139,11 @@ def main(cmd: Sequence[str] | None = None) -> None:
         durations = read_durations(lengths, args.fs)
 
     references = read_references(args.ref_dir, split_codes(args.tasks) if args.tasks else None)
+    if hypotheses and hypotheses.keys().isdisjoint(references.texts):
+        raise DataError(
+            f"{args.hyp_dir or args.hyp_text}: no id of its {len(hypotheses)} hypotheses is one of "
+            f"{args.ref_dir}; are they of another test set?"
+        )
     measured = measure(references, hypotheses, config, durations, args.nj)
     scores = summarize(measured, hypotheses, config, durations, args.ref_dir).as_dict()
     name = args.name or "/".join(origin.resolve().parts[-2:])

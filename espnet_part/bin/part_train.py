@@ -46,12 +46,27 @@ def _task() -> Any:
 
 
 def _check(cmd: Sequence[str]) -> None:
-    """Refuse a wrong configuration before ESPnet is imported, which takes seconds."""
+    """Refuse wrong options and a wrong configuration before ESPnet is imported, which takes seconds."""
+    from espnet_part.config import load_yaml
+    from espnet_part.errors import ConfigError, did_you_mean
+    from espnet_part.recipe.options import split_options
+    from espnet_part.recipe.training_options import training_options
+    from espnet_part.train.arguments import check_given
+
+    known = {f"--{name}": None for name in training_options()}
+    for name, _ in split_options(cmd)[0]:
+        if f"--{name}" not in known:
+            raise ConfigError(did_you_mean(f"--{name}", known, listed=False))
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config")
     parser.add_argument("--model_config")
     parser.add_argument("--train_data_dir", nargs="+", default=[])
     args, _ = parser.parse_known_args(cmd)
+    given = {name for name, _ in split_options(cmd)[0]}
+    for path in filter(None, (args.config, args.model_config)):
+        given |= set(load_yaml(path))
+    if "print_config" not in given:
+        check_given(given)
     if args.config is not None and args.model_config is not None and args.train_data_dir:
         from espnet_part import stage_file
 

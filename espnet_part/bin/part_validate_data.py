@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 from collections.abc import Sequence
 
-from espnet_part.command import HelpFormatter, command, str2bool
+from espnet_part.command import HelpFormatter, command, count, str2bool
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -36,7 +36,7 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="true|false",
         help="false for test sets without references",
     )
-    parser.add_argument("--nj", type=int, default=4, help="processes for --check_audio")
+    parser.add_argument("--nj", type=count, default=4, help="processes for --check_audio")
     parser.add_argument("--shown", type=int, default=5, help="cases shown of each kind of fault")
     return parser
 

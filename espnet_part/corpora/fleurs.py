@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_part.command import HelpFormatter, command
+from espnet_part.command import HelpFormatter, command, count
 from espnet_part.corpora.fleurs_layout import (
     CODE_OF,
     OFFICIAL,
@@ -253,7 +253,9 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="where audio archives are unpacked that have not been; beside them when not given",
     )
-    parser.add_argument("--nj", type=int, default=4, help="processes that compare lengths of clips")
+    parser.add_argument(
+        "--nj", type=count, default=4, help="processes that compare lengths of clips"
+    )
     return parser
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from espnet_part import __version__
 from espnet_part.config import dump_yaml
-from espnet_part.errors import ConfigError, DataError
+from espnet_part.errors import ConfigError
 from espnet_part.files import apply_umask
 from espnet_part.model.base import BaseModel, describe_base
 from espnet_part.model.build import build_model
@@ -21,7 +21,7 @@ from espnet_part.model.config import ModelConfig
 from espnet_part.model.encoders import ENCODERS
 from espnet_part.model.speech_llm import SpeechLLM
 from espnet_part.pack.bases import tokenizer_files
-from espnet_part.pack.locations import META, PACKED, load_run_config
+from espnet_part.pack.locations import META, PACKED, load_run_config, refuse_existing
 from espnet_part.pack.manifest import KEY, manifest_of
 from espnet_part.pack.package import portable_attention, prompts_file
 from espnet_part.train.checkpoint import load_trained, save_trained
@@ -63,8 +63,7 @@ def export(
     Raises:
         ConfigError, DataError: the model cannot be loaded, or ``out`` holds something.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out}: is there already; name another directory")
+    refuse_existing(out)
     model_config = ModelConfig.from_mapping(load_run_config(config), str(config))
     if model_config.prompts is None:
         raise ConfigError(f"{config}: the key `prompts` is missing")

@@ -10,6 +10,23 @@ from espnet_part.archive import unpack
 from espnet_part.errors import ConfigError, DataError
 
 
+def check_repo(repo: str) -> None:
+    """Refuse what is no name of a repository.
+
+    Raises:
+        ConfigError: says what it must be.
+    """
+    from huggingface_hub import errors
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+    except errors.HFValidationError as error:
+        raise ConfigError(f"hf_repo: {' '.join(str(error).split())}") from None
+    if "/" not in repo:
+        raise ConfigError(f"hf_repo: {repo!r} must be owner/name")
+
+
 def upload(archive: Path, repo: str, private: bool = False) -> str | None:
     """Upload what is in an archive to a repository of the hub, which is made when there is none.
 
@@ -27,14 +44,8 @@ def upload(archive: Path, repo: str, private: bool = False) -> str | None:
     """
     import huggingface_hub
     from huggingface_hub import HfApi, errors
-    from huggingface_hub.utils import validate_repo_id
 
-    try:
-        validate_repo_id(repo)
-    except errors.HFValidationError as error:
-        raise ConfigError(f"hf_repo: {' '.join(str(error).split())}") from None
-    if "/" not in repo:
-        raise ConfigError(f"hf_repo: {repo!r} must be owner/name")
+    check_repo(repo)
     token = huggingface_hub.get_token()
     if token is None:
         logging.warning(

@@ -21,6 +21,16 @@ PACKED = "packed_by"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?\Z")
 
 
+def refuse_existing(out: Path) -> None:
+    """Refuse a directory to be written that holds something.
+
+    Raises:
+        DataError: it does.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out}: is there already; name another directory")
+
+
 def load_run_config(path: str | Path) -> dict[str, Any]:
     """Load the configuration of a run or of a packed model, with paths that can be opened from here.
 

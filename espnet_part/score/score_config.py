@@ -10,6 +10,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from espnet_part.config import build, load_yaml
+from espnet_part.data.language_codes import is_language, say_language
 
 _STRICT = pydantic.ConfigDict(extra="forbid")
 
@@ -73,6 +74,11 @@ class ScoreConfig:
     chinese_script: Literal["keep", "simplified", "traditional"] = "keep"
     bootstrap: BootstrapConfig = BootstrapConfig()
     hallucination: HallucinationConfig = HallucinationConfig()
+
+    def __post_init__(self) -> None:
+        for code in (*self.cer_languages, *self.wer_languages):
+            if not is_language(code):
+                raise ValueError(f"no code of a language: {say_language(code)}")
 
 
 def load_score_config(path: str | Path) -> ScoreConfig:

@@ -6,6 +6,7 @@ Imports neither torch nor any of ESPnet's tasks, so that help costs no time.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 from espnet_part.command import HelpFormatter
 from espnet_part.data import ENCODER_COST
+from espnet_part.errors import ConfigError
 from espnet_part.parsing import parse_yaml
 
 #: ESPnet's options that most runs set: (name, metavar, default under this task, explanation).
@@ -100,10 +102,26 @@ MENDS: dict[str, str] = {
 }
 
 
+#: What every training needs; the phases usually stand in the stage file.
+REQUIRED = ("output_dir", "train_data_dir", "valid_data_dir", "phases")
 USAGE = (
     "%(prog)s --config STAGE.yaml --model_config MODEL.yaml\n"
     "         --train_data_dir DIR … --valid_data_dir DIR … --output_dir DIR [options]"
 )
+
+
+def check_given(names: Collection[str]) -> None:
+    """Refuse a training without what every one needs.
+
+    Args:
+        names: the options that are given, on the command line or in a file.
+
+    Raises:
+        ConfigError: names what is missing.
+    """
+    missing = [f"--{name}" for name in REQUIRED if name not in names]
+    if missing:
+        raise ConfigError(f"missing: {', '.join(missing)}; `part_train --help` shows an example")
 
 
 def short_help(prog: str = "part_train") -> str:

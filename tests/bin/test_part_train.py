@@ -48,12 +48,17 @@ def test_espnets_options_are_as_espnet_has_them(capsys):
     assert "--detect_anomaly" in printed and "--average_last" in printed
 
 
+GIVEN = ["--output_dir", "o", "--train_data_dir", "t", "--valid_data_dir", "v", "--phases", "[]"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--train_data_dirr", "x"], "unknown key `--train_data_dirr`; did you mean"),
+        (["--model_conf", "x"], "unknown key `--model_conf`; did you mean `--model_config`"),
         ([], "missing: --output_dir, --train_data_dir, --valid_data_dir, --phases; "),
-        (["--ngpu", "abc"], "argument --ngpu: invalid int value: 'abc'"),
+        (["--config", "conf/system/part/stage1.yaml"], "missing: --output_dir, --train_data_dir"),
+        ([*GIVEN, "--ngpu", "abc"], "argument --ngpu: invalid int value: 'abc'"),
     ],
 )
 def test_a_wrong_command_line_is_told_in_a_few_lines(words, said, capsys):
@@ -74,3 +79,14 @@ def test_print_config_shows_what_files_and_options_amount_to(capsys):
     shown = parse_yaml(capsys.readouterr().out, "shown")
     assert shown["seed"] == 7
     assert [phase["name"] for phase in shown["phases"]] == ["encoder_top", "encoder_all"]
+
+
+def test_wrong_options_are_told_before_espnet_is_imported():
+    code = (
+        "import sys; from espnet_part.bin.part_train import _check\n"
+        "try: _check(['--output_dirr', 'x'])\n"
+        "except Exception as error: print(error)\n"
+        "print([m for m in ('torch', 'espnet2.tasks') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "unknown key `--output_dirr`; did you mean `--output_dir`?\n[]\n"

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from espnet_part.corpora.mini import base_models, pretrain_encoder, pretrain_llm
 from espnet_part.corpora.mini.directory import finished_directory
+
+from espnet_part.corpora.directory import finished_directory
+from espnet_part.corpora.mini import base_models, pretrain_encoder, pretrain_llm
 from espnet_part.corpora.mini.prepare import Options as CorpusOptions
 from espnet_part.corpora.mini.prepare import prepare
 from espnet_part.corpora.mini.text import Instruction, draw_instructions

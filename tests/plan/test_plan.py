@@ -252,7 +252,7 @@ def test_what_cannot_be_planned(
     assert not (tmp_path / "plan.json").exists()
 
 
-@pytest.mark.parametrize("option", ["gpu_memory", "gpus", "reserve", "mfu", "padding"])
+@pytest.mark.parametrize("option", ["gpu_memory", "reserve", "mfu", "padding"])
 def test_a_number_that_is_none(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["--config", "x", "--model_config", "y", f"--{option}", "abc"])

@@ -193,6 +193,8 @@ def test_the_baselines_options_are_read_before_the_corpus_is_made(tmp_path: Path
             "--part_tag is set for each of --systems; name directories of conf/ there: --systems no_lora",
         ),
         ("--seed", "1", "--seed is set for each of --seeds: --seeds 1"),
+        ("--langs", "en xx", "--langs: no such language here: xx; see --help"),
+        ("--langs", "de es", "--langs de es: must name en and another language"),
     ],
 )
 def test_systems_and_seeds_are_checked_before_anything_is_trained(

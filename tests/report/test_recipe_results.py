@@ -191,6 +191,8 @@ def test_errors_are_one_line(tmp_path, capsys):
         (["--expdir", str(tmp_path)], "holds neither"),
         (["--expdir", str(tmp_path / "no")], "no: there is no such directory"),
         (["--system", "x"], "must be NAME=DIR"),
+        (["--system", "x=a", "--system", "x=b"], "two have the name 'x'"),
+        (["--system", "x=a", "--stage_times", "nix"], "nix: no such file"),
         (["--system", f"x={tmp_path}"], "no score.json"),
     ):
         with pytest.raises(SystemExit) as stopped:

@@ -63,6 +63,29 @@ def test_command_names_what_is_missing(data, tmp_path, capsys):
     assert capsys.readouterr().err.startswith("part_score: error: ")
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--cer_langs", "german"], "no code of a language: german; did you mean `de`?"),
+        (["--fs", "0"], "argument --fs: must be a whole number of at least 1: 0"),
+        (["--nj", "-3"], "argument --nj: must be a whole number of at least 1: -3"),
+    ],
+)
+def test_impossible_options_are_told(data, tmp_path, capsys, options, said):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--ref_dir", str(data), "--hyp_text", "x", *options])
+    assert stopped.value.code != 0
+    assert capsys.readouterr().err.splitlines()[-1].endswith(said)
+
+
+def test_hypotheses_of_another_test_set_are_refused(data, tmp_path, capsys):
+    (tmp_path / "text").write_text("other-1 a word\nother-2 more\n")
+    with pytest.raises(SystemExit):
+        main(["--ref_dir", str(data), "--hyp_text", str(tmp_path / "text")])
+    assert "no id of its 2 hypotheses is one of" in capsys.readouterr().err
+    assert not (tmp_path / "score.json").exists()
+
+
 def test_scoring_imports_no_torch():
     code = (
         "import sys, espnet_part.score.score_tables, espnet_part.score.decoded;"

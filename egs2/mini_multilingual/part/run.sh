@@ -49,6 +49,13 @@ done
 read -r -a system_list <<<"${systems}"
 read -r -a seed_list <<<"${seeds}"
 all_different --systems ${system_list[@]+"${system_list[@]}"}
+read -r -a lang_list <<<"${langs//,/ }"
+all_different --langs ${lang_list[@]+"${lang_list[@]}"}
+for lang in "${lang_list[@]}"; do
+    [[ " en de es fr it zh " == *" ${lang} "* ]] || die "--langs: no such language here: ${lang}; see --help"
+done
+[[ " ${lang_list[*]} " == *" en "* && "${#lang_list[@]}" -gt 1 ]] ||
+    die "--langs ${langs}: must name en and another language"
 all_different --seeds ${seed_list[@]+"${seed_list[@]}"}
 for system in "${system_list[@]}"; do
     compgen -G "conf/${system}/stage[123].yaml" >/dev/null ||

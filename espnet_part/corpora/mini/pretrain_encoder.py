@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from espnet_part.command import command
-from espnet_part.corpora.mini.directory import finished_directory
+from espnet_part.corpora.directory import finished_directory
 from espnet_part.errors import DataError
 from espnet_part.files import apply_umask
 from espnet_part.progress import open_bar

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_part.command import command
-from espnet_part.corpora.mini.directory import finished_directory
+from espnet_part.corpora.directory import finished_directory
 from espnet_part.corpora.mini.grammar import check_languages, draw_frames, sentence
 from espnet_part.corpora.mini.prepare import code_digest
 from espnet_part.corpora.mini.text import ROLES, Instruction, draw_instructions, held_out
