@@ -52,6 +52,8 @@ REQUIREMENTS = [
 EXTRAS = {
     # the speech of the embedded corpus; eSpeak NG is GPL-3.0-or-later, hence never a requirement
     "mini": ["espeakng-loader>=0.2.4"],
+    # egs2/asterisk: G.722 recordings, LLMs in GGUF
+    "asterisk": ["av>=12", "gguf>=0.10"],
     # sacreBLEU's word segmentation
     "ja": ["sacrebleu[ja]"],
     "ko": ["sacrebleu[ko]"],
@@ -60,6 +62,8 @@ EXTRAS = {
     "wandb": ["wandb>=0.17"],
     "dev": [
         "sacrebleu[ja,ko]",
+        "av>=12",
+        "gguf>=0.10",
         "hypothesis>=6.100",
         "mypy>=1.11",
         "opencc>=1.1.9",

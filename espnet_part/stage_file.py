@@ -13,6 +13,7 @@ from pathlib import Path
 from espnet_part.config import load_yaml
 from espnet_part.errors import ConfigError, did_you_mean
 from espnet_part.kaldi import iter_table
+from espnet_part.model.adapters import ADAPTERS
 from espnet_part.model.config import ModelConfig, load_model_file
 from espnet_part.model.protected import protected
 from espnet_part.model.shapes import model_shapes
@@ -72,4 +73,6 @@ def check(stage: str, model: str, data_dirs: Sequence[str]) -> None:
     schedule = read_schedule(stage)
     shapes, spared = read_shapes(model)
     schedule.resolve(list(shapes), spared)
+    config = ModelConfig.from_mapping(load_model_file(model), model)
+    schedule.check_losses(ADAPTERS.conf(config.speech_adapter).OWN_LOSS)
     schedule.check_tasks(count_tasks(data_dirs))

@@ -23,7 +23,10 @@ LAYERS = (
     {"score", "train"},
     {"data"},
     {"model", "schedule"},
-    {"archive", "command", "config", "journal", "kaldi", "lock", "tasks", "weights"},
+    {
+        *("archive", "command", "config", "convert", "download"),
+        *("journal", "kaldi", "lock", "tasks", "weights"),
+    },
     {"files", "inputs", "parsing", "phases", "plugins", "progress", "scripts"},
     {"errors", "sample_rate", "versions"},
     {"display"},
@@ -45,7 +48,7 @@ ONLY_IN = {
         "train.step",
     },
     "torch.distributed": {"task", "train.parallel"},
-    "transformers": {"corpora.mini", "model", "pack.export"},
+    "transformers": {"convert", "corpora.mini", "model", "pack.export"},
 }
 
 # Modules that are imported, with all that they import in turn, without these libraries.

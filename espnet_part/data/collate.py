@@ -94,7 +94,8 @@ def collate(rows: Sequence[Row], pad_token_id: int, bad: Sequence[tuple[str, str
         Tensors: ``input_ids`` (B, L) int64, ``input_lengths`` (B,), ``labels`` (B, L), and with
         S > 0 clips ``speech_row`` (S,), ``speech_position`` (S,), and either ``speech`` (S, T)
         float32 with ``speech_lengths`` (S,) in samples or ``encoder_out`` (S, F, dim) with
-        ``encoder_out_lengths`` (S,). Python values: ``utt_ids``, ``tasks``, ``langs``, ``tgts``
+        ``encoder_out_lengths`` (S,), and the list ``transcripts`` of what is said in each of them,
+        where that is known. Python values: ``utt_ids``, ``tasks``, ``langs``, ``tgts``
         (lists of B strings; empty for the row without an example), ``bad``, ``audio_seconds``
         and ``padding`` ({"llm", "llm_padded", "encoder", "encoder_padded"}: real and padded
         positions and frames).
@@ -125,6 +126,7 @@ def collate(rows: Sequence[Row], pad_token_id: int, bad: Sequence[tuple[str, str
         batch["speech_row"] = torch.tensor(clips)
         batch["speech_position"] = torch.tensor([len(rows[n].tokens.prefix_ids) for n in clips])
         batch.update(_pad_speech([rows[n] for n in clips]))
+        batch["transcripts"] = [rows[n].example.transcript for n in clips]
     return batch
 
 

@@ -65,6 +65,14 @@ class Example:
     spk: str | None = None
     feats: str | None = None
 
+    @property
+    def transcript(self) -> str | None:
+        """What is said, where that is known and the task reads nothing but speech."""
+        task = TASKS[self.task]
+        if task.transcribes:
+            return self.text
+        return self.src_text if task.speech and not task.text else None
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:

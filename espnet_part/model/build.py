@@ -80,4 +80,6 @@ def _build_parts(cfg: ModelConfig, load_weights: bool, tokenizer: Any = None) ->
     adapter = build_adapter(cfg.speech_adapter, cfg.speech_adapter_conf, encoder.dim, llm.dim)
     if not next(llm.parameters()).is_meta:
         adapter.match_scale(llm.embedding_std())
+    if tokenizer is not None and hasattr(adapter, "read_llm"):
+        adapter.read_llm(llm.embedding, tokenizer)
     return {"encoder": encoder, "adapter": adapter, "llm": llm}

@@ -84,6 +84,20 @@ class Adapter(Protocol):
         lengths (S,). What is behind ``lengths`` in x has no influence."""
 
 
+class TranscribingAdapter(Adapter, Protocol):
+    """An adapter that also learns from what is said in a clip, by a loss of its own.
+
+    It is known by its method `read_llm`.
+    """
+
+    def read_llm(self, embedding: Any, tokenizer: Any) -> None:
+        """Take the LLM's table of embeddings and its tokenizer, before the first pass."""
+
+    def __call__(self, x: Any, lengths: Any, transcripts: Any = None) -> Any:
+        """As `Adapter`; with ``transcripts`` (a list of S texts, None where unknown) it also returns
+        its loss by clip, (S,) in nats."""
+
+
 class ConfPart(Protocol):
     """``conf.py``; without torch.
 
@@ -95,12 +109,15 @@ class ConfPart(Protocol):
         FILES: keys of it that name files. MODELS: that name a directory or a model of the hub, of the
             revision in its key ``revision``, if it has one. These are what it needs on this machine.
         PROTECTED: of an encoder, as in `Encoder`. Each of the three may be missing: none.
+        OWN_LOSS: whether an adapter learns by a loss of its own (see `TranscribingAdapter`); may be
+            missing: it does not.
     """
 
     Conf: type[Any]
     FILES: tuple[str, ...]
     MODELS: tuple[str, ...]
     PROTECTED: tuple[str, ...]
+    OWN_LOSS: bool
 
 
 class EncoderModulePart(Protocol):
@@ -228,6 +245,8 @@ class Kinds:
         for key in ("FILES", "MODELS", "PROTECTED"):
             if not hasattr(part, key):
                 setattr(part, key, ())
+        if not hasattr(part, "OWN_LOSS"):
+            setattr(part, "OWN_LOSS", False)  # noqa: B010 (a module has no such attribute to mypy)
         return cast(ConfPart, part)
 
     def find(self, name: str, part: str) -> Any | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -43,6 +43,8 @@ class SpeechLLM(AbsESPnetModel):
 
     Attributes:
         function: digests of what it computes beside its weights (see `model.function`).
+        answers: whether training learns the answers (PART's one loss); else an adapter's own loss
+            alone (`espnet_part.model.kinds.TranscribingAdapter`), without running the LLM.
     """
 
     def __init__(self, encoder: Any, adapter: Any, llm: LLM) -> None:
@@ -51,6 +53,7 @@ class SpeechLLM(AbsESPnetModel):
         self.adapter = adapter
         self.llm = llm
         self.function: dict[str, str] = {}
+        self.answers = True
         self.requires_grad_(False)
 
     def forward(self, *, labels: Tensor, **batch: Any) -> SpeechLLMOutput:
@@ -60,10 +63,12 @@ class SpeechLLM(AbsESPnetModel):
             labels: (B, L), aligned with ``input_ids``, -100 where there is no loss.
             batch: see `read`; other keys are ignored.
         """
-        prompt, unused = self.read(labels=labels, **batch)
+        prompt, besides = self.read(labels=labels, **batch)
+        if self.training and not self.answers:
+            return self._besides_alone(besides, labels, batch.get("speech_row"))
         hidden = self.llm.hidden(prompt.embeddings, prompt.mask, prompt.positions)
         loss, *by_row = labelled_loss(hidden, prompt.labels, self.llm.logits)
-        return SpeechLLMOutput(loss + unused, *by_row)
+        return SpeechLLMOutput(loss + besides.sum(), *by_row)
 
     def read(
         self,
@@ -77,8 +82,9 @@ class SpeechLLM(AbsESPnetModel):
         speech_lengths: Tensor | None = None,
         encoder_out: Tensor | None = None,
         encoder_out_lengths: Tensor | None = None,
+        transcripts: Sequence[str | None] | None = None,
         **_: Any,
-    ) -> tuple[Spliced, Tensor | float]:
+    ) -> tuple[Spliced, Tensor]:
         """Put tokens and speech together.
 
         Args:
@@ -88,34 +94,55 @@ class SpeechLLM(AbsESPnetModel):
             speech: (S, samples) 16 kHz waveforms. speech_lengths: (S,) in samples.
             encoder_out: (S, states, dim), instead of ``speech``: states kept from an earlier run of
                 the same encoder. encoder_out_lengths: (S,).
+            transcripts: what is said in each clip, for an adapter that learns from it.
 
         Returns:
-            What the LLM reads, and a zero to be added to the loss. In a batch without speech it ties
-            the trainable parameters of encoder and adapter to the loss: under data parallelism
-            every process must give every parameter a gradient.
+            What the LLM reads, and what is to be added to the loss, by clip: that of an adapter that
+            has one of its own; else zeros. In a batch without speech a zero ties the trainable
+            parameters of encoder and adapter to the loss: under data parallelism every process must
+            give every parameter a gradient.
         """
         tokens = self.llm.embedding(input_ids)
         if encoder_out is None and speech is not None and len(speech) > 0:
             encoder_out, encoder_out_lengths = self.encoder(speech, speech_lengths)
         if encoder_out is None or len(encoder_out) == 0:
             return splice(tokens, input_lengths, labels), self._unused(tokens)
-        adapted, lengths = self.adapter(encoder_out, encoder_out_lengths)
+        adapted, lengths, besides = self._adapt(encoder_out, encoder_out_lengths, transcripts)
         adapted = adapted.to(tokens.dtype)
         return splice(
             tokens, input_lengths, labels, adapted, lengths, speech_row, speech_position
-        ), 0.0
+        ), besides
 
-    def _unused(self, tokens: Tensor) -> Tensor | float:
+    def _adapt(
+        self, states: Tensor, lengths: Tensor | None, transcripts: Sequence[str | None] | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Embeddings, their lengths, and the adapter's own loss by clip, or zeros."""
+        if transcripts is not None and hasattr(self.adapter, "read_llm"):
+            return self.adapter(states, lengths, transcripts)
+        return *self.adapter(states, lengths), states.new_zeros(len(states))
+
+    def _unused(self, tokens: Tensor) -> Tensor:
         """Zero, through the encoder and adapter where they have trainable parameters."""
         modules = (self.encoder, self.adapter)
         if not torch.is_grad_enabled() or not any(
             p.requires_grad for module in modules for p in module.parameters()
         ):
-            return 0.0
+            return tokens.new_zeros(0)
         with _running_statistics_kept(self):
             samples = torch.full((1,), SILENCE, device=tokens.device)
             states, lengths = self.encoder(tokens.new_zeros(1, SILENCE).float(), samples)
-            return self.adapter(states, lengths)[0].float().sum() * 0.0
+            adapted, _, besides = self._adapt(states, lengths, [""])
+            return (adapted.float().sum() + besides) * 0.0
+
+    def _besides_alone(
+        self, besides: Tensor, labels: Tensor, speech_row: Tensor | None
+    ) -> SpeechLLMOutput:
+        """The output where the adapter's own loss is all that is learnt."""
+        by_row = besides.new_zeros(len(labels))
+        if speech_row is not None:
+            by_row = by_row.index_add(0, speech_row, besides.detach())
+        tokens = (labels != IGNORE).sum(dim=1).to(by_row.dtype)
+        return SpeechLLMOutput(besides.sum(), by_row, tokens, torch.zeros_like(by_row))
 
     @torch.no_grad()
     def generate(
@@ -137,7 +164,7 @@ class SpeechLLM(AbsESPnetModel):
             Token ids of each row without the end token, and scores (natural logarithm).
         """
         input_ids = batch["input_ids"]
-        batch["labels"] = torch.full_like(input_ids, IGNORE)
+        batch |= {"labels": torch.full_like(input_ids, IGNORE), "transcripts": None}
         embeddings, mask = pad_left(self.read(**batch)[0])
         limits = torch.as_tensor(max_new_tokens, device=input_ids.device).expand(len(input_ids))
         return self.llm.generate(embeddings, mask, limits, beam_size, length_penalty)

@@ -18,6 +18,7 @@ from espnet_part.decode.arguments import SEARCH, check_words, get_parser, read_c
 from espnet_part.decode.search import Search
 from espnet_part.errors import ConfigError, UserError
 from espnet_part.kaldi import iter_table
+from espnet_part.model.adapters import ADAPTERS
 from espnet_part.model.config import ModelConfig, load_model_file
 from espnet_part.model.protected import protected
 from espnet_part.model.shapes import parameter_shapes
@@ -105,6 +106,9 @@ def _check_model(found: Findings, path: str, schedules: list[Schedule]) -> Model
     config = found.attempt(lambda: ModelConfig.from_mapping(load_model_file(path), path))
     if config is None:
         return None
+    own_loss = ADAPTERS.conf(config.speech_adapter).OWN_LOSS
+    for schedule in schedules:
+        found.attempt(partial(schedule.check_losses, own_loss))
     if config.prompts is None:
         found.add([f"{path}: the key `prompts` is missing"])
     elif not Path(config.prompts).is_file():

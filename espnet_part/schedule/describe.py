@@ -86,5 +86,6 @@ def _tasks(phase: Phase) -> str:
     else:
         total = math.fsum(phase.tasks.values())
         listed = ", ".join(f"{task} {100 * w / total:.0f} %" for task, w in phase.tasks.items())
-    flat = phase.language_temperature
-    return listed if flat == 1 else f"{listed}; languages T = {flat:g}"
+    if phase.language_temperature != 1:
+        listed += f"; languages T = {phase.language_temperature:g}"
+    return listed if phase.loss == "answer" else f"{listed}; the adapter's own loss alone"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Collection, Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic.dataclasses import dataclass
@@ -37,6 +37,8 @@ class Phase:
             (1: as they are; larger: flatter).
         restart_warmup: Whether the learning-rate scheduler starts anew with this phase.
         scheduler_conf: Changes to the stage's `scheduler_conf` for this phase.
+        loss: "answer", the paper's, or "adapter": that of an adapter that learns from transcripts
+            (`ctc_spelling`) alone, for which the LLM is not run.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Phase:
     language_temperature: Positive = 1.0
     restart_warmup: bool = True
     scheduler_conf: dict[str, Any] = dataclasses.field(default_factory=dict)
+    loss: Literal["answer", "adapter"] = "answer"
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
@@ -164,6 +167,19 @@ class Schedule:
                 raise ConfigError(
                     f"{self.where}: phase {phase.name}: `train` selects from "
                     f"{', '.join(sorted(trained))}, but `lr` has rates for {', '.join(sorted(phase.lr))}"
+                )
+
+    def check_losses(self, own_loss: bool) -> None:
+        """Check that a phase that learns by the adapter's own loss alone has such an adapter.
+
+        Raises:
+            ConfigError: it has not.
+        """
+        for phase in self.phases:
+            if phase.loss == "adapter" and not own_loss:
+                raise ConfigError(
+                    f"{self.where}: phase {phase.name}: loss: adapter: the model's speech_adapter has no "
+                    "loss of its own (`ctc_spelling` has)"
                 )
 
     def check_tasks(self, counts: dict[str, int]) -> None:

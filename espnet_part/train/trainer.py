@@ -131,6 +131,7 @@ class Run:
         self.trainable = self.schedule.resolve(
             [name for name, _ in model.named_parameters()], model.protected
         )
+        self.schedule.check_losses(hasattr(model.adapter, "read_llm"))
         self.speech = _speech_side(model)
         self.names = {parameter: name for name, parameter in model.named_parameters()}
         self.position = Position()
@@ -207,6 +208,7 @@ class Run:
         phase, data = self.schedule.phases[self.position.phase], planned[self.position.phase]
         trainable = self.trainable[self.position.phase]
         activate(self.model, trainable.names)
+        self.model.answers = phase.loss == "answer"
         learning_rate.forget_frozen(self.optimizer)
         self.ever_trained |= trainable.names
         module = self.parallel.wrap(self.model)  # anew: the trainable set has changed

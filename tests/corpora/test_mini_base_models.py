@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from espnet_part.corpora.mini.directory import finished_directory
 
 from espnet_part.corpora.directory import finished_directory
 from espnet_part.corpora.mini import base_models, pretrain_encoder, pretrain_llm

@@ -90,6 +90,17 @@ def test_speech_stands_where_the_prompt_says(corpus):
         assert not batch["speech"][clip, len(row.speech) :].any()
 
 
+def test_what_is_said_goes_with_the_clips(corpus):
+    spoken = {e.task: e for e in corpus.examples if e.audio}
+    text = next(e for e in corpus.examples if not e.audio)
+    silent = dataclasses.replace(spoken["s2tt"], src_text=None)
+    examples = [spoken["asr"], text, spoken["s2tt"], silent]
+    rows = [make_row(e, corpus.prompts, corpus.chat) for e in examples]
+    said = collate(rows, corpus.chat.pad_token_id)["transcripts"]
+    assert said == [spoken["asr"].text, spoken["s2tt"].src_text, None]
+    assert said[1] != spoken["s2tt"].text
+
+
 def test_text_batch_holds_no_speech(corpus):
     text = [e for e in corpus.examples if e.task == "t2tt"]
     batch = collate([make_row(e, corpus.prompts, corpus.chat) for e in text], 0)

@@ -38,6 +38,7 @@ PHASE: dict[str, Any] = {
         ({"lr": {"adapter": -1}}, "lr"),
         ({"lr": {"adapter": float("nan")}}, "lr"),
         ({"language_temperature": 0}, "language_temperature"),
+        ({"loss": "ctc"}, "loss"),
     ],
 )
 def test_a_wrong_phase_is_refused(change: dict[str, Any], said: str) -> None:
@@ -103,6 +104,13 @@ def test_a_rate_for_what_does_not_train_is_refused() -> None:
     schedule = Schedule.from_list([{**PHASE, "lr": {"adapter": 1, "encoder": 1}}], "stage.yaml")
     with pytest.raises(ConfigError, match="lr: unknown key `encoder`"):
         schedule.resolve(NAMES, PROTECTED)
+
+
+def test_a_loss_that_the_adapter_has_not_is_refused() -> None:
+    schedule = Schedule.from_list([{**PHASE, "loss": "adapter"}], "stage.yaml")
+    schedule.check_losses(True)
+    with pytest.raises(ConfigError, match=r"phase first: loss: adapter: .* no loss of its own"):
+        schedule.check_losses(False)
 
 
 def test_a_task_without_data_is_refused() -> None:

@@ -62,6 +62,11 @@ class TransformerCNNAdapter(nn.Module):
         Returns:
             (S, T', llm_dim), zero behind each length, and lengths (S,).
         """
+        x, out_lengths = self.states(x, lengths)
+        return zero_padding(self.projection(x), out_lengths), out_lengths
+
+    def states(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """What is projected: (S, T', conf.dim), of any value behind each length, and lengths (S,)."""
         out_lengths = self.output_lengths(lengths)
         x = cut_padding(x, lengths).transpose(1, 2)
         x = F.gelu(self.conv(x)).transpose(1, 2)
@@ -70,7 +75,7 @@ class TransformerCNNAdapter(nn.Module):
         mask = attention_mask(out_lengths, x.shape[1])
         for layer in self.layers:
             x = layer(x, mask)
-        return zero_padding(self.projection(self.norm(x)), out_lengths), out_lengths
+        return self.norm(x), out_lengths
 
 
 def build(conf: TransformerCNNConf, encoder_dim: int, llm_dim: int) -> TransformerCNNAdapter:

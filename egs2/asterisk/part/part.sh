@@ -1,0 +1,1 @@
+../../TEMPLATE/part/part.sh

@@ -1,0 +1,1 @@
+"""Models in the formats of inference engines, turned into directories that transformers loads."""

@@ -1,0 +1,172 @@
+"""An adapter that hears by CTC (Graves et al. 2006) and speaks to the LLM in the LLM's own tokens.
+
+The layers of the paper's adapter spell the clip in characters. What they spell is cut into the LLM's
+tokens; for each the LLM reads the token's embedding, plus a projection of the states that the token was
+heard in. So a frozen LLM reads from the first step on what it has always read, and what the spelling gets
+wrong can still be seen in the states. The characters learn from the clips' transcripts.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from espnet_part.errors import ConfigError
+from espnet_part.model.adapters.ctc_spelling.conf import CTCSpellingConf
+from espnet_part.model.adapters.transformer_cnn.module import TransformerCNNAdapter
+
+BLANK = 0
+
+
+class Token(NamedTuple):
+    """A token of the LLM, and the frames [start, end) in which it was heard."""
+
+    id: int
+    start: int
+    end: int
+
+
+class CTCSpellingAdapter(TransformerCNNAdapter):
+    """See the module.
+
+    Args:
+        conf: its sizes. encoder_dim: width of the encoder's states. llm_dim: of the embeddings.
+    """
+
+    def __init__(self, conf: CTCSpellingConf, encoder_dim: int, llm_dim: int) -> None:
+        super().__init__(conf, encoder_dim, llm_dim)
+        self.characters = conf.characters
+        self.ctc_weight = conf.ctc_weight
+        self.spelling = nn.Linear(conf.dim, len(conf.characters) + 1)
+        self._llm: tuple[nn.Module, Any] | None = None  # no module of this one: it is the LLM's
+
+    def match_scale(self, std: float) -> None:
+        """Let the output start as the tokens' embeddings alone, whose scale is right."""
+        nn.init.zeros_(self.projection.weight)
+        nn.init.zeros_(self.projection.bias)
+
+    def read_llm(self, embedding: nn.Module, tokenizer: Any) -> None:
+        """Take the LLM's table of embeddings and its tokenizer.
+
+        Raises:
+            ConfigError: a tokenizer that does not say where its tokens stand in the text.
+        """
+        if not getattr(tokenizer, "is_fast", False):
+            raise ConfigError(
+                "speech_adapter: ctc_spelling: needs a tokenizer of the library tokenizers (tokenizer.json)"
+            )
+        self._llm = (embedding, tokenizer)
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, lengths: Tensor, transcripts: Sequence[str | None] | None = None
+    ) -> tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]:
+        """Map encoder states to LLM embeddings.
+
+        Args:
+            x: (S, T, encoder_dim). lengths: (S,) in states.
+            transcripts: what is said in each clip; None where that is not known.
+
+        Returns:
+            (S, T', llm_dim), zero behind each length, and lengths (S,); with ``transcripts`` also the
+            weighted CTC loss (S,), zero where the transcript is not known or longer than the clip.
+        """
+        states, frames = self.states(x, lengths)
+        log_probs = self.spelling(states).float().log_softmax(dim=-1)
+        heard = [self._tokens(path) for path in _paths(log_probs, frames)]
+        read, read_lengths = self._read(states, heard)
+        if transcripts is None:
+            return read, read_lengths
+        return read, read_lengths, self.ctc_weight * self._loss(log_probs, frames, transcripts)
+
+    def spell(self, text: str) -> list[int]:
+        """A transcript in the CTC's units; signs that it has not are spaces, letters left out."""
+        lower = unicodedata.normalize("NFC", text.lower())
+        known = "".join(c if c in self.characters else "" if c.isalnum() else " " for c in lower)
+        return [self.characters.index(c) + 1 for c in " ".join(known.split())]
+
+    def _tokens(self, path: Sequence[int]) -> list[Token]:
+        """The LLM's tokens of a clip, from the likeliest unit of each frame."""
+        assert self._llm is not None, "read_llm comes first"
+        text, spans = _collapse(path, self.characters)
+        if not text:
+            return []
+        encoded = self._llm[1](text, add_special_tokens=False, return_offsets_mapping=True)
+        tokens = []
+        for number, (begin, end) in zip(
+            encoded["input_ids"], encoded["offset_mapping"], strict=True
+        ):
+            # a token of one byte of a character may have no width
+            first, last = spans[min(begin, len(spans) - 1)], spans[max(begin, end - 1)]
+            tokens.append(Token(number, first[0], last[1]))
+        return tokens
+
+    def _read(self, states: Tensor, heard: Sequence[Sequence[Token]]) -> tuple[Tensor, Tensor]:
+        """Embeddings of tokens with their states; a clip in which nothing was heard has one zero."""
+        assert self._llm is not None
+        lengths = [max(1, len(tokens)) for tokens in heard]
+        ids = torch.zeros(len(heard), max(lengths), dtype=torch.long)
+        spans = torch.zeros(len(heard), max(lengths), 2, dtype=torch.long)
+        for row, tokens in enumerate(heard):
+            for place, token in enumerate(tokens):
+                ids[row, place] = token.id
+                spans[row, place] = torch.tensor([token.start, token.end])
+        ids, spans = ids.to(states.device), spans.to(states.device)
+        there = spans[..., 1] > 0
+        sums = F.pad(states.float().cumsum(dim=1), (0, 0, 1, 0))
+        rows = torch.arange(len(heard), device=states.device)[:, None]
+        width = (spans[..., 1] - spans[..., 0]).clamp(min=1)[..., None]
+        means = (sums[rows, spans[..., 1]] - sums[rows, spans[..., 0]]) / width
+        read = self._llm[0](ids) + self.projection(means.to(states.dtype))
+        read = torch.where(there[..., None], read, torch.zeros_like(read))
+        return read, torch.tensor(lengths, device=states.device)
+
+    def _loss(self, log_probs: Tensor, frames: Tensor, transcripts: Sequence[str | None]) -> Tensor:
+        spelled = [self.spell(text or "") for text in transcripts]
+        known = [text is not None for text in transcripts]
+        targets = torch.tensor([unit for units in spelled for unit in units], dtype=torch.long)
+        lengths = torch.tensor([len(units) for units in spelled])
+        losses = F.ctc_loss(
+            log_probs.transpose(0, 1),
+            targets.to(log_probs.device),
+            frames,
+            lengths.to(log_probs.device),
+            BLANK,
+            reduction="none",
+            zero_infinity=True,
+        )
+        return losses * torch.tensor(known, device=losses.device)
+
+
+def _paths(log_probs: Tensor, frames: Tensor) -> list[list[int]]:
+    """The likeliest unit of each frame, clip by clip."""
+    best = log_probs.argmax(dim=-1).tolist()
+    return [path[:length] for path, length in zip(best, frames.tolist(), strict=True)]
+
+
+def _collapse(path: Sequence[int], characters: str) -> tuple[str, list[tuple[int, int]]]:
+    """The text of a path, single-spaced, and the frames [start, end) of each character."""
+    text: list[str] = []
+    spans: list[tuple[int, int]] = []
+    previous = BLANK
+    for frame, unit in enumerate(path):
+        character = characters[unit - 1] if unit != BLANK else ""
+        if unit != BLANK and unit == previous:
+            spans[-1:] = [(spans[-1][0], frame + 1)] if spans else []
+        elif character and (character != " " or (text and text[-1] != " ")):
+            text.append(character)
+            spans.append((frame, frame + 1))
+        previous = unit
+    if text and text[-1] == " ":
+        text.pop()
+        spans.pop()
+    return "".join(text), spans
+
+
+def build(conf: CTCSpellingConf, encoder_dim: int, llm_dim: int) -> CTCSpellingAdapter:
+    """See `espnet_part.model.kinds.AdapterModulePart`."""
+    return CTCSpellingAdapter(conf, encoder_dim, llm_dim)
