@@ -75,6 +75,7 @@ def check_same_schedule(saved: list[dict[str, Any]], schedule: Schedule, phase: 
 
     Raises:
         DataError: a phase that has run was changed.
+        ConfigError: the checkpoint's phases are none.
     """
 
     def fixed(index: int, values: dict[str, Any]) -> dict[str, Any]:
@@ -82,6 +83,8 @@ def check_same_schedule(saved: list[dict[str, Any]], schedule: Schedule, phase: 
         return {key: value for key, value in values.items() if key not in lengths}
 
     now = schedule.to_list()
+    # an earlier version's phases lack the keys that came later, which had their defaults then
+    saved = Schedule.from_list(saved, "the checkpoint").to_list()
     for index, before in enumerate(saved[: phase + 1]):
         if index >= len(now) or fixed(index, before) != fixed(index, now[index]):
             raise DataError(
