@@ -57,6 +57,12 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.fixture(autouse=True)
+def direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy of the user's does not know this machine's ports."""
+    monkeypatch.setenv("no_proxy", "*")
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
     with Server() as found:

@@ -65,6 +65,8 @@ def _check(cmd: Sequence[str]) -> None:
     given = {name for name, _ in split_options(cmd)[0]}
     for path in filter(None, (args.config, args.model_config)):
         given |= set(load_yaml(path))
+    if args.config is not None:
+        given.add("phases")  # a stage file without them is told with its name, below
     if "print_config" not in given:
         check_given(given)
     if args.config is not None and args.model_config is not None and args.train_data_dir:
