@@ -47,8 +47,7 @@ def read_shapes(path: str) -> tuple[Shapes, tuple[str, ...]]:
     Raises:
         ConfigError: from the model file.
     """
-    cfg = ModelConfig.from_mapping(load_model_file(path), path)
-    return model_shapes(cfg), protected(cfg.encoder)
+    return _shapes(_read_model(path))
 
 
 def count_tasks(directories: Sequence[str]) -> Counter[str]:
@@ -71,8 +70,16 @@ def check(stage: str, model: str, data_dirs: Sequence[str]) -> None:
         UserError: the first thing that is wrong.
     """
     schedule = read_schedule(stage)
-    shapes, spared = read_shapes(model)
+    config = _read_model(model)
+    shapes, spared = _shapes(config)
     schedule.resolve(list(shapes), spared)
-    config = ModelConfig.from_mapping(load_model_file(model), model)
     schedule.check_losses(ADAPTERS.conf(config.speech_adapter).OWN_LOSS)
     schedule.check_tasks(count_tasks(data_dirs))
+
+
+def _read_model(path: str) -> ModelConfig:
+    return ModelConfig.from_mapping(load_model_file(path), path)
+
+
+def _shapes(config: ModelConfig) -> tuple[Shapes, tuple[str, ...]]:
+    return model_shapes(config), protected(config.encoder)

@@ -54,7 +54,8 @@ def _check(cmd: Sequence[str]) -> None:
     from espnet_part.train.arguments import check_given
 
     known = {f"--{name}": None for name in training_options()}
-    for name, _ in split_options(cmd)[0]:
+    given = dict.fromkeys(name for name, _ in split_options(cmd)[0])
+    for name in given:
         if f"--{name}" not in known:
             raise ConfigError(did_you_mean(f"--{name}", known, listed=False))
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -62,11 +63,10 @@ def _check(cmd: Sequence[str]) -> None:
     parser.add_argument("--model_config")
     parser.add_argument("--train_data_dir", nargs="+", default=[])
     args, _ = parser.parse_known_args(cmd)
-    given = {name for name, _ in split_options(cmd)[0]}
     for path in filter(None, (args.config, args.model_config)):
-        given |= set(load_yaml(path))
+        given |= dict.fromkeys(load_yaml(path))
     if args.config is not None:
-        given.add("phases")  # a stage file without them is told with its name, below
+        given["phases"] = None  # a stage file without them is told with its name, below
     if "print_config" not in given:
         check_given(given)
     if args.config is not None and args.model_config is not None and args.train_data_dir:

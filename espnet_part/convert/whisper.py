@@ -21,7 +21,6 @@ from espnet_part.parsing import parse_json
 
 Array = NDArray[Any]
 
-_NORM = {"gamma": "weight", "beta": "bias"}
 _BLOCK = re.compile(r"(encoder|decoder)/layer_(\d+)/(.+)/(\w+)\Z")
 _PARTS: dict[str, tuple[str, ...]] = {
     "self_attention/layer_norm": ("self_attn_layer_norm",),

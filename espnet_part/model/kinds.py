@@ -242,11 +242,10 @@ class Kinds:
             ConfigError: no such kind, or it cannot be imported.
         """
         part = self.need(name, "conf", "configured")
-        for key in ("FILES", "MODELS", "PROTECTED"):
+        defaults = {"FILES": (), "MODELS": (), "PROTECTED": (), "OWN_LOSS": False}
+        for key, default in defaults.items():
             if not hasattr(part, key):
-                setattr(part, key, ())
-        if not hasattr(part, "OWN_LOSS"):
-            setattr(part, "OWN_LOSS", False)  # noqa: B010 (a module has no such attribute to mypy)
+                setattr(part, key, default)
         return cast(ConfPart, part)
 
     def find(self, name: str, part: str) -> Any | None:

@@ -65,7 +65,7 @@ class SpeechLLM(AbsESPnetModel):
         """
         prompt, besides = self.read(labels=labels, **batch)
         if self.training and not self.answers:
-            return self._besides_alone(besides, labels, batch.get("speech_row"))
+            return self._besides_alone(besides, prompt, labels, batch.get("speech_row"))
         hidden = self.llm.hidden(prompt.embeddings, prompt.mask, prompt.positions)
         loss, *by_row = labelled_loss(hidden, prompt.labels, self.llm.logits)
         return SpeechLLMOutput(loss + besides.sum(), *by_row)
@@ -135,14 +135,16 @@ class SpeechLLM(AbsESPnetModel):
             return (adapted.float().sum() + besides) * 0.0
 
     def _besides_alone(
-        self, besides: Tensor, labels: Tensor, speech_row: Tensor | None
+        self, besides: Tensor, prompt: Spliced, labels: Tensor, speech_row: Tensor | None
     ) -> SpeechLLMOutput:
         """The output where the adapter's own loss is all that is learnt."""
         by_row = besides.new_zeros(len(labels))
         if speech_row is not None:
             by_row = by_row.index_add(0, speech_row, besides.detach())
         tokens = (labels != IGNORE).sum(dim=1).to(by_row.dtype)
-        return SpeechLLMOutput(besides.sum(), by_row, tokens, torch.zeros_like(by_row))
+        # what only the LLM reads gets a gradient as well, of zero: see `read`
+        loss = besides.sum() + prompt.embeddings.float().sum() * 0.0
+        return SpeechLLMOutput(loss, by_row, tokens, torch.zeros_like(by_row))
 
     @torch.no_grad()
     def generate(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from espnet_part.command import HelpFormatter, command, str2bool
-from espnet_part.corpora.directory import finished_directory
+from espnet_part.corpora.directory import MARKER, finished_directory
 from espnet_part.download import RemoteFile, fetch, find_on_pypi
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.files import apply_umask
@@ -197,7 +197,7 @@ def link(name: str, out: Path) -> None:
 
     directory = find_model(name, None).resolve()
     if out.exists() and not out.is_symlink():
-        if not (out / "options.json").is_file():
+        if not (out / MARKER).is_file():
             raise DataError(f"{out}: was not made here; move it away")
         shutil.rmtree(out)
     aside = out.with_name(f".{out.name}.link")

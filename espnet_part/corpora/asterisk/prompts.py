@@ -49,9 +49,7 @@ def read_prompts(transcripts: str, recorded: Collection[str]) -> Iterator[Prompt
         if line.startswith(";") or not line.strip():
             continue
         for name, text in _entries(line):
-            if text or name not in texts:
-                texts.setdefault(name, text)
-                texts[name] = texts[name] or text
+            texts[name] = texts.get(name) or text
     for name, text in texts.items():
         yield _prompt(name, text, name in recorded)
     for name in recorded:
@@ -74,20 +72,25 @@ def _entries(line: str) -> Iterator[tuple[str, str]]:
 
 def _prompt(name: str, text: str, recorded: bool) -> Prompt:
     spoken = _plain(_DIRECTIONS.sub(" ", text))
-    fault: tuple[str, str] | None = _kind(name)
-    if fault is None and not recorded:
-        fault = ("no audio", text)
-    if fault is None and not text:
-        fault = ("no text", "")
-    if fault is None and not any(c.isalnum() for c in spoken):
-        fault = ("a tone or noise", text)  # the text only describes it
-    if fault is None and _BROKEN.search(spoken):
-        fault = ("broken characters", text)
-    if fault is None and _SIGN.search(spoken):
-        fault = ("signs for words", text)
-    if fault is not None:
+    if fault := _fault(name, text, spoken, recorded):
         return Prompt(name, "", fault)
     return Prompt(name, spoken, cleaned=spoken != text)
+
+
+def _fault(name: str, text: str, spoken: str, recorded: bool) -> tuple[str, str] | None:
+    if kind := _kind(name):
+        return kind
+    if not recorded:
+        return "no audio", text
+    if not text:
+        return "no text", ""
+    if not any(c.isalnum() for c in spoken):
+        return "a tone or noise", text  # the text only describes it
+    if _BROKEN.search(spoken):
+        return "broken characters", text
+    if _SIGN.search(spoken):
+        return "signs for words", text
+    return None
 
 
 def _kind(name: str) -> tuple[str, str] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 SIMILAR = 0.85
@@ -28,13 +28,13 @@ def split_prompts(texts: Texts, dev: int, test: int, min_words: int = 3) -> dict
     """
     ids = sorted({name for by_id in texts.values() for name in by_id})
     clusters = find_clusters(texts)
+    sizes = Counter(clusters.values())
     alone = [
         name
         for name in ids
-        if clusters[name] == name
+        if sizes[clusters[name]] == 1
         and all(name in by_id for by_id in texts.values())
         and all(len(by_id[name].split()) >= min_words for by_id in texts.values())
-        and sum(cluster == name for cluster in clusters.values()) == 1
     ]
     alone.sort(key=lambda name: hashlib.sha256(name.encode()).digest())
     split = dict.fromkeys(ids, "train")

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from espnet_part.errors import ConfigError
 from espnet_part.model.adapters.ctc_spelling.conf import CTCSpellingConf
@@ -29,6 +30,9 @@ class Token(NamedTuple):
     id: int
     start: int
     end: int
+
+
+NOTHING = Token(0, 0, 0)
 
 
 class CTCSpellingAdapter(TransformerCNNAdapter):
@@ -108,22 +112,16 @@ class CTCSpellingAdapter(TransformerCNNAdapter):
     def _read(self, states: Tensor, heard: Sequence[Sequence[Token]]) -> tuple[Tensor, Tensor]:
         """Embeddings of tokens with their states; a clip in which nothing was heard has one zero."""
         assert self._llm is not None
-        lengths = [max(1, len(tokens)) for tokens in heard]
-        ids = torch.zeros(len(heard), max(lengths), dtype=torch.long)
-        spans = torch.zeros(len(heard), max(lengths), 2, dtype=torch.long)
-        for row, tokens in enumerate(heard):
-            for place, token in enumerate(tokens):
-                ids[row, place] = token.id
-                spans[row, place] = torch.tensor([token.start, token.end])
-        ids, spans = ids.to(states.device), spans.to(states.device)
-        there = spans[..., 1] > 0
+        clips = [torch.tensor(tokens or [NOTHING]) for tokens in heard]
+        padded = pad_sequence(clips, batch_first=True, padding_value=0).to(states.device)
+        ids, starts, ends = padded.unbind(dim=-1)
+        there = ends > 0
         sums = F.pad(states.float().cumsum(dim=1), (0, 0, 1, 0))
         rows = torch.arange(len(heard), device=states.device)[:, None]
-        width = (spans[..., 1] - spans[..., 0]).clamp(min=1)[..., None]
-        means = (sums[rows, spans[..., 1]] - sums[rows, spans[..., 0]]) / width
+        means = (sums[rows, ends] - sums[rows, starts]) / (ends - starts).clamp(min=1)[..., None]
         read = self._llm[0](ids) + self.projection(means.to(states.dtype))
         read = torch.where(there[..., None], read, torch.zeros_like(read))
-        return read, torch.tensor(lengths, device=states.device)
+        return read, torch.tensor([len(clip) for clip in clips], device=states.device)
 
     def _loss(self, log_probs: Tensor, frames: Tensor, transcripts: Sequence[str | None]) -> Tensor:
         spelled = [self.spell(text or "") for text in transcripts]
