@@ -49,12 +49,14 @@ def update_links(
 ) -> list[str]:
     """Point ``latest`` and ``<split>.<key>.best`` at their models and remove the others' files.
 
+    The last model of each phase stays: what a phase has brought is measured on it.
+
     Returns:
         The criteria whose best model is the newest.
     """
     newest = history[-1]["epoch"]
     _link(output_dir / "latest.safetensors", model_file(output_dir, newest))
-    wanted, improved = {newest, *_last(history, keep_last)}, []
+    wanted, improved = {*phase_ends(history).values(), *_last(history, keep_last)}, []
     for criterion in criteria:
         epochs = _existing(output_dir, ranked(history, criterion), keep)
         wanted.update(epochs)
@@ -104,6 +106,11 @@ def average_last(output_dir: Path, history: Sequence[dict[str, Any]], number: in
     target = output_dir / f"last.ave_{number}.safetensors"
     average([model_file(output_dir, epoch) for epoch in epochs], target)
     return target
+
+
+def phase_ends(history: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """The last epoch of each phase, in the order of the schedule."""
+    return {entry["phase"]: entry["epoch"] for entry in history}
 
 
 def _last(history: Sequence[dict[str, Any]], number: int) -> list[int]:

@@ -12,6 +12,7 @@ from espnet_part.train.averaging import (
     average_best,
     average_last,
     model_file,
+    phase_ends,
     ranked,
     update_links,
 )
@@ -66,6 +67,16 @@ def test_other_models_are_removed_and_links_moved(tmp_path: Path) -> None:
         "1epoch.safetensors",
         "4epoch.safetensors",
     }
+
+
+def test_the_last_model_of_each_phase_stays(tmp_path: Path) -> None:
+    write_models(tmp_path, range(1, 6))
+    first = [entry(1, 0.9, 1.0, "first"), entry(2, 0.1, 1.0, "first")]
+    second = [entry(3, 0.2, 1.0, "second"), entry(4, 0.5, 1.0, "second")]
+    history = [*first, *second, entry(5, 0.1, 1.0, "third")]
+    assert phase_ends(history) == {"first": 2, "second": 4, "third": 5}
+    update_links(tmp_path, history, [ACC], 1)
+    assert {int(p.name[0]) for p in tmp_path.glob("*epoch.safetensors")} == {2, 4, 5}
 
 
 def test_a_model_that_was_removed_makes_room_for_the_next(
