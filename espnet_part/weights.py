@@ -81,6 +81,19 @@ def read_header(path: str | Path) -> tuple[dict[str, Any], list[str]]:
     return _metadata(header, path), names
 
 
+def identity(path: str | Path) -> str:
+    """What tells these weights from others: the hash of the tensors that the header names.
+
+    Raises:
+        DataError: as `read_header`; or a file of version 0.1, which names none.
+    """
+    header, _ = _open(Path(path))
+    _metadata(header, path)
+    if "tensors_sha256" not in header:
+        raise DataError(f"{path}: written by version 0.1, without a hash; train or pack it again")
+    return header["tensors_sha256"]
+
+
 def read_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """The metadata and the tensors of a file of trained weights.
 

@@ -17,7 +17,7 @@ ROOT = Path(espnet_part.__file__).parent
 LAYERS = (
     {"bin", "_espnetez"},
     {"recipe"},
-    {"baseline", "compare", "corpora", "plan", "stage_file"},
+    {"analysis", "baseline", "compare", "corpora", "plan", "stage_file"},
     {"decode", "report", "task"},
     {"pack"},
     {"score", "train"},

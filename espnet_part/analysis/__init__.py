@@ -1,0 +1,1 @@
+"""What training did to the representations: similarity of gradients, separability, alignment."""
