@@ -114,12 +114,14 @@ class EncoderOperations:
         dim: width of its states.
         states_per_second: of speech.
         window: states that every clip is padded to; 0 for true lengths.
+        silence: states that are computed behind every clip.
     """
 
     part: Part
     dim: int
     states_per_second: float
     window: int = 0
+    silence: int = 0
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,13 @@ class Rates:
         states_per_second: of the encoder.
         adapted: positions of the adapter, and of the speech in the LLM, for a number of states.
         window: encoder states that every clip is padded to; 0 for true lengths.
+        silence: encoder states that are computed behind every clip.
     """
 
     states_per_second: float
     adapted: Callable[[int], int]
     window: int = 0
+    silence: int = 0
 
     def states(self, seconds: float) -> int:
         """Encoder states of so much speech."""
@@ -91,7 +93,7 @@ def make_batch(example: Example, rows: float, rates: Rates) -> Batch:
     states = rates.states(example.seconds if spoken else _SILENCE)
     return Batch(
         clips=rows if spoken else 1,
-        frames=max(states, rates.window),
+        frames=max(states + rates.silence, rates.window),
         adapted=rates.adapted(states),
         rows=rows,
         length=example.positions(rates),

@@ -97,7 +97,7 @@ def describe_model(cfg: ModelConfig) -> Model:
         head=Linear("llm.model.lm_head", llm["hidden_size"], llm["vocab_size"]),
         shapes=shapes,
         protected=protected(cfg.encoder),
-        rates=Rates(encoder.states_per_second, adapter.positions, encoder.window),
+        rates=Rates(encoder.states_per_second, adapter.positions, encoder.window, encoder.silence),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ SIZES = {
 WINDOW = 480000
 
 
-def make_encoder(bins: int = 80, **options: object) -> WhisperEncoder:
+def make_encoder(bins: int = 80, **options: Any) -> WhisperEncoder:
     torch.manual_seed(0)
     conf = WhisperEncoderConf(config={**SIZES, "num_mel_bins": bins}, **options)
     return WhisperEncoder.from_conf(conf).eval()
@@ -91,9 +92,27 @@ def test_pad_to_30s_is_the_pretrained_condition() -> None:
         assert (states[row, :length] - expected[row, :length]).abs().max() <= 1e-5
 
 
-@pytest.mark.parametrize("pad_to_30s", [False, True])
-def test_peer_defect_01_states_do_not_depend_on_the_batch(pad_to_30s: bool) -> None:
-    encoder = make_encoder(pad_to_30s=pad_to_30s)
+def test_silence_behind_a_clip_is_as_if_it_had_been_recorded() -> None:
+    encoder, plain = make_encoder(silence=2.0), make_encoder()
+    plain.load_state_dict(encoder.state_dict())
+    speech, lengths = make_batch(20000, 16001, WINDOW - 8000)
+    with torch.no_grad():
+        states, state_lengths = encoder(speech, lengths)
+        assert state_lengths.tolist() == plain.output_lengths(lengths).tolist()
+        for row, (samples, length) in enumerate(zip(lengths, state_lengths, strict=True)):
+            clip = torch.zeros(1, min(int(samples) + 32000, WINDOW))
+            clip[0, :samples] = speech[row, :samples]
+            expected, _ = plain(clip, torch.tensor([clip.shape[1]]))
+            torch.testing.assert_close(
+                states[row, :length], expected[0, :length], atol=1e-5, rtol=0
+            )
+        without, _ = plain(speech, lengths)
+    assert (states - without)[1, :51].abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("options", [{}, {"silence": 0.7}, {"pad_to_30s": True}])
+def test_peer_defect_01_states_do_not_depend_on_the_batch(options: dict[str, Any]) -> None:
+    encoder = make_encoder(**options)
     speech, lengths = make_batch(30000, WINDOW + 5000, 7, 16123)
     with torch.no_grad():
         states, state_lengths = encoder(speech, lengths)

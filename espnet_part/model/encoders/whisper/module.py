@@ -93,6 +93,7 @@ class WhisperEncoder(_WhisperEncoder):
         config: transformers' WhisperConfig; only the encoder's fields matter.
         pad_to_30s: encode every clip within 30 s of silence, as in Whisper's training; the frames
             beyond the clip's length are cut off afterwards.
+        silence: seconds of silence behind each clip, likewise, in place of all 30 s.
         gradient_checkpointing: recompute each layer in the backward pass.
 
     Attributes:
@@ -105,13 +106,14 @@ class WhisperEncoder(_WhisperEncoder):
         self,
         config: WhisperConfig,
         pad_to_30s: bool = False,
+        silence: float = 0.0,
         gradient_checkpointing: bool = False,
     ) -> None:
         config._attn_implementation = "sdpa"
         super().__init__(config)
-        self.pad_to_30s = pad_to_30s
         self.checkpoint_layers = gradient_checkpointing
         self.window_samples = config.max_source_positions * SAMPLES_PER_FRAME
+        self.silence = self.window_samples if pad_to_30s else round(silence * SAMPLE_RATE)
         self.log_mel = LogMel(config.num_mel_bins, self.window_samples)
         self.base: BaseModel | None = None
         self.dim = config.d_model
@@ -126,8 +128,9 @@ class WhisperEncoder(_WhisperEncoder):
         Raises:
             ConfigError: no such model, not a Whisper model, weights missing or of another shape.
         """
-        options = {
+        options: dict[str, Any] = {
             "pad_to_30s": conf.pad_to_30s,
+            "silence": conf.silence,
             "gradient_checkpointing": conf.gradient_checkpointing,
         }
         if conf.name is None:
@@ -182,11 +185,9 @@ class WhisperEncoder(_WhisperEncoder):
 
     def _encode_windows(self, speech: Tensor, lengths: Tensor) -> Tensor:
         """Encode (S, T) waveforms of at most one window: (S, T', dim)."""
-        if self.pad_to_30s:
-            speech = F.pad(speech, (0, self.window_samples - speech.shape[1]))
-            mel_lengths = torch.full_like(lengths, self.window_samples // HOP)
-        else:
-            mel_lengths = ((lengths + HOP - 1) // HOP).clamp(min=1)
+        lengths = (lengths + self.silence).clamp(max=self.window_samples)
+        speech = F.pad(speech, (0, max(int(lengths.max()) - speech.shape[1], 0)))
+        mel_lengths = ((lengths + HOP - 1) // HOP).clamp(min=1)
         longest = int(mel_lengths.max())
         mel = self.log_mel(speech)[..., :longest].to(self.conv1.weight.dtype)
         # Padding is set to zero before each convolution: a clip alone sees the same zeros there.

@@ -52,4 +52,5 @@ def operations(conf: WhisperEncoderConf) -> EncoderOperations | None:
         checkpointed=conf.gradient_checkpointing,
     )
     window = sizes["max_source_positions"] if conf.pad_to_30s else 0
-    return EncoderOperations(part, width, STATES_PER_SECOND, window)
+    silence = round(conf.silence * STATES_PER_SECOND)
+    return EncoderOperations(part, width, STATES_PER_SECOND, window, silence)

@@ -48,6 +48,8 @@ def export(encoder: Any, conf: WhisperEncoderConf, directory: Path) -> PackedBas
     values: dict[str, Any] = {"name": "."}
     if conf.pad_to_30s:
         values["pad_to_30s"] = True
+    if conf.silence:
+        values["silence"] = conf.silence
     return PackedBase(dataclasses.replace(base, name="."), values, "transformers' WhisperEncoder")
 
 
