@@ -48,7 +48,7 @@ ONLY_IN = {
         "train.step",
     },
     "torch.distributed": {"task", "train.parallel"},
-    "transformers": {"convert", "corpora.mini", "model", "pack.export"},
+    "transformers": {"baseline.whisper", "convert", "corpora.mini", "model", "pack.export"},
 }
 
 # Modules that are imported, with all that they import in turn, without these libraries.

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from espnet_part.data.audio import BadAudio
 from espnet_part.data.collate import Row
@@ -17,7 +17,7 @@ from espnet_part.data.datadir import DataDir, Example
 from espnet_part.decode.failures import check_failures
 from espnet_part.decode.halving import run_or_name
 from espnet_part.decode.records import Record, Records, write_shard
-from espnet_part.decode.speech2text import Hypothesis, Speech2Text
+from espnet_part.decode.speech2text import Hypothesis
 from espnet_part.decode.time_left import Progress
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.files import atomic_write
@@ -29,6 +29,16 @@ JOURNAL = "hypotheses.jsonl"
 SETTINGS = "decode.json"
 _HOPELESS = 20
 """So many failures in a row at the start mean that the model or the device is broken."""
+
+
+class Decoder(Protocol):
+    """What decodes: `Speech2Text`, or another system that is compared with it."""
+
+    def prepare(self, example: Example, /) -> Row:
+        """Read one example; raises `BadAudio`."""
+
+    def decode_rows(self, rows: Sequence[Row], /) -> list[list[Hypothesis]]:
+        """Decode prepared rows as one batch."""
 
 
 def select_examples(
@@ -63,7 +73,7 @@ def decode_shard(
     examples: Sequence[Example],
     bad: Sequence[tuple[str, str]],
     output_dir: Path,
-    load: Callable[[], Speech2Text],
+    load: Callable[[], Decoder],
     settings: dict[str, Any],
     batch_size: int,
     max_bad_share: float,
@@ -117,7 +127,7 @@ def decode_shard(
 
 
 def _decode(
-    examples: Sequence[Example], sources: dict[str, str], model: Speech2Text, batch_size: int
+    examples: Sequence[Example], sources: dict[str, str], model: Decoder, batch_size: int
 ) -> Iterator[list[Record]]:
     """Decode in batches of like length, the longest first: memory that runs out does so at once."""
     ordered = sorted(examples, key=lambda e: (e.audio is None, -_cost(e), e.utt_id))
@@ -148,7 +158,7 @@ def _cut(examples: Sequence[Example], batch_size: int) -> Iterator[list[Example]
             yield chosen[start : start + batch_size]
 
 
-def _read(model: Speech2Text, batch: Sequence[Example]) -> tuple[list[Row], list[Record]]:
+def _read(model: Decoder, batch: Sequence[Example]) -> tuple[list[Row], list[Record]]:
     rows, failed = [], []
     for example in batch:
         try:
@@ -158,9 +168,7 @@ def _read(model: Speech2Text, batch: Sequence[Example]) -> tuple[list[Row], list
     return rows, failed
 
 
-def decode_or_name(
-    model: Speech2Text, rows: Sequence[Row], sources: dict[str, str]
-) -> list[Record]:
+def decode_or_name(model: Decoder, rows: Sequence[Row], sources: dict[str, str]) -> list[Record]:
     """Decode rows; one that cannot be decoded even alone becomes a record with the reason."""
 
     def run(batch: Sequence[Row]) -> list[tuple[Hypothesis, float]]:
