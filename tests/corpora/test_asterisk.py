@@ -205,6 +205,14 @@ def test_the_corpus_is_made_from_packages_in_a_directory(downloads: Path, tmp_pa
         "dev": 8,
         "test": 12,
     }
+    exchanged, _ = DataDir.load(out / "test_exchanged")
+    own = {e.utt_id: e for e in found["test"] if e.task == "asr"}
+    assert {e.utt_id.removesuffix("-exchanged") for e in exchanged} == set(own)
+    for e in exchanged:
+        other = own[e.utt_id.removesuffix("-exchanged")]
+        assert (e.lang, e.text) == (other.lang, other.text) and e.audio != other.audio
+        assert f"/{e.lang}/" in (e.audio or "")
+    assert len({e.audio for e in exchanged}) == len(exchanged)
     assert {name: tasks[name].count("t2tt") for name in tasks} == {"train": 58, "dev": 8, "test": 0}
     heard = {example.utt_id.split("_")[2].split("-")[0] for example in found["test"]}
     assert not heard & {e.utt_id.split("_")[2].split("-")[0] for e in found["train"]}

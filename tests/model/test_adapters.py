@@ -47,3 +47,32 @@ def test_output_starts_at_the_scale_of_the_embeddings(kind: str, conf: Any) -> N
     adapter.match_scale(0.02)
     out, _ = adapter(torch.randn(4, 60, 8), torch.full((4,), 60))
     assert 0.01 < float(out.detach().std()) < 0.04
+
+
+def test_masks_of_time_hide_short_spans_in_training_alone() -> None:
+    from espnet_part.model.adapters.transformer_cnn.module import _seen
+
+    torch.manual_seed(0)
+    lengths = torch.tensor([1, 3, 40, 500])
+    hidden = torch.zeros(4, 500)
+    for _ in range(300):
+        seen = _seen(lengths, 500, 2, 15)
+        hidden += ~seen
+        for row, length in enumerate(lengths.tolist()):
+            own = ~seen[row, :length]
+            spans = 2 * (1 + length // 200)
+            assert own.sum() <= spans * min(15, length // 4)
+            assert (own[1:] & ~own[:-1]).sum() + own[:1].sum() <= spans
+    assert not hidden[0].any() and not hidden[1].any()  # nothing of so short clips
+    # all states of the long one are hidden about equally often, those at its ends less
+    rates = hidden[3] / 300
+    assert 0.02 < rates[20:480].mean() < 0.15 and rates[20:480].min() > 0
+
+    conf = {"dim": 16, "heads": 2, "ff": 32, "layers": 1, "dropout": 0.0, "time_masks": 2}
+    adapter = build_adapter("transformer_cnn", TransformerCNNConf(**conf), 8, 8).train()
+    x, lengths = torch.randn(2, 60, 8), torch.tensor([60, 44])
+    torch.manual_seed(1)
+    first, second = adapter(x, lengths)[0], adapter(x, lengths)[0]
+    assert not torch.equal(first, second)
+    adapter.eval()
+    assert torch.equal(adapter(x, lengths)[0], adapter(x, lengths)[0])

@@ -16,7 +16,12 @@ from transformers import PreTrainedTokenizerFast
 
 from espnet_part.errors import ConfigError
 from espnet_part.model.adapters.ctc_spelling.conf import CTCSpellingConf
-from espnet_part.model.adapters.ctc_spelling.module import BLANK, CTCSpellingAdapter, _collapse
+from espnet_part.model.adapters.ctc_spelling.module import (
+    BLANK,
+    CTCSpellingAdapter,
+    _collapse,
+    _misspell,
+)
 from espnet_part.model.build import build_adapter
 from espnet_part.model.config import ModelConfig
 from espnet_part.model.shapes import parameter_shapes
@@ -207,3 +212,23 @@ def test_a_batch_without_speech_gives_every_parameter_a_gradient(answers: bool) 
     model.answers = answers
     model(**make_batch([[], []])).loss.backward()
     assert [n for n, p in model.adapter.named_parameters() if p.grad is None] == []
+
+
+def test_noise_changes_its_share_of_characters_in_training_alone() -> None:
+    torch.manual_seed(0)
+    text, spans = "abc é" * 400, [(n, n + 1) for n in range(2000)]
+    noisy, kept = _misspell(text, spans, 0.3, CHARACTERS)
+    assert len(noisy) == len(kept) and set(noisy) <= set(CHARACTERS)
+    frames = [start for start, _ in kept]
+    assert frames == sorted(frames)
+    dropped, doubled = 2000 - len(set(frames)), len(frames) - len(set(frames))
+    assert dropped == pytest.approx(200, abs=45) and doubled == pytest.approx(200, abs=45)
+    same = sum(text[frame] == character for frame, character in zip(frames, noisy, strict=True))
+    assert len(noisy) - same == pytest.approx(200 * 4 / 5, abs=45)  # one in five draws the same
+
+    adapter = small(noise=0.5)
+    x, lengths = torch.randn(2, 30, 8), torch.tensor([30, 25])
+    plain = adapter(x, lengths)[0]
+    assert torch.equal(plain, adapter(x, lengths)[0])
+    adapter.train()
+    assert any(adapter(x, lengths)[0].shape != plain.shape for _ in range(10))

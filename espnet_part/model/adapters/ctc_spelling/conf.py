@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic.dataclasses import dataclass
 
 from espnet_part.model.adapters.transformer_cnn.conf import TransformerCNNConf
-from espnet_part.model.validation import STRICT
+from espnet_part.model.validation import STRICT, share
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -16,11 +16,15 @@ class CTCSpellingConf(TransformerCNNConf):
         characters: what is spelled, each character once, in lower case and Unicode's composed form
             (NFC), the space among them. Of a transcript's other characters, signs become spaces and
             letters are left out.
+        noise: share of the spelled characters that are dropped, doubled or replaced in training before
+            the LLM reads them. What has been heard often is spelled better than what is heard for the
+            first time, and the LLM shall learn to read the latter.
         ctc_weight: of the CTC loss (nats, summed over a clip) beside the loss of the answer.
     """
 
     characters: str
     ctc_weight: float = 1.0
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -28,6 +32,7 @@ class CTCSpellingConf(TransformerCNNConf):
             raise ValueError("`characters` must name each character once, and the space")
         if self.characters != self.characters.lower():
             raise ValueError("`characters` must be lower case")
+        share(self, "noise")
         if not 0 < self.ctc_weight < float("inf"):
             raise ValueError(f"`ctc_weight` must be positive: {self.ctc_weight}")
 

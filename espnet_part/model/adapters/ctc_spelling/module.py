@@ -46,6 +46,7 @@ class CTCSpellingAdapter(TransformerCNNAdapter):
         super().__init__(conf, encoder_dim, llm_dim)
         self.characters = conf.characters
         self.ctc_weight = conf.ctc_weight
+        self.noise = conf.noise
         self.spelling = nn.Linear(conf.dim, len(conf.characters) + 1)
         self._llm: tuple[nn.Module, Any] | None = None  # no module of this one: it is the LLM's
 
@@ -97,6 +98,8 @@ class CTCSpellingAdapter(TransformerCNNAdapter):
         """The LLM's tokens of a clip, from the likeliest unit of each frame."""
         assert self._llm is not None, "read_llm comes first"
         text, spans = _collapse(path, self.characters)
+        if self.training and self.noise:
+            text, spans = _misspell(text, spans, self.noise, self.characters)
         if not text:
             return []
         encoded = self._llm[1](text, add_special_tokens=False, return_offsets_mapping=True)
@@ -163,6 +166,19 @@ def _collapse(path: Sequence[int], characters: str) -> tuple[str, list[tuple[int
         text.pop()
         spans.pop()
     return "".join(text), spans
+
+
+def _misspell(
+    text: str, spans: Sequence[tuple[int, int]], noise: float, characters: str
+) -> tuple[str, list[tuple[int, int]]]:
+    """Drop, double or replace a share ``noise`` of the characters; each keeps its frames."""
+    kinds = (torch.rand(len(text)) / noise * 3).long().tolist()
+    others = torch.randint(len(characters), (len(text),)).tolist()
+    written: list[tuple[str, tuple[int, int]]] = []
+    for character, span, kind, other in zip(text, spans, kinds, others, strict=True):
+        changed = {0: "", 1: character * 2, 2: characters[other]}.get(kind, character)
+        written += [(c, span) for c in changed]
+    return "".join(c for c, _ in written), [span for _, span in written]
 
 
 def build(conf: CTCSpellingConf, encoder_dim: int, llm_dim: int) -> CTCSpellingAdapter:

@@ -15,6 +15,10 @@ class TransformerCNNConf:
         downsample: the convolution's stride; frames out = ceil(frames in / downsample).
         kernel: its width in frames; odd.
         dim, heads, ff, layers, dropout: of the Transformer layers.
+        time_masks: spans of encoder states that are hidden from it in training, in each clip, and as many
+            again for every 4 s of it: SpecAugment's masks of time (Park et al. 2019), which also work
+            where a frozen encoder's states are kept. 0: none, as in the paper.
+        time_mask_width: most states of a span; never more than a quarter of the clip.
     """
 
     downsample: int = 2
@@ -24,9 +28,14 @@ class TransformerCNNConf:
     ff: int = 5120
     layers: int = 2
     dropout: float = 0.1
+    time_masks: int = 0
+    time_mask_width: int = 15
 
     def __post_init__(self) -> None:
         positive(self, "downsample", "kernel", "dim", "heads", "ff", "layers")
+        positive(self, "time_mask_width")
+        if self.time_masks < 0:
+            raise ValueError(f"`time_masks` must not be negative: {self.time_masks}")
         share(self, "dropout")
         divides(self.heads, self.dim, "heads", "dim")
         if self.kernel % 2 == 0 or self.kernel < self.downsample:

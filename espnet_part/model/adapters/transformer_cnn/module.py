@@ -13,6 +13,9 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoderLayer
 from espnet_part.model.adapters.transformer_cnn.conf import TransformerCNNConf
 from espnet_part.model.masking import attention_mask, cut_padding, zero_padding
 
+#: States of 4 s at 50 a second: so long a part of a clip gets a set of masks of its own.
+_MASKED_STATES = 200
+
 
 class TransformerCNNAdapter(nn.Module):
     """One strided convolution, sinusoidal positions, pre-norm Transformer layers, a projection.
@@ -27,6 +30,8 @@ class TransformerCNNAdapter(nn.Module):
         super().__init__()
         self.downsample = conf.downsample
         self.dropout = conf.dropout
+        self.time_masks = conf.time_masks
+        self.time_mask_width = conf.time_mask_width
         self.conv = nn.Conv1d(
             encoder_dim, conf.dim, conf.kernel, stride=conf.downsample, padding=conf.kernel // 2
         )
@@ -68,7 +73,10 @@ class TransformerCNNAdapter(nn.Module):
     def states(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """What is projected: (S, T', conf.dim), of any value behind each length, and lengths (S,)."""
         out_lengths = self.output_lengths(lengths)
-        x = cut_padding(x, lengths).transpose(1, 2)
+        x = cut_padding(x, lengths)
+        if self.training and self.time_masks:
+            x = x * _seen(lengths, x.shape[1], self.time_masks, self.time_mask_width)[..., None]
+        x = x.transpose(1, 2)
         x = F.gelu(self.conv(x)).transpose(1, 2)
         x = zero_padding(x + _sinusoids(x), out_lengths)
         x = F.dropout(x, self.dropout, self.training)
@@ -81,6 +89,21 @@ class TransformerCNNAdapter(nn.Module):
 def build(conf: TransformerCNNConf, encoder_dim: int, llm_dim: int) -> TransformerCNNAdapter:
     """See `espnet_part.model.kinds.AdapterModulePart`."""
     return TransformerCNNAdapter(conf, encoder_dim, llm_dim)
+
+
+def _seen(lengths: Tensor, longest: int, masks: int, width: int) -> Tensor:
+    """(S, longest) boolean, false in random spans of each clip (see `TransformerCNNConf.time_masks`)."""
+    states = torch.arange(longest, device=lengths.device)
+    seen = torch.ones(len(lengths), longest, dtype=torch.bool, device=lengths.device)
+    for number in range(masks * (1 + longest // _MASKED_STATES)):
+        share, place = torch.rand(2, len(lengths), device=lengths.device)
+        # a clip's own number of spans: those beyond it have no width
+        due = number < masks * (1 + lengths // _MASKED_STATES)
+        size = (share * ((lengths // 4).clamp(max=width) + 1)).long() * due
+        start = (place * (lengths - size + 1)).long()
+        inside = (states >= start[:, None]) & (states < (start + size)[:, None])
+        seen &= ~inside
+    return seen
 
 
 def _sinusoids(x: Tensor) -> Tensor:
