@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from espnet_part.data.augmentation import read_factors
 from espnet_part.data.text import TEXT_NORMALIZERS
 from espnet_part.errors import ConfigError, UserError
 from espnet_part.files import atomic_write
@@ -63,6 +64,8 @@ class PartOptions(RecipeOptions):
     max_wav_duration: float
     max_text_chars: int
     train_text_normalizer: str
+    speed_perturb_factors: str
+    join_seconds: float
     filter_args: str
     model_config: str
     part_config: str
@@ -126,9 +129,21 @@ class PartRecipe:
         check_decoding(found, o.decode_config, split_words(o.inference_args, "--inference_args"))
         check_scoring(found, self.score_config)
         found.add(self._limit_errors())
+        found.add(self._augmentation_errors())
         found.raise_all()
         if self._data_stay():
             self._check_data()
+
+    def _augmentation_errors(self) -> list[str]:
+        try:
+            read_factors(self.o.speed_perturb_factors)
+        except ConfigError as error:
+            return [f"--{error}"]
+        if not 0 <= self.o.join_seconds <= self.o.max_wav_duration:
+            return [
+                f"--join_seconds {self.o.join_seconds:g}: must be between 0 and --max_wav_duration"
+            ]
+        return []
 
     def _data_stay(self) -> bool:
         """Whether this call leaves the data of stage 3 as they are."""
@@ -315,9 +330,14 @@ class PartRecipe:
         made = read_product(self._marker(1), 1, lambda: _data_products(Path("data")))
         return made.get(dset, "missing")
 
+    @property
+    def _augments(self) -> bool:
+        return bool(self.o.speed_perturb_factors.strip() or self.o.join_seconds)
+
     def _formatted(self, dset: str) -> Any:
         """Identity of a set of stage 2."""
-        directory = (self.org if dset in self.training_sets else self.raw) / dset
+        tested_alone = dset in self.sets and dset not in self.training_sets
+        directory = (self.raw if tested_alone else self.org) / dset
         return read_product(self._marker(2, dset), 2, partial(_product_of, directory))
 
     def _filtered(self, dset: str) -> Any:
@@ -388,7 +408,7 @@ class PartRecipe:
             dset: (self.org if dset in self.training_sets else self.raw) / dset
             for dset in self.sets
         }
-        return [
+        pieces = [
             Piece(
                 marker=self._marker(2, dset),
                 key=keys.digest("format", o.audio_format, o.max_bad_share, self._prepared(dset)),
@@ -398,9 +418,35 @@ class PartRecipe:
             )
             for dset, directory in directories.items()
         ]
+        return pieces + ([self._augment()] if self._augments else [])
+
+    def _augment(self) -> Piece:
+        """More of the training set's speech, in org/<train_set>_sp."""
+        o, directory = self.o, self.org / f"{self.o.train_set}_sp"
+
+        def run() -> None:
+            self.jobs.launch(
+                self.raw / f"logs/augment_{o.train_set}.log",
+                "espnet_part.bin.part_augment_data",
+                *("--in_dir", self.org / o.train_set, "--out_dir", directory, "--nj", str(o.nj)),
+                *("--speed_perturb_factors", o.speed_perturb_factors),
+                *("--join_seconds", str(o.join_seconds)),
+            )
+
+        how = (o.speed_perturb_factors.split(), o.join_seconds)
+        return Piece(
+            marker=self._marker(2, directory.name),
+            key=keys.digest("augment", how, self._formatted(o.train_set)),
+            makes=[directory],
+            run=run,
+            product=partial(_product_of, directory),
+        )
 
     def _filter(self) -> list[Piece]:
         o = self.o
+        sources = {dset: dset for dset in self.training_sets}
+        if self._augments:
+            sources[o.train_set] = f"{o.train_set}_sp"
         limits = {
             "min_wav_duration": o.min_wav_duration,
             "max_wav_duration": o.max_wav_duration,
@@ -413,17 +459,17 @@ class PartRecipe:
             self.jobs.launch(
                 self.raw / f"logs/filter_{dset}.log",
                 "espnet_part.bin.part_filter_data",
-                *("--in_dir", self.org / dset, "--out_dir", self.raw / dset),
+                *("--in_dir", self.org / sources[dset], "--out_dir", self.raw / dset),
                 *options,
                 *split_words(o.filter_args, "--filter_args"),
             )
-            kept, before = _count(self.raw / dset / "text"), _count(self.org / dset / "text")
+            kept, before = (_count(d / "text") for d in (self.raw / dset, self.org / sources[dset]))
             self.runner.log(f"{dset}: {kept} of {before} examples are kept")
 
         return [
             Piece(
                 marker=self._marker(3, dset),
-                key=keys.digest("filter", limits, o.filter_args, self._formatted(dset)),
+                key=keys.digest("filter", limits, o.filter_args, self._formatted(sources[dset])),
                 makes=[self.raw / dset],
                 run=partial(run, dset),
                 product=partial(_product_of, self.raw / dset),
