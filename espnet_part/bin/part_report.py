@@ -65,7 +65,8 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     logging.basicConfig(level=logging.WARNING, format="part_report: %(levelname)s: %(message)s")
-    from espnet_part.report.recipe_results import write_report
+    from espnet_part.report.recipe_results import write_results
+    from espnet_part.report.results import read_results
     from espnet_part.report.systems import find_systems, find_trainings, read_system
 
     expdir = Path(args.expdir)
@@ -89,8 +90,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     if not systems and not trainings:
         lacks = "holds neither a score.json nor a history.jsonl"
         raise ConfigError(f"{expdir}: {lacks if expdir.is_dir() else 'there is no such directory'}")
-    files = write_report(
-        Path(args.out_dir or expdir),
+    results = read_results(
         systems,
         trainings,
         Path(args.stage_times) if args.stage_times else expdir / "stage_times.jsonl",
@@ -98,7 +98,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         args.note,
         args.paired,
     )
-    for path in files:
+    for path in write_results(Path(args.out_dir or expdir), results):
         print(path)
 
 
