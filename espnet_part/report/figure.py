@@ -59,7 +59,7 @@ def save(figure: Any, path: Path) -> None:
 def as_svg(figure: Any) -> str:
     """The `svg` element of a figure, to stand in a page beside others."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     # matplotlib names its groups alike in every figure, and refers to none of these names

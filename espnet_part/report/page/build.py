@@ -20,7 +20,7 @@ from espnet_part.report.page.parts import Fold, Part, Picture, Section
 from espnet_part.report.page.provenance import provenance_parts
 from espnet_part.report.page.render import render
 from espnet_part.report.page.schedule import Span, alike, draw_schedule, read_spans, schedule_rows
-from espnet_part.report.page.testset import TestSet, read_test_set
+from espnet_part.report.page.scored_set import ScoredSet, read_scored_set
 from espnet_part.report.page.worst import worst_parts
 from espnet_part.report.results import Results
 from espnet_part.report.summary import comparison_blocks, paired_blocks
@@ -73,15 +73,21 @@ def sections(results: Results, data: Directories, analysis: Path | None) -> list
 
 
 def _guarded(title: str, make: Callable[[], Sequence[Part]]) -> Sequence[Part]:
+    """A section, or why it is not there.
+
+    What others left may be of any shape, and one section must not cost the page the others.
+    """
     try:
         return make()
-    except (UserError, OSError) as error:
-        logging.warning("report.html: %s: %s", title, error)
-        return [_missing(error)]
+    except Exception as error:
+        logging.warning("report.html: %s: %s", title, _said(error))
+        return [Paragraph(f"Not here: {display.sentence(_said(error))}")]
 
 
-def _missing(error: object) -> Paragraph:
-    return Paragraph(f"Not here: {display.sentence(str(error))}")
+def _said(error: Exception) -> str:
+    if isinstance(error, UserError | OSError):
+        return str(error)
+    return f"{type(error).__name__}: {display.plain(error, 300)}"
 
 
 def _drawn(draw: Callable[[], Any], caption: str) -> Picture | Paragraph:
@@ -168,23 +174,23 @@ def _analysis(directory: Path | None) -> Sequence[Part]:
     return analysis_parts(directory)
 
 
-def _test_sets(results: Results) -> tuple[list[TestSet], list[str]]:
+def _test_sets(results: Results) -> tuple[list[ScoredSet], list[str]]:
     """The test sets of the first system that can be read, and why others cannot."""
-    found: list[TestSet] = []
+    found: list[ScoredSet] = []
     lacking: list[str] = []
     for name in results.systems[0].sets if results.systems else ():
         try:
-            found.append(read_test_set(results.systems, name))
-        except (UserError, OSError) as error:
-            lacking.append(display.sentence(f"{display.plain(name)}: {error}"))
+            found.append(read_scored_set(results.systems, name))
+        except Exception as error:
+            lacking.append(display.sentence(f"{display.plain(name)}: {_said(error)}"))
     return found, lacking
 
 
-def _examples(sets: Sequence[TestSet], lacking: list[str], data: Directories) -> list[Part]:
+def _examples(sets: Sequence[ScoredSet], lacking: list[str], data: Directories) -> list[Part]:
     return _with_lacking(example_parts(sets, data) if sets else [], lacking)
 
 
-def _worst(sets: Sequence[TestSet], lacking: list[str], first: str) -> list[Part]:
+def _worst(sets: Sequence[ScoredSet], lacking: list[str], first: str) -> list[Part]:
     return _with_lacking(worst_parts(sets, first) if sets else [], lacking)
 
 

@@ -93,17 +93,18 @@ def size_rows(name: str, directory: Path) -> list[list[str]]:
     """
     counts: Counter[tuple[str, str, str]] = Counter()
     samples: Counter[tuple[str, str, str]] = Counter()
-    languages = _Cursor(directory / "utt2lang")
-    targets = _Cursor(directory / "utt2tgt")
-    lengths = _Cursor(directory / "utt2num_samples")
-    for _, utterance, task in iter_table(directory / "utt2task"):
-        language = languages.value(utterance)
-        target = targets.value(utterance)
+    tables = [_Cursor(directory / name) for name in ("utt2lang", "utt2tgt", "utt2num_samples")]
+    if not (directory / "utt2task").is_file():
+        raise DataError(f"{directory / 'utt2task'}: no such file")
+    for utterance, task in _in_order(directory / "utt2task"):
+        language, target, length = (table.value(utterance) for table in tables)
         if not target and task in TASKS:
             target = TASKS[task].target(language)
         key = (task, language, target)
         counts[key] += 1
-        samples[key] += parse_count(lengths.value(utterance)) or 0
+        samples[key] += parse_count(length) or 0
+    for table in tables:
+        table.finish()
     rows = []
     for task, language, target in sorted(counts, key=lambda key: (by_rank(key[0]), key)):
         key = (task, language, target)
@@ -120,23 +121,34 @@ class _Cursor:
     """Values of a sorted table at ids that come in order, without holding the table in memory."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.lines = iter_table(path) if path.is_file() else iter(())
-        self.utterance, self.found, self.last = "", "", ""
+        self.lines = _in_order(path)
+        self.utterance, self.found = "", ""
 
     def value(self, utterance: str) -> str:
         """The value, or "" where there is none."""
-        if utterance < self.last:
-            raise DataError(f"{self.path}: tables of this directory are not sorted by id")
-        self.last = utterance
         while self.utterance < utterance:
             line = next(self.lines, None)
             if line is None:
                 return ""
-            if line[1] < self.utterance:
-                raise DataError(f"{self.path}: not sorted by id")
-            _, self.utterance, self.found = line
+            self.utterance, self.found = line
         return self.found if self.utterance == utterance else ""
+
+    def finish(self) -> None:
+        """See that the rest is in order, too: what came too late was not found."""
+        for _ in self.lines:
+            pass
+
+
+def _in_order(path: Path) -> Iterator[tuple[str, str]]:
+    """(id, value) of a table, if there is one; one whose ids are not sorted is refused."""
+    last = ""
+    for _, utterance, value in iter_table(path) if path.is_file() else ():
+        if utterance < last:
+            raise DataError(
+                f"{path}: sizes are counted of tables that are sorted by id; {utterance} is not"
+            )
+        last = utterance
+        yield utterance, value
 
 
 def _hours(samples: int, task: str) -> str:

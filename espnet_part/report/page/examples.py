@@ -12,7 +12,7 @@ from espnet_part.document import Bullets, Paragraph
 from espnet_part.errors import UserError
 from espnet_part.report.page.parts import LEGEND, Part
 from espnet_part.report.page.player import Audio, find_audio, load_player
-from espnet_part.report.page.testset import TestSet
+from espnet_part.report.page.scored_set import ScoredSet
 from espnet_part.score.references import GroupKey
 from espnet_part.tasks import TASKS
 
@@ -23,10 +23,10 @@ MOST_BYTES = 3_000_000
 MOST_SYSTEMS = 16
 """Outputs beside one utterance."""
 
-Chosen = tuple[TestSet, GroupKey, str]
+Chosen = tuple[ScoredSet, GroupKey, str]
 
 
-def example_parts(sets: Sequence[TestSet], data: Mapping[str, Sequence[Path]]) -> list[Part]:
+def example_parts(sets: Sequence[ScoredSet], data: Mapping[str, Sequence[Path]]) -> list[Part]:
     """Utterances of every task and language in turn, whatever their scores.
 
     Args:
@@ -54,7 +54,7 @@ def example_parts(sets: Sequence[TestSet], data: Mapping[str, Sequence[Path]]) -
     return [*parts, Bullets([display.sentence(note) for note in notes])] if notes else parts
 
 
-def choose(sets: Sequence[TestSet], most: int) -> list[Chosen]:
+def choose(sets: Sequence[ScoredSet], most: int) -> list[Chosen]:
     """One utterance of each group in turn, at most ``most``, each at another place of its group."""
     groups = [
         (test_set, key, names)
@@ -87,7 +87,7 @@ class _Players:
         self.data = data
         self.left = MOST_BYTES
 
-    def of(self, test_set: TestSet, name: str) -> tuple[str, str]:
+    def of(self, test_set: ScoredSet, name: str) -> tuple[str, str]:
         """The data URI, or why there is none."""
         why = "its wav.scp is not there"
         for directory in reversed([test_set.directory, *self.data.get(test_set.name, [])]):

@@ -10,7 +10,7 @@ import numpy as np
 from espnet_part import display
 from espnet_part.document import Heading, Paragraph
 from espnet_part.report.page.parts import LEGEND, Part
-from espnet_part.report.page.testset import TestSet
+from espnet_part.report.page.scored_set import ScoredSet
 from espnet_part.score.bleu import figures_of
 from espnet_part.score.counting import Measured, measure
 from espnet_part.score.references import GroupKey
@@ -25,12 +25,12 @@ class _Wrong:
     """An utterance; the one with the smallest ``rank`` is the worst."""
 
     rank: tuple[float, ...]
-    test_set: TestSet
+    test_set: ScoredSet
     key: GroupKey
     name: str
 
 
-def worst_parts(sets: Sequence[TestSet], system: str, most: int = MOST) -> list[Part]:
+def worst_parts(sets: Sequence[ScoredSet], system: str, most: int = MOST) -> list[Part]:
     """By task: those with most errors as they are scored, or with the lowest chrF."""
     wrong: dict[str, list[_Wrong]] = {}
     for test_set in sets:
@@ -52,7 +52,7 @@ def worst_parts(sets: Sequence[TestSet], system: str, most: int = MOST) -> list[
     return parts
 
 
-def _wrong(test_set: TestSet, key: GroupKey, group: Measured) -> Iterator[_Wrong]:
+def _wrong(test_set: ScoredSet, key: GroupKey, group: Measured) -> Iterator[_Wrong]:
     if group.translations is not None:
         chrf = figures_of(group.translations, group.tokenizer)[:, 1]
         for name, score in zip(group.utterances, chrf, strict=True):

@@ -21,8 +21,8 @@ from espnet_part.score.score_config import ScoreConfig
 from espnet_part.tasks import TASKS, pair_label
 
 
-@dataclass(frozen=True)
-class TestSet:
+@dataclass(frozen=True, eq=False)
+class ScoredSet:
     """A test set of the first system, and those of all systems.
 
     Attributes:
@@ -93,7 +93,7 @@ class TestSet:
         return {name: text for _, name, text in iter_table(path) if name in utterances}
 
 
-def read_test_set(systems: Sequence[System], name: str) -> TestSet:
+def read_scored_set(systems: Sequence[System], name: str) -> ScoredSet:
     """Read a test set of the first of the systems.
 
     Raises:
@@ -110,7 +110,7 @@ def read_test_set(systems: Sequence[System], name: str) -> TestSet:
             hypotheses[system.name] = read_hypotheses(system, name)
         except (UserError, OSError) as error:
             notes.append(f"no outputs of {system.name} on {name}: {error}")
-    return TestSet(
+    return ScoredSet(
         name=name,
         directory=directory,
         beneath=first.paths[name],
