@@ -17,6 +17,8 @@ from espnet_part.schedule.schedule import Phase, Schedule
 from espnet_part.tasks import by_rank
 
 _DARK = "#333333"
+_PARTS = ("llm", "adapter", "encoder")
+"""Every model has them, and each has its row and its colour in all pictures, trained or not."""
 _CHARACTERS = 105
 """Characters of labels that fit over the axis."""
 
@@ -101,8 +103,7 @@ def schedule_rows(spans: Sequence[Span]) -> Table:
 @drawing
 def draw_schedule(spans: Sequence[Span]) -> Any:
     """Three rows over steps: what trains of each part, peak learning rates, the mixture of tasks."""
-    groups = [g for g in ("llm", "adapter", "encoder") if any(g in s.phase.lr for s in spans)]
-    groups += sorted({g for span in spans for g in span.phase.lr} - {*groups})
+    groups = [*_PARTS, *sorted({g for span in spans for g in span.phase.lr} - {*_PARTS})]
     figure, (trains, rates, mixture) = new_figure(
         3,
         1,
