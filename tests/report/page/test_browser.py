@@ -52,6 +52,18 @@ def test_nothing_sticks_out(browser, recipe, width):
     assert browser.value(OUTSIDE) == []
 
 
+def test_all_of_it_fits_on_paper(browser, recipe):
+    browser.open(recipe / "exp/report.html", 794)  # A4
+    browser.ask("Emulation.setEmulatedMedia", media="print")
+    try:
+        assert browser.value("document.documentElement.scrollWidth") == 794
+        folded = "[...document.querySelectorAll('details table')].map(t => t.offsetHeight)"
+        assert min(browser.value(folded)) > 0
+        assert browser.value("document.querySelector('audio').offsetHeight") == 0
+    finally:
+        browser.ask("Emulation.setEmulatedMedia", media="")
+
+
 def test_audio_is_played_and_anchors_lead_to_their_sections(browser, recipe):
     browser.open(recipe / "exp/report.html", 1280)
     assert browser.value(HEARD) == [pytest.approx(2.0, abs=0.1)] * 4
