@@ -42,6 +42,9 @@ REQUIREMENTS = [
     "soundfile>=0.12",
     "soxr>=0.5",
     "tqdm>=4.66",
+    # the report
+    "jinja2>=3.1",
+    "markupsafe>=2.1",
     # scores
     "jiwer>=4.0,<5",
     "sacrebleu>=2.4,<3",

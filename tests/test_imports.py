@@ -28,7 +28,7 @@ LAYERS = (
         *("journal", "kaldi", "lock", "tasks", "weights"),
     },
     {"files", "inputs", "parsing", "phases", "plugins", "progress", "scripts"},
-    {"errors", "sample_rate", "versions"},
+    {"document", "errors", "sample_rate", "versions"},
     {"display"},
 )
 

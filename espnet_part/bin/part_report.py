@@ -1,4 +1,4 @@
-"""Collect scores, learning curves and stage times of a recipe into RESULTS.md and charts."""
+"""Collect scores, learning curves and stage times of a recipe into RESULTS.md, charts and report.html."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from espnet_part.errors import ConfigError
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="part_report",
-        description="Writes RESULTS.md, results.json and figures/*.png from score.json files "
-        "(part_score) and history.jsonl files (part_train).",
+        description="Writes RESULTS.md, results.json, figures/*.png and report.html, one file to look "
+        "at without a network, from score.json files (part_score) and history.jsonl files (part_train).",
         epilog="example: part_report --expdir exp --system PART=exp/part_stage3/decode "
         "--system Baseline=exp/baseline/decode --train PART=exp/part_stage1,exp/part_stage2",
         formatter_class=HelpFormatter,
@@ -54,6 +54,21 @@ def get_parser() -> argparse.ArgumentParser:
         help="test each system against the first, from the hypotheses and references that "
         "score.json names",
     )
+    parser.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        metavar="NAME=DIR[,DIR...]",
+        help="data directories of a training, validation or test set for report.html: sizes, losses "
+        "and audio are shown from them; where there are several, such as the prepared and the formatted "
+        "one, the last is what is used. May be repeated. By default those that the trainings and "
+        "scores name",
+    )
+    parser.add_argument(
+        "--analysis",
+        metavar="DIR",
+        help="what part_analyze has left, for report.html; by default `analysis` in the exp directory",
+    )
     parser.add_argument("--title", default="RESULTS", help="first heading")
     parser.add_argument(
         "--note", action="append", default=[], metavar="TEXT", help="a paragraph for the beginning"
@@ -65,11 +80,17 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     logging.basicConfig(level=logging.WARNING, format="part_report: %(levelname)s: %(message)s")
-    from espnet_part.report.recipe_results import write_report
+    from espnet_part.report.page.build import write_page
+    from espnet_part.report.recipe_results import write_results
+    from espnet_part.report.results import read_results
     from espnet_part.report.systems import find_systems, find_trainings, read_system
 
     expdir = Path(args.expdir)
-    for option, pairs in (("--system", args.system), ("--train", args.train)):
+    for option, pairs in (
+        ("--system", args.system),
+        ("--train", args.train),
+        ("--data", args.data),
+    ):
         names = [_pair(pair)[0] for pair in pairs]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ConfigError(f"{option}: two have the name {twice!r}")
@@ -80,17 +101,13 @@ def main(cmd: Sequence[str] | None = None) -> None:
     else:
         systems = find_systems(expdir)
     if args.train:
-        trainings = {
-            name: [Path(directory) for directory in directories.split(",")]
-            for name, directories in map(_pair, args.train)
-        }
+        trainings = dict(map(_directories, args.train))
     else:
         trainings = find_trainings(expdir)
     if not systems and not trainings:
         lacks = "holds neither a score.json nor a history.jsonl"
         raise ConfigError(f"{expdir}: {lacks if expdir.is_dir() else 'there is no such directory'}")
-    files = write_report(
-        Path(args.out_dir or expdir),
+    results = read_results(
         systems,
         trainings,
         Path(args.stage_times) if args.stage_times else expdir / "stage_times.jsonl",
@@ -98,8 +115,11 @@ def main(cmd: Sequence[str] | None = None) -> None:
         args.note,
         args.paired,
     )
-    for path in files:
+    out_dir = Path(args.out_dir or expdir)
+    for path in write_results(out_dir, results):
         print(path)
+    analysis = Path(args.analysis) if args.analysis else expdir / "analysis"
+    print(write_page(out_dir, results, dict(map(_directories, args.data)), analysis))
 
 
 def _pair(value: str) -> tuple[str, str]:
@@ -107,6 +127,11 @@ def _pair(value: str) -> tuple[str, str]:
     if not (name and sign and directory):
         raise ConfigError(f"must be NAME=DIR: {value!r}")
     return name, directory
+
+
+def _directories(value: str) -> tuple[str, list[Path]]:
+    name, directories = _pair(value)
+    return name, [Path(directory) for directory in directories.split(",")]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from espnet_part.compare.comparison import Comparison
 from espnet_part.compare.published import Benchmark, rows_of
 from espnet_part.report.bars import plot_panels
 from espnet_part.report.comparison_tables import find_measures
-from espnet_part.report.recipe_results import score_panel
+from espnet_part.report.panels import score_panel
 
 
 def draw_comparison(comparison: Comparison, published: Sequence[Benchmark], path: Path) -> None:

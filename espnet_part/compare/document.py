@@ -9,6 +9,7 @@ from typing import Any
 from espnet_part import display
 from espnet_part.compare.comparison import Comparison, group_label
 from espnet_part.compare.published import LABEL, Benchmark, rows_of
+from espnet_part.document import Table, to_markdown
 from espnet_part.report.comparison_tables import (
     comparison_table,
     find_measures,
@@ -18,7 +19,7 @@ from espnet_part.report.comparison_tables import (
 )
 from espnet_part.report.paired_tests import as_records
 from espnet_part.score.origin import describe_corpus
-from espnet_part.score.score_tables import markdown, score_sections
+from espnet_part.score.score_tables import score_sections
 
 
 def comparison_markdown(
@@ -28,7 +29,7 @@ def comparison_markdown(
     rows = [(entry.output.name, entry.score) for entry in comparison.entries]
     parts = [f"# {display.markdown(title)}", _references_line(comparison)]
     parts += [f"**{display.sentence(note)}**" for note in comparison.notes]
-    parts.append("## Systems\n\n" + _systems_table(comparison))
+    parts.append(f"## Systems\n\n{_systems_table(comparison)}")
     notes = [
         f"- {display.markdown(entry.output.name)}: {display.sentence(note)}"
         for entry in comparison.entries
@@ -51,7 +52,7 @@ def comparison_markdown(
     parts += [_published_sources(benchmark) for benchmark in published]
     if comparison.tests:
         main = [test for test in comparison.tests if test.metric != "chrf++"]
-        parts.append(f"## Paired tests\n\n{paired_tables(main)}")
+        parts.append(f"## Paired tests\n\n{to_markdown(paired_tables(main))}")
         parts.append(paired_explanation(comparison.tests))
     parts.append(f"## Details\n\n{score_sections(rows).rstrip()}")
     return "\n\n".join(parts) + "\n"
@@ -115,7 +116,7 @@ def _references_line(comparison: Comparison) -> str:
     return f"{line} Text normaliser of all systems: {config.normalizer}{script}."
 
 
-def _systems_table(comparison: Comparison) -> str:
+def _systems_table(comparison: Comparison) -> Table:
     rows = [
         [
             entry.output.name,
@@ -128,11 +129,11 @@ def _systems_table(comparison: Comparison) -> str:
         for entry in comparison.entries
     ]
     header = ["system", "path", "read from", "ids matched", "missing", "without reference"]
-    return markdown(header, rows)
+    return Table(header, rows)
 
 
-def _missing_table(comparison: Comparison) -> str:
-    """A row a language or direction that anybody lacks utterances of; "" without any."""
+def _missing_table(comparison: Comparison) -> Table:
+    """A row a language or direction that anybody lacks utterances of."""
     entries = comparison.entries
     rows = []
     for key, utterances in comparison.references.groups.items():
@@ -141,7 +142,7 @@ def _missing_table(comparison: Comparison) -> str:
             cells = ["not scored" if count is None else str(count) for count in lacking]
             rows.append([group_label(key), str(len(utterances)), *cells])
     names = [entry.output.name for entry in entries]
-    return markdown(["", "utterances", *names], rows) if rows else ""
+    return Table(["", "utterances", *names], rows)
 
 
 def _published_sources(benchmark: Benchmark) -> str:

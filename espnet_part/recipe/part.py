@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -742,7 +742,8 @@ class PartRecipe:
     def _report(self) -> None:
         o = self.o
         with atomic_write(o.expdir / ".done/report") as file:
-            file.write(f"{self.main_tag}\n{self.decode_tag}\n{o.report_title}\n")
+            lines = [self.main_tag, self.decode_tag, o.report_title, *self._report_data()]
+            file.writelines(f"{line}\n" for line in lines)
         log = self.exp / "report.log"
         try:
             update_report(self.jobs, o.python, o.expdir, log, self.runner.log)
@@ -750,6 +751,14 @@ class PartRecipe:
             raise self.runner.failure(11, "report", failure) from None
         print((o.expdir / "RESULTS.md").read_text(encoding="utf-8"), end="", flush=True)
         show_written(log, self.runner.log)
+
+    def _report_data(self) -> Iterator[str]:
+        """Each data set with its directories, from the prepared to the one that is used."""
+        for dset in self.sets:
+            directories = [Path("data", dset), self.org / dset, self.raw / dset]
+            there = [str(directory) for directory in directories if directory.is_dir()]
+            if there:
+                yield f"{dset}={','.join(there)}"
 
     def _pack(self) -> list[Piece]:
         o, model = self.o, self.last / self.o.inference_model

@@ -1,4 +1,4 @@
-"""RESULTS.md of all systems that have been scored in a recipe."""
+"""RESULTS.md and report.html of all systems that have been scored in a recipe."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ def report_options(expdir: Path) -> list[str]:
     The main system stands first. Of systems of part.sh the same decoding is shown as of the main one;
     of others (stock ESPnet models, and what was scored by hand) every decoding that has a score.json.
     part.sh leaves in ``.done/report``, one a line: the main system, the name of its decoding, the
-    heading.
+    heading, and for each data set what `--data` of part_report says of it.
 
     Raises:
         DataError: nothing has been scored.
     """
     main_tag, decode_tag, title = "", "", "RESULTS"
+    data: list[str] = []
     noted = expdir / ".done/report"
     if noted.is_file():
         lines = noted.read_text(encoding="utf-8").split("\n")
         main_tag, decode_tag, title = lines[:3]
+        data = [line for line in lines[3:] if line]
     directories = sorted(path for path in expdir.iterdir() if path.is_dir())
     directories.sort(key=lambda path: path.name != main_tag)
     options: list[str] = []
@@ -57,13 +59,15 @@ def report_options(expdir: Path) -> list[str]:
     times = expdir / main_tag / "stage_times.jsonl"
     if main_tag and times.is_file():
         options += ["--stage_times", str(times)]
+    for named in data:
+        options += ["--data", named]
     return ["--expdir", str(expdir), *options, "--title", title]
 
 
 def is_report_old(expdir: Path, scored: Iterable[Marker]) -> bool:
-    """Whether RESULTS.md lacks scores of these pieces, also after a kill before it was written."""
-    report = expdir / "RESULTS.md"
-    written = report.stat().st_mtime_ns if report.is_file() else -1
+    """Whether the report lacks scores of these pieces, also after a kill before it was written."""
+    files = [expdir / name for name in ("RESULTS.md", "report.html")]
+    written = min(file.stat().st_mtime_ns if file.is_file() else -1 for file in files)
     found = [marker.path for marker in scored if marker.path.is_file()]
     return any(path.stat().st_mtime_ns > written for path in found)
 

@@ -1,4 +1,4 @@
-"""Bar charts of scores by language and system, with intervals, as PNG.
+"""Bar charts of scores by language and system, with intervals.
 
 A panel is one measure: groups of bars, a group a language or direction, a bar a system. Intervals
 are error bars. Published figures, which nobody rescored, are hollow markers in places of their
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from espnet_part.report.figure import COLOURS, HATCHES, new_figure, save
+from espnet_part.report.figure import COLOURS, HATCHES, drawing, new_figure, save
 
 Values = Mapping[str, Mapping[str, float | None]]
 """{system: {language or direction: figure}}."""
@@ -63,6 +63,12 @@ class Panel:
 
 
 def plot_panels(panels: Sequence[Panel], path: Path) -> None:
+    """Write `draw_panels` as PNG."""
+    save(draw_panels(panels), path)
+
+
+@drawing
+def draw_panels(panels: Sequence[Panel]) -> Any:
     """Draw panels below each other.
 
     Raises:
@@ -88,7 +94,7 @@ def plot_panels(panels: Sequence[Panel], path: Path) -> None:
         figure.legend(
             drawn.values(), drawn.keys(), loc="outside lower center", ncols=columns, frameon=False
         )
-    save(figure, path)
+    return figure
 
 
 def _rows(panel: Panel) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""Markdown tables that lay systems beside each other: figures with intervals, paired tests, seeds.
+"""Tables that lay systems beside each other: figures with intervals, paired tests, seeds.
 
 A row is a label and the content of a score.json. One that an earlier release wrote, without
 intervals, gives figures alone.
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from espnet_part import display
 from espnet_part.display import Markup
-from espnet_part.score.score_tables import markdown
+from espnet_part.document import Block, Heading, Table
 from espnet_part.score.significance import BOOTSTRAP, SACREBLEU, PairedResult
 from espnet_part.tasks import by_rank, main_task
 
@@ -132,7 +132,7 @@ def labels(rows: Rows, measure: Measure) -> dict[str, str]:
 
 def comparison_table(
     rows: Rows, measure: Measure, published: Sequence[PublishedFigures] = ()
-) -> str:
+) -> Table:
     """A row a system, a column a language or direction, then macro averages.
 
     A row that lacks a column has no average, since it would be over other languages.
@@ -156,11 +156,11 @@ def comparison_table(
             cells.append(shown(row.average([key for key in heads if _belongs(key, head)])))
         if any(cell != "-" for cell in cells):
             lines.append([f"{row.name} (published, not rescored)", *cells])
-    return markdown(["system", *heads.values(), *averages.values()], lines)
+    return Table(["system", *heads.values(), *averages.values()], lines)
 
 
-def seeds_table(rows: Rows, measure: Measure) -> str:
-    """Mean and standard deviation over systems that differ by `_seed<N>` only; "" without any."""
+def seeds_table(rows: Rows, measure: Measure) -> Table:
+    """Mean and standard deviation over systems that differ by `_seed<N>` only; no row without any."""
     groups: dict[str, list[Score]] = {}
     for label, score in rows:
         groups.setdefault(_SEED.sub("", label), []).append(score)
@@ -176,17 +176,15 @@ def seeds_table(rows: Rows, measure: Measure) -> str:
             keys = [key for key in heads if _belongs(key, head)]
             cells.append(_spread([_whole_average(s, measure, name, keys) for s in members]))
         lines.append([label, str(len(members)), *cells])
-    if not lines:
-        return ""
-    return markdown(["system", "seeds", *heads.values(), *averages.values()], lines)
+    return Table(["system", "seeds", *heads.values(), *averages.values()], lines)
 
 
-def paired_tables(tests: Sequence[PairedResult], heading: str = "###") -> str:
+def paired_tables(tests: Sequence[PairedResult], level: int = 3) -> list[Block]:
     """Differences from the baseline with their intervals and p-values; a table a task and metric.
 
     A row is a language or direction, a column a system; less is better for error rates.
     """
-    parts = []
+    blocks: list[Block] = []
     tables: dict[tuple[str, str], list[PairedResult]] = {}
     for test in tests:
         kind = "error rate" if test.metric in ("wer", "cer") else test.metric
@@ -204,12 +202,10 @@ def paired_tables(tests: Sequence[PairedResult], heading: str = "###") -> str:
         unit = "points of error rate (less is better)" if kind == "error rate" else kind
         if kind != "error rate":
             unit = f"points of {_METRICS.get(kind, kind)} (more is better)"
-        parts.append(
-            f"{heading} {display.markdown(task)}: difference from "
-            f"{display.markdown(members[0].baseline)}, in {unit}\n\n"
-            + markdown(["", *systems], lines)
-        )
-    return "\n\n".join(parts)
+        title = f"{display.markdown(task)}: difference from "
+        title += f"{display.markdown(members[0].baseline)}, in {unit}"
+        blocks += [Heading(level, title), Table(["", *systems], lines)]
+    return blocks
 
 
 _METRICS = {"bleu": "BLEU", "chrf": "chrF", "chrf++": "chrF++"}

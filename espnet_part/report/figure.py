@@ -5,13 +5,33 @@ Colours are Okabe and Ito's, which colour-blind readers can tell apart.
 
 from __future__ import annotations
 
+import functools
+import io
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from espnet_part.files import atomic_write
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
 HATCHES = ("", "//", "..", "xx", "\\\\", "oo", "++", "--")
+
+
+def drawing(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """For functions that draw: names of others are no formulas, and text stays text in SVG."""
+
+    @functools.wraps(function)
+    def wrapped(*args: _P.args, **options: _P.kwargs) -> _T:
+        import matplotlib
+
+        with matplotlib.rc_context({"text.parse_math": False, "svg.fonttype": "none"}):
+            return function(*args, **options)
+
+    return wrapped
 
 
 def new_figure(rows: int, columns: int, **options: Any) -> tuple[Any, Any]:
@@ -28,7 +48,19 @@ def new_figure(rows: int, columns: int, **options: Any) -> tuple[Any, Any]:
     return figure, axes
 
 
+@drawing
 def save(figure: Any, path: Path) -> None:
     """Write a PNG, whole or not at all."""
     with atomic_write(path, "wb") as file:
         figure.savefig(file, format="png")
+
+
+@drawing
+def as_svg(figure: Any) -> str:
+    """The `svg` element of a figure, to stand in a page beside others."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    # matplotlib names its groups alike in every figure, and refers to none of these names
+    return re.sub(r'<g id="[^"]*"', "<g", svg)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ class Interval:
         step: optimizer steps so far; over a chain of trainings it goes on counting.
         train, valid: measures by name ("loss", "acc", "loss_asr", …).
         seconds: wall time since the start of its training.
+        memory: GB taken at most so far: of the "process", and of the "gpu".
     """
 
     training: str
@@ -27,6 +28,7 @@ class Interval:
     train: dict[str, float]
     valid: dict[str, float]
     seconds: float
+    memory: dict[str, float] = field(default_factory=dict)
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
@@ -77,6 +79,7 @@ def read_history(directories: list[Path]) -> list[Interval]:
                     train=_numbers(item.get("train")),
                     valid=_numbers(item.get("valid")),
                     seconds=float(item.get("seconds") or 0.0),
+                    memory=_numbers(item.get("memory")),
                 )
             except (KeyError, TypeError, ValueError) as error:
                 raise DataError(f"{path}: a line lacks a field or a number: {error!r}") from None

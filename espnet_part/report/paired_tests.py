@@ -95,9 +95,7 @@ def _without_units(config: ScoreConfig) -> ScoreConfig:
 
 
 def _compare(systems: Sequence[System], setting: _Setting, name: str) -> list[PairedResult]:
-    hypotheses = {
-        system.name: _hypotheses(system.paths[name], system.sets[name]) for system in systems
-    }
+    hypotheses = {system.name: read_hypotheses(system, name) for system in systems}
     results = compare_systems(
         setting.ref_dir, hypotheses, systems[0].name, setting.config, setting.tasks
     )
@@ -187,8 +185,13 @@ def _same_references(one: Path, two: Path) -> bool:
     return read_table(one / "text") == read_table(two / "text")
 
 
-def _hypotheses(directory: Path, score: Mapping[str, Any]) -> dict[str, str]:
-    """What was scored: the decoding directory itself, or the file that the score.json names."""
+def read_hypotheses(system: System, name: str) -> dict[str, str]:
+    """What was scored on a test set: the decoding directory, or the file that the score.json names.
+
+    Raises:
+        UserError: nothing is there, or it cannot be read.
+    """
+    directory, score = system.paths[name], system.sets[name]
     try:
         return collect_hypotheses(directory)
     except UserError:

@@ -1,4 +1,4 @@
-"""Learning curves with phase borders, as PNG."""
+"""Learning curves with phase borders."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from espnet_part.report.figure import COLOURS, new_figure, save
+from espnet_part.report.figure import COLOURS, drawing, new_figure, save
 from espnet_part.report.history import Interval
 
 _PHASE_SHADES = ("#FFFFFF", "#F2F2F2")
 
 
 def plot_learning_curves(intervals: Sequence[Interval], path: Path, title: str) -> None:
+    """Write `learning_curves` as PNG."""
+    save(learning_curves(intervals, title), path)
+
+
+@drawing
+def learning_curves(intervals: Sequence[Interval], title: str = "") -> Any:
     """Draw loss and token accuracy of training and validation over optimizer steps.
 
     Each phase is a band with its name above and a border at its end; the axes start at step 0.
@@ -50,8 +56,9 @@ def plot_learning_curves(intervals: Sequence[Interval], path: Path, title: str) 
     last = max(interval.step for interval in intervals)
     axes[0].set_xlim(0, max(last, 1) * 1.01)
     _mark_phases(axes, intervals, last)
-    figure.suptitle(title)
-    save(figure, path)
+    if title:
+        figure.suptitle(title)
+    return figure
 
 
 def _mark_phases(axes: Sequence[Any], intervals: Sequence[Interval], last: int) -> None:

@@ -7,15 +7,15 @@ from typing import Any
 
 from espnet_part import display
 from espnet_part.display import Markup
+from espnet_part.document import Paragraph, Table
 from espnet_part.report.systems import System, training_normalizer
 from espnet_part.score.origin import describe_corpus
-from espnet_part.score.score_tables import markdown
 
 _HASH_SHOWN = 12
 
 
-def test_set_table(systems: Sequence[System]) -> str:
-    """A row a test set with its corpora's release and split; "" where none is known."""
+def test_set_table(systems: Sequence[System]) -> Table:
+    """A row a test set with its corpora's release and split; no row where none is known."""
     rows = []
     for name in dict.fromkeys(name for system in systems for name in system.sets):
         scores = [system.sets[name] for system in systems if name in system.sets]
@@ -28,9 +28,8 @@ def test_set_table(systems: Sequence[System]) -> str:
                 sizes[task] = max(sizes[task], _sentences(score, task))
         counted = ", ".join(f"{task} {size}" for task, size in sizes.items())
         rows.append([name, describe_corpus(corpora) or "-", counted])
-    if all(row[1] == "-" for row in rows):
-        return ""
-    return markdown(["test set", "corpus (release) split", "utterances"], rows)
+    known = any(row[1] != "-" for row in rows)
+    return Table(["test set", "corpus (release) split", "utterances"], rows if known else [])
 
 
 def _sentences(score: Mapping[str, Any], task: str) -> int:
@@ -38,9 +37,9 @@ def _sentences(score: Mapping[str, Any], task: str) -> int:
     return sum(group["sentences"] for group in groups if not group.get("secondary"))
 
 
-def setting_warnings(systems: Sequence[System]) -> list[str]:
+def setting_warnings(systems: Sequence[System]) -> list[Paragraph]:
     """A line a test set whose systems were not scored alike; their figures do not compare."""
-    lines = []
+    lines: list[Paragraph] = []
     for name in dict.fromkeys(name for system in systems for name in system.sets):
         scores = {system.name: system.sets[name] for system in systems if name in system.sets}
         ways: dict[str, list[str]] = {}
@@ -49,9 +48,8 @@ def setting_warnings(systems: Sequence[System]) -> list[str]:
         if len(ways) > 1:
             told = "; ".join(f"{way} for {', '.join(names)}" for way, names in ways.items())
             told, name = display.markdown(told), display.markdown(name)
-            lines.append(
-                f"**The systems on {name} were scored with different normalisers: {told}.**"
-            )
+            line = f"**The systems on {name} were scored with different normalisers: {told}.**"
+            lines.append(Paragraph(line))
         units: dict[str, set[str]] = {}
         for score in scores.values():
             for group in score["errors"]:
@@ -59,14 +57,12 @@ def setting_warnings(systems: Sequence[System]) -> list[str]:
                     units.setdefault(group["language"], set()).add(group["metric"])
         mixed = [language for language, metrics in units.items() if len(metrics) > 1]
         if mixed:
-            lines.append(
-                f"**On {display.markdown(name)} some systems have WER and others CER for "
-                f"{display.markdown(', '.join(mixed))}.**"
-            )
+            line = f"**On {display.markdown(name)} some systems have WER and others CER for "
+            lines.append(Paragraph(f"{line}{display.markdown(', '.join(mixed))}.**"))
     return lines
 
 
-def system_table(systems: Sequence[System]) -> str:
+def system_table(systems: Sequence[System]) -> Table:
     """A row a system and test set: what was done to text, which weights, what is lacking."""
     rows = []
     for system in systems:
@@ -87,7 +83,7 @@ def system_table(systems: Sequence[System]) -> str:
             )
     header = ["system", "test set", "text normaliser: training", "scoring", "checkpoint"]
     header += ["utterances", "missing", "failed", "hallucinations"]
-    return markdown(header, rows)
+    return Table(header, rows)
 
 
 def decoding_lines(systems: Sequence[System]) -> list[str]:
@@ -103,7 +99,7 @@ def decoding_lines(systems: Sequence[System]) -> list[str]:
             if system.name not in names:
                 names.append(system.name)
     return [
-        f"- decoding of {display.markdown(', '.join(names))}: {display.markdown(line)}"
+        f"decoding of {display.markdown(', '.join(names))}: {display.markdown(line)}"
         for line, names in shared.items()
         if line
     ]

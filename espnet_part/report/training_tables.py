@@ -7,15 +7,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from espnet_part.document import Table
 from espnet_part.errors import ConfigError
 from espnet_part.parsing import read_yaml
 from espnet_part.report.history import Interval
-from espnet_part.score.score_tables import markdown
 
 
 def training_table(
     histories: Mapping[str, list[Interval]], trainings: Mapping[str, Sequence[Path]]
-) -> str:
+) -> Table:
     """A row a phase, with its last losses."""
     header = ["system", "training", "seed", "phase", "steps", "train loss", "valid loss"]
     header += ["valid acc", "seconds"]
@@ -41,14 +41,14 @@ def training_table(
                 ]
             )
             start, started = last.step, last.seconds
-    return markdown(header, rows)
+    return Table(header, rows)
 
 
-def stage_table(stages: Sequence[Mapping[str, Any]]) -> str:
+def stage_table(stages: Sequence[Mapping[str, Any]]) -> Table:
     """Seconds by stage, and their sum."""
     rows = [[str(s["stage"]), s["name"], f"{s['seconds']:.1f}"] for s in stages]
     rows.append(["", "all", f"{sum(s['seconds'] for s in stages):.1f}"])
-    return markdown(["stage", "name", "seconds"], rows)
+    return Table(["stage", "name", "seconds"], rows)
 
 
 def _seed(config: Path) -> str:

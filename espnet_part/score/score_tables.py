@@ -1,4 +1,4 @@
-"""Markdown tables of scores, in the style of ESPnet's RESULTS.md.
+"""Tables of scores, in the style of ESPnet's RESULTS.md.
 
 The functions take (label, dictionary) pairs, the dictionary being `Scores.as_dict()` or the
 content of a score.json, so that one table can show several systems or test sets.
@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from espnet_part import display
-from espnet_part.display import Markup, cell
+from espnet_part.document import Block, Bullets, Heading, Paragraph, Table, to_markdown
 from espnet_part.score.footnotes import describe_scores
 from espnet_part.tasks import ASR, S2TT, by_rank
 
 Labelled = Sequence[tuple[str, dict[str, Any]]]
 
 
-def error_table(scores: Labelled, metric: str, task: str = ASR.name) -> str:
+def error_table(scores: Labelled, metric: str, task: str = ASR.name) -> Table:
     """Table of word ("wer") or character ("cer") errors with ESPnet's columns, in percent.
 
     A last line of each label pools the languages, when there are several. Empty when no language
@@ -35,10 +35,10 @@ def error_table(scores: Labelled, metric: str, task: str = ASR.name) -> str:
             ]
             rows += [_error_row(label, "pooled", group) for group in pooled]
     header = ["dataset", "lang", "Snt", unit, "Corr", "Sub", "Del", "Ins", "Err", "S.Err"]
-    return markdown([*header, f"Err {_level(scores)}", "missing"], rows) if rows else ""
+    return Table([*header, f"Err {_level(scores)}", "missing"], rows)
 
 
-def translation_table(scores: Labelled, task: str = S2TT.name) -> str:
+def translation_table(scores: Labelled, task: str = S2TT.name) -> Table:
     """Table of BLEU and chrF++ by direction, with macro averages; empty without such a task."""
     rows = []
     for label, score in scores:
@@ -57,10 +57,10 @@ def translation_table(scores: Labelled, task: str = S2TT.name) -> str:
     level = _level(scores)
     header = ["dataset", "direction", "Snt", "BLEU", f"BLEU {level}", "chrF", "chrF++"]
     header += [f"chrF++ {level}", "BP", "tokenizer", "missing"]
-    return markdown(header, rows) if rows else ""
+    return Table(header, rows)
 
 
-def hallucination_table(scores: Labelled, task: str) -> str:
+def hallucination_table(scores: Labelled, task: str) -> Table:
     """Utterances with signs of hallucination, by language or direction; empty without any."""
     rows = []
     for label, score in scores:
@@ -71,10 +71,10 @@ def hallucination_table(scores: Labelled, task: str) -> str:
                 share = f"{group['flagged']} ({100 * group['flagged'] / group['utterances']:.1f} %)"
                 rows.append([label, group["key"], str(group["utterances"]), share, *counts])
     header = ["dataset", "lang", "Snt", "suspicious", "repeated n-gram", "longer than the speech"]
-    return markdown([*header, "longer than the reference"], rows) if rows else ""
+    return Table([*header, "longer than the reference"], rows)
 
 
-def comet_table(scores: Labelled, task: str) -> str:
+def comet_table(scores: Labelled, task: str) -> Table:
     """COMET (times 100) by direction and on average; empty where it was not asked for."""
     rows = []
     for label, score in scores:
@@ -88,7 +88,7 @@ def comet_table(scores: Labelled, task: str) -> str:
             model = [Path(comet["model"]).name, comet["version"]]
             rows.append([label, group["direction"], *figures, *model])
     header = ["dataset", "direction", "Snt", "COMET", f"COMET {_level(scores)}", "model"]
-    return markdown([*header, "unbabel-comet"], rows) if rows else ""
+    return Table([*header, "unbabel-comet"], rows)
 
 
 def average_line(scores: Labelled, task: str = ASR.name) -> str:
@@ -102,38 +102,33 @@ def average_line(scores: Labelled, task: str = ASR.name) -> str:
     return "Average over languages: " + ", ".join(parts) + "." if parts else ""
 
 
-def score_sections(scores: Labelled, level: int = 3) -> str:
+def score_blocks(scores: Labelled, level: int = 3) -> list[Block]:
     """All tables of the given scores with headings, then what they rest on."""
-    heading = "#" * level
-    parts = []
+    blocks: list[Block] = []
+
+    def add(title: str, table: Table) -> None:
+        if table:
+            blocks.extend((Heading(level, title), table))
+
     tasks = sorted({task for _, score in scores for task in score["tasks"]}, key=by_rank)
     for task in tasks:
-        for metric, name in (("wer", "WER"), ("cer", "CER")):
-            table = error_table(scores, metric, task)
-            if table:
-                parts.append(f"{heading} {name} ({task})\n\n{table}")
+        add(f"WER ({task})", error_table(scores, "wer", task))
+        add(f"CER ({task})", error_table(scores, "cer", task))
         line = average_line(scores, task)
         if line:
-            parts.append(line)
-        table = translation_table(scores, task)
-        if table:
-            parts.append(f"{heading} BLEU and chrF++ ({task})\n\n{table}")
-        table = comet_table(scores, task)
-        if table:
-            parts.append(f"{heading} COMET ({task})\n\n{table}")
-        table = hallucination_table(scores, task)
-        if table:
-            parts.append(f"{heading} Signs of hallucination ({task})\n\n{table}")
+            blocks.append(Paragraph(line))
+        add(f"BLEU and chrF++ ({task})", translation_table(scores, task))
+        add(f"COMET ({task})", comet_table(scores, task))
+        add(f"Signs of hallucination ({task})", hallucination_table(scores, task))
     facts = describe_scores(scores)
     if facts:
-        parts.append("\n".join(f"- {fact}" for fact in facts))
-    return "\n\n".join(parts) + "\n"
+        blocks.append(Bullets(facts))
+    return blocks
 
 
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; cells other than `Markup` are shown as what they say."""
-    lines = [header, [Markup("---")] * len(header), *rows]
-    return "\n".join("|" + "|".join(map(cell, line)) + "|" for line in lines)
+def score_sections(scores: Labelled, level: int = 3) -> str:
+    """`score_blocks` as Markdown."""
+    return to_markdown(score_blocks(scores, level)) + "\n"
 
 
 def show_interval(interval: dict[str, float] | None, digits: int = 1) -> str:

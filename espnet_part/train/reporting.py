@@ -6,6 +6,7 @@ import datetime
 import json
 import logging
 import math
+import resource
 import sys
 import time
 from pathlib import Path
@@ -32,7 +33,8 @@ class Report:
     """Gathers the numbers of a run on the main process; on the others only the history.
 
     The history has one entry a validation interval: its number ``epoch``, the ``phase``, the
-    ``step`` within the stage, the ``train`` and ``valid`` means, and the ``seconds`` since the start.
+    ``step`` within the stage, the ``train`` and ``valid`` means, the ``seconds`` since the start, and
+    the ``memory`` in GB that the main process has taken at most since it was started.
     """
 
     def __init__(self, options: TrainerOptions, is_main: bool) -> None:
@@ -69,6 +71,8 @@ class Report:
                 "backward_time": result.backward_time,
                 "optim_step_time": result.optim_step_time,
                 "padding_share": result.counts.padding_share,
+                "tokens": result.counts["tokens"],
+                "audio_seconds": result.counts["audio_seconds"],
                 "train_time": train_time,
             }
         )
@@ -100,6 +104,7 @@ class Report:
                 "train": _finite(stats["train"]),
                 "valid": _finite(stats["valid"]),
                 "seconds": round(position.seconds, 3),
+                "memory": peak_memory(),
             }
         )
         if self.is_main:
@@ -211,6 +216,14 @@ class Report:
                 Average(value) if weight is None else WeightedAverage(value, weight)
                 for value, weight in values
             ]
+
+
+def peak_memory() -> dict[str, float]:
+    """GB of the computer's memory, and of the GPU's where there is one, since the process started."""
+    peaks = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+    if torch.cuda.is_available():
+        peaks["gpu"] = torch.cuda.max_memory_reserved() / 2**30
+    return {key: round(gigabytes, 3) for key, gigabytes in peaks.items()}
 
 
 def progress_line(

@@ -193,6 +193,14 @@ def test_all_stages(finished):
     results = json.loads((finished.directory / "exp/results.json").read_text())
     assert results["wer"] == {"de": 0.0}
     assert [stage["stage"] for stage in results["stages"]] == [1, 2, 3, 4, 5, 7, 8, 9, 10, 11]
+    noted = (finished.directory / "exp/.done/report").read_text().splitlines()
+    assert noted[3:] == [
+        "train=data/train,dump/raw/org/train,dump/raw/train",
+        "dev=data/dev,dump/raw/org/dev,dump/raw/dev",
+        "test2=data/test2,dump/raw/test2",
+    ]
+    page = (finished.directory / "exp/report.html").read_text()
+    assert page.count("<section id=") == 10 and '<th scope="row">test2</th>' in page
     decoded = (finished.directory / exp / "decode_greedy/test2/text").read_text()
     assert [line.split()[0] for line in decoded.splitlines()] == [f"u{n}-asr" for n in range(1, 6)]
     assert "# Ended (code 0)" in (finished.directory / exp / "stage2/train.log").read_text()
@@ -347,12 +355,13 @@ def test_cached_features_serve_the_first_stage_only(recipe):
     assert calls[2][1]["--wandb_name"] == "two words"
 
 
-def test_a_report_that_was_not_written_comes(recipe):
-    (recipe.directory / "exp/RESULTS.md").unlink()  # as after a kill between scoring and report
+@pytest.mark.parametrize("name", ["RESULTS.md", "report.html"])
+def test_a_report_that_was_not_written_comes(recipe, name):
+    (recipe.directory / "exp" / name).unlink()  # as after a kill between scoring and report
     output = recipe.run(*OPTIONS)
     assert recipe.names() == []
     assert "Stage 11: scoring: already done" in output
-    assert (recipe.directory / "exp/RESULTS.md").is_file()
+    assert (recipe.directory / "exp" / name).is_file()
 
 
 def test_a_report_that_fails_is_told_in_a_line(recipe):

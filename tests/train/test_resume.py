@@ -45,12 +45,13 @@ def runs(workspace: Workspace) -> Workspace:
 
 
 def outcome(directory: Path) -> tuple[dict[str, dict[str, torch.Tensor]], list[dict[str, Any]]]:
-    """All models of a run, and its history without times."""
+    """All models of a run, and its history without times and memory."""
     models = {file.name: load_file(file) for file in sorted(directory.glob("*.safetensors"))}
     history = []
     for line in (directory / "history.jsonl").read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)
         entry.pop("seconds")
+        assert entry.pop("memory")["process"] > 0
         for key in [key for key in entry["train"] if key.endswith("time")]:
             entry["train"].pop(key)
         history.append(entry)
