@@ -38,6 +38,7 @@ KINDS = ("model.encoders", "model.adapters")
 ONLY_IN = {
     "espnet2": {
         "model.encoders.espnet.module",
+        "model.encoders.whisper.module",
         "model.speech_llm",
         "task",
         "train.arguments",

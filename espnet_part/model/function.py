@@ -15,7 +15,7 @@ from espnet_part.model.tokenizer import answer_end_id
 _NO_FUNCTION = (
     *("name", "revision", "config", "train_config", "model_file", "tokenizer"),
     *("dtype", "attention", "gradient_checkpointing", "dropout"),
-    *("time_masks", "time_mask_width", "noise"),
+    *("time_masks", "time_mask_width", "noise", "specaug_conf"),
 )
 
 

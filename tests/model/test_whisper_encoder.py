@@ -124,6 +124,35 @@ def test_peer_defect_01_states_do_not_depend_on_the_batch(options: dict[str, Any
             assert not states[row, length:].any()
 
 
+def test_specaug_masks_the_spectrogram_in_training_alone() -> None:
+    masks = {"apply_time_warp": False, "num_time_mask": 0, "apply_time_mask": False}
+    encoder = make_encoder(specaug_conf={**masks, "freq_mask_width_range": 30, "num_freq_mask": 2})
+    plain = make_encoder()
+    plain.load_state_dict(encoder.state_dict())
+    speech, lengths = make_batch(16000, 9000)
+    heard: list[Tensor] = []
+    encoder.conv1.register_forward_hook(lambda _, args, __: heard.append(args[0]))
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(speech, lengths)[0], plain(speech, lengths)[0])
+        torch.manual_seed(3)
+        encoder.train()
+        encoder(speech, lengths)
+    whole, masked = heard
+    changed = (whole != masked).any(dim=2)  # (clip, bin)
+    assert 0 < changed.sum() <= 2 * 2 * 30
+    assert (masked[changed] == 0).all()
+    with pytest.raises(ValueError, match=r"specaug_conf.num_time_masks.*num_time_mask"):
+        make_encoder(specaug_conf={"num_time_masks": 2})
+    with pytest.raises(ConfigError, match="specaug_conf"):
+        make_encoder(
+            specaug_conf={
+                "apply_freq_mask": False,
+                "apply_time_mask": False,
+                "apply_time_warp": False,
+            }
+        )
+
+
 def test_peer_defect_10_nothing_is_computed_beyond_the_longest_clip() -> None:
     encoder = make_encoder()
     shapes: list[torch.Size] = []

@@ -24,6 +24,13 @@ WHISPER_CONFIG_KEYS = (
     "init_std",
 )
 
+#: Of ESPnet's SpecAug.
+SPECAUG_KEYS = (
+    *("apply_time_warp", "time_warp_window", "time_warp_mode"),
+    *("apply_freq_mask", "freq_mask_width_range", "num_freq_mask"),
+    *("apply_time_mask", "time_mask_width_range", "time_mask_width_ratio_range", "num_time_mask"),
+)
+
 MODELS = ("name",)
 #: The sinusoidal positions, which its authors froze by design.
 PROTECTED = ("embed_positions",)
@@ -41,6 +48,8 @@ class WhisperEncoderConf:
         silence: seconds of silence that are computed behind each clip and cut off again. Pretraining saw
             clips within 30 s: the states of a clip of half a second differ much without any, and two
             seconds take away half of that at a small cost.
+        specaug_conf: options of ESPnet's SpecAug (num_freq_mask, num_time_mask, …), which then masks the
+            spectrogram wherever a phase trains the encoder; a frozen one hears all, as its kept states do.
         gradient_checkpointing: recompute the layers in the backward pass to save memory.
     """
 
@@ -49,10 +58,14 @@ class WhisperEncoderConf:
     config: dict[str, Any] | None = None
     pad_to_30s: bool = False
     silence: float = 0.0
+    specaug_conf: dict[str, Any] | None = None
     gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         exactly_one(self.name, self.config)
+        for key in self.specaug_conf or {}:
+            if key not in SPECAUG_KEYS:
+                raise ValueError(did_you_mean(key, SPECAUG_KEYS, f"specaug_conf.{key}"))
         if not 0 <= self.silence <= 30:
             raise ValueError(f"`silence` must be between 0 and 30 seconds: {self.silence}")
         if self.silence and self.pad_to_30s:

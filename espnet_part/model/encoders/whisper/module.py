@@ -94,6 +94,7 @@ class WhisperEncoder(_WhisperEncoder):
         pad_to_30s: encode every clip within 30 s of silence, as in Whisper's training; the frames
             beyond the clip's length are cut off afterwards.
         silence: seconds of silence behind each clip, likewise, in place of all 30 s.
+        specaug_conf: of ESPnet's SpecAug, for training.
         gradient_checkpointing: recompute each layer in the backward pass.
 
     Attributes:
@@ -107,6 +108,7 @@ class WhisperEncoder(_WhisperEncoder):
         config: WhisperConfig,
         pad_to_30s: bool = False,
         silence: float = 0.0,
+        specaug_conf: dict[str, Any] | None = None,
         gradient_checkpointing: bool = False,
     ) -> None:
         config._attn_implementation = "sdpa"
@@ -115,6 +117,7 @@ class WhisperEncoder(_WhisperEncoder):
         self.window_samples = config.max_source_positions * SAMPLES_PER_FRAME
         self.silence = self.window_samples if pad_to_30s else round(silence * SAMPLE_RATE)
         self.log_mel = LogMel(config.num_mel_bins, self.window_samples)
+        self.specaug: nn.Module | None = _specaug(specaug_conf) if specaug_conf else None
         self.base: BaseModel | None = None
         self.dim = config.d_model
 
@@ -131,6 +134,7 @@ class WhisperEncoder(_WhisperEncoder):
         options: dict[str, Any] = {
             "pad_to_30s": conf.pad_to_30s,
             "silence": conf.silence,
+            "specaug_conf": conf.specaug_conf,
             "gradient_checkpointing": conf.gradient_checkpointing,
         }
         if conf.name is None:
@@ -190,6 +194,8 @@ class WhisperEncoder(_WhisperEncoder):
         mel_lengths = ((lengths + HOP - 1) // HOP).clamp(min=1)
         longest = int(mel_lengths.max())
         mel = self.log_mel(speech)[..., :longest].to(self.conv1.weight.dtype)
+        if self.specaug is not None and self.training:
+            mel = self.specaug(mel.transpose(1, 2), mel_lengths)[0].transpose(1, 2)
         # Padding is set to zero before each convolution: a clip alone sees the same zeros there.
         x = F.gelu(self.conv1(zero_padding(mel, mel_lengths, dim=2)))
         x = F.gelu(self.conv2(zero_padding(x, mel_lengths, dim=2)))
@@ -206,6 +212,15 @@ class WhisperEncoder(_WhisperEncoder):
             else:
                 x = layer(x, mask)
         return self.layer_norm(x)
+
+
+def _specaug(conf: dict[str, Any]) -> nn.Module:
+    from espnet2.asr.specaug.specaug import SpecAug
+
+    try:
+        return SpecAug(**conf)
+    except (TypeError, ValueError, AssertionError) as error:
+        raise ConfigError(f"encoder_conf: specaug_conf: {plain(error, 200)}") from None
 
 
 def build(conf: WhisperEncoderConf, load_weights: bool = True) -> WhisperEncoder:
