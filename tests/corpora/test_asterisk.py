@@ -228,6 +228,18 @@ def test_the_corpus_is_made_from_packages_in_a_directory(downloads: Path, tmp_pa
     assert "CC-BY-SA-3.0, Allison Smith" in (out / "train/corpus.md").read_text()
 
 
+def test_a_trial_takes_some_prompts_and_names_the_others(downloads: Path, tmp_path: Path) -> None:
+    out = tmp_path / "data"
+    command = ["--langs", "en,fr", "--out", str(out), "--download_dir", str(downloads)]
+    prepare.main([*command, "--max_prompts", "3"])
+    for name in ("train", "dev", "test"):
+        examples, _ = DataDir.load(out / name)
+        heard = {example.utt_id.split("_")[2].split("-")[0] for example in examples}
+        assert 1 <= len(heard) <= 3
+    dropped = (out / "test/dropped.tsv").read_text().splitlines()
+    assert sum("beyond --max_prompts" in line for line in dropped) == 6  # 3 of 6 in each language
+
+
 def test_a_damaged_package_is_named(downloads: Path, tmp_path: Path) -> None:
     (downloads / packages.package_names("fr")[0]).write_bytes(b"cut")
     with pytest.raises(DataError, match=r"g722_.*\.deb: is not the file that is expected"):

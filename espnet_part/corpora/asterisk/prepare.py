@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from espnet_part.command import HelpFormatter, command
+from espnet_part.command import HelpFormatter, command, count
 from espnet_part.corpora.asterisk.packages import (
     LANGUAGES,
     MIRROR,
@@ -42,6 +42,7 @@ from espnet_part.tasks import ASR, S2TT, T2TT, TASKS
 PIVOT = "en"
 SPLITS = ("train", "dev", "test")
 DEV_PROMPTS, TEST_PROMPTS = 28, 64
+_BEYOND = "beyond --max_prompts"
 _NO_PROMPT = "no usable prompt in the other language"
 
 
@@ -61,8 +62,17 @@ class Recorded:
         return {name: prompt.text for name, prompt in self.prompts.items() if not prompt.fault}
 
 
-def prepare(langs: Sequence[str], out: Path, downloads: Path, mirror: str = MIRROR) -> Ledger:
-    """Write ``train``, ``dev`` and ``test``.
+def prepare(
+    langs: Sequence[str],
+    out: Path,
+    downloads: Path,
+    mirror: str = MIRROR,
+    max_prompts: int | None = None,
+) -> Ledger:
+    """Write ``train``, ``dev``, ``test`` and ``test_exchanged``.
+
+    Args:
+        max_prompts: of each split, for a trial; all by default.
 
     Raises:
         DataError: a package cannot be had or is damaged; PyAV is missing.
@@ -74,10 +84,16 @@ def prepare(langs: Sequence[str], out: Path, downloads: Path, mirror: str = MIRR
     languages = {lang: read_language(lang, out, downloads, mirror) for lang in langs}
     texts = {lang: language.texts for lang, language in languages.items()}
     split = split_prompts(texts, DEV_PROMPTS, TEST_PROMPTS)
+    beyond = frozenset(
+        key
+        for name in SPLITS
+        for key in sorted(key for key, of in split.items() if of == name)[max_prompts:]
+        if max_prompts is not None
+    )
     for name in SPLITS:
         with DirectoryWriter(out / name, ledger) as writer:
             for lang in langs:
-                for example in make_examples(lang, languages, name, split, ledger):
+                for example in make_examples(lang, languages, name, split, ledger, beyond):
                     writer.add(example)
     write_exchanged(out / "test", out / "test_exchanged")
     return ledger
@@ -157,8 +173,13 @@ def make_examples(
     name: str,
     split: Mapping[str, str],
     ledger: Ledger,
+    beyond: Collection[str] = (),
 ) -> Iterator[Example]:
-    """A language's examples in one split; the ledger is told what was read and what is left out."""
+    """A language's examples in one split; the ledger is told what was read and what is left out.
+
+    Args:
+        beyond: prompts that are not wanted.
+    """
     own = languages[lang]
     targets = [tgt for tgt in languages if tgt != lang and PIVOT in (lang, tgt)]
     for key, prompt in own.prompts.items():
@@ -169,6 +190,9 @@ def make_examples(
         ledger.read(name, lang, ASR.name)
         if prompt.fault:
             ledger.drop(name, lang, key, *prompt.fault, task=ASR.name)
+            continue
+        if key in beyond:
+            ledger.drop(name, lang, key, _BEYOND, task=ASR.name)
             continue
         if prompt.cleaned:
             ledger.clean(name, lang, "directions to the speaker", ASR.name)
@@ -212,6 +236,9 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="where the Debian packages lie, or are fetched to",
     )
+    parser.add_argument(
+        "--max_prompts", type=count, metavar="N", help="of each split, for a trial; by default all"
+    )
     parser.add_argument("--mirror", default=MIRROR, metavar="URL", help="Debian mirror")
     return parser
 
@@ -225,7 +252,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         raise ConfigError(
             f"--langs {args.langs}: must hold {PIVOT} and another of {' '.join(LANGUAGES)}"
         )
-    print(prepare(langs, args.out, args.download_dir, args.mirror).summary())
+    print(prepare(langs, args.out, args.download_dir, args.mirror, args.max_prompts).summary())
 
 
 if __name__ == "__main__":
