@@ -18,12 +18,13 @@ resampled or measured by itself here, and they are put together without either f
   to the others.
 
 The interval is Student's t around the difference, with the degrees of freedom that Welch and
-Satterthwaite give the sum: k - 1 where seeds are all of it, many where utterances are. The p-value is of
-the same distribution, so it is below 0.05 exactly where a 95 % interval leaves out 0. It is assumed that
-means over seeds vary about normally, that the seeds are a sample of all seeds, and that utterances are
-independent. Two seeds tell little about seeds: their interval is wide, as it must be. Systems are paired
-by seed, for with one seed they share trainings or at least the order of the data. A single seed leaves
-the variance of seeds unknown; its interval is over utterances alone.
+Satterthwaite give the sum: k - 1 where seeds are all of it, many where utterances are. Where few seeds
+happen to lie close together it could be narrower than the interval over utterances alone; the wider of
+the two is taken. The p-value is made in the same way, so it is below 0.05 exactly where a 95 % interval
+leaves out 0. It is assumed that means over seeds vary about normally, that the seeds are a sample of all
+seeds, and that utterances are independent. Two seeds tell little about seeds: their interval is wide, as
+it must be. Systems are paired by seed, for with one seed they share trainings or at least the order of
+the data. A single seed leaves the variance of seeds unknown; its interval is over utterances alone.
 """
 
 from __future__ import annotations
@@ -107,25 +108,25 @@ def estimate(first: np.ndarray, second: np.ndarray | None = None, level: float =
     seeds, drawn = len(values), values[:, 1:]
     value = float(values[:, 0].mean())
     together = drawn.mean(axis=0)
-    variance = of_utterances = float(together.var(ddof=1))
-    freedom, deviation = math.inf, math.nan
+    of_utterances = float(together.var(ddof=1))
+    width, p_value = _student(value, of_utterances, math.inf, level)
+    deviation = math.nan
     if seeds > 1:
-        of_both = float((drawn - together).var(axis=1, ddof=1).mean()) / (seeds - 1)
         deviation = float(values[:, 0].std(ddof=1))
         of_seeds = deviation**2 / seeds
+        of_both = float((drawn - together).var(axis=1, ddof=1).mean()) / (seeds - 1)
         variance = of_seeds + max(0.0, of_utterances - of_both)
-        if of_seeds:
-            freedom = (seeds - 1) * (variance / of_seeds) ** 2
-    error = math.sqrt(variance)
-    width, p_value = _student(value, error, freedom, level)
+        freedom = (seeds - 1) * (variance / of_seeds) ** 2 if of_seeds else math.inf
+        wider, larger = _student(value, variance, freedom, level)
+        width, p_value = max(width, wider), max(p_value, larger)
     return Estimate(value, value - width, value + width, p_value, seeds, deviation)
 
 
-def _student(value: float, error: float, freedom: float, level: float) -> tuple[float, float]:
+def _student(value: float, variance: float, freedom: float, level: float) -> tuple[float, float]:
     """Half the interval's width, and the two-sided p-value of 0."""
     from scipy.special import stdtr, stdtrit
 
-    freedom = min(freedom, 1e9)  # the normal distribution
+    freedom, error = min(freedom, 1e9), math.sqrt(variance)  # from there on the normal distribution
     width = float(stdtrit(freedom, (1 + level) / 2)) * error
     if error < 1e-12:  # the same outputs; or the same difference whatever is drawn
         return width, 1.0 if abs(value) < 1e-12 else 0.0

@@ -84,7 +84,7 @@ def test_a_slow_direct_computation_gives_the_same():
 
 def _same_as_slow(found, differences):
     """The three variances as the module says them, by loops."""
-    from scipy.stats import t
+    from scipy.stats import norm, t
 
     seeds, samples = len(differences), len(differences[0]) - 1
     observed = [row[0] for row in differences]
@@ -98,8 +98,11 @@ def _same_as_slow(found, differences):
     student = t((seeds - 1) * (variance / of_seeds) ** 2)
     assert found.value == pytest.approx(mean)
     assert found.deviation == pytest.approx(np.std(observed, ddof=1))
-    assert found.high - mean == pytest.approx(student.ppf(0.975) * variance**0.5)
-    assert found.p_value == pytest.approx(2 * student.sf(abs(mean) / variance**0.5))
+    alone = of_utterances**0.5
+    width = max(student.ppf(0.975) * variance**0.5, norm.ppf(0.975) * alone)
+    assert found.high - mean == pytest.approx(width)
+    p_values = student.sf(abs(mean) / variance**0.5), norm.sf(abs(mean) / alone)
+    assert found.p_value == pytest.approx(2 * max(p_values))
     assert (found.p_value < 0.05) == (not found.low <= 0 <= found.high)
 
 
@@ -149,6 +152,14 @@ def test_exchanged_systems_mirror_the_difference():
     there, back = estimate(one, two), estimate(two, one)
     assert (there.value, there.low) == pytest.approx((-back.value, -back.high))
     assert there.p_value == pytest.approx(back.p_value)
+
+
+def test_it_is_never_surer_than_the_utterances_alone():
+    """Two seeds may differ by nothing, and that is chance."""
+    figures = np.random.default_rng(0).normal(7, 1, (2, 400))
+    figures[:, 0] = 7.0
+    found = estimate(figures)
+    assert found.high - found.value >= 1.95 * figures[:, 1:].mean(axis=0).std(ddof=1)
 
 
 def test_a_single_seed_says_nothing_of_seeds():
