@@ -22,8 +22,8 @@ class Share:
     """A part of a plan.
 
     Attributes:
-        runs, done: without what an earlier part has; how many runs it has, and how many of them are through.
-        steps: optimizer steps that are left, those that runs share counted once.
+        runs, done: how many runs it has, and how many of them are through.
+        steps: optimizer steps that are left; what an earlier part or another run trains is not counted.
         seconds: of one run after another.
     """
 
@@ -73,11 +73,8 @@ def shares(evidence: Evidence) -> tuple[Cost, list[Share]]:
     cost = measured_cost(evidence, [work for works in parts.values() for work in works])
     found = [_corpora(evidence, cost)]
     trained: set[str] = set()
-    seen: set[Work] = set()
     for name, works in parts.items():
-        new = [work for work in dict.fromkeys(works) if work not in seen]
-        seen.update(new)
-        found.append(_share(evidence, name, new, cost, trained))
+        found.append(_share(evidence, name, works, cost, trained))
     return cost, found
 
 

@@ -185,7 +185,7 @@ class Evidence:
         self._part(space, space.root / "prepare.log", config, "prepare", 0, "--stop_stage", "5")
 
     def _run(self, wanted: Iterable[Work], jobs: int) -> None:
-        todo = list(dict.fromkeys(wanted))
+        todo = _merged(wanted)
         late: list[OutOfTime] = []
 
         def one(number: int, work: Work) -> None:
@@ -360,6 +360,20 @@ class Evidence:
         last = final_point(space, work.run) if work.final else None
         wanted += [last] if last is not None else []
         return [point for point in wanted if not (point.out / "text").is_file()]
+
+
+def _merged(works: Iterable[Work]) -> list[Work]:
+    """One item a run, for two at a time would be in each other's way; in the order of the first."""
+    found: dict[Run, Work] = {}
+    for work in works:
+        known = found.get(work.run, Work(work.run))
+        found[work.run] = Work(
+            work.run,
+            final=known.final or work.final,
+            curve=known.curve or work.curve,
+            test=known.test or work.test,
+        )
+    return list(found.values())
 
 
 def _corpus_name(corpus: str) -> str:
