@@ -198,6 +198,10 @@ def load_plan(path: str | Path) -> Plan:
         if settings[0] == plan.setting:
             compared |= set(question.pairs) | {(b, a) for a, b in question.pairs}
         _known([setting.corpus for setting in settings], plan.corpora, f"{where}: settings")
+        if plan.options.get("cache_features") and any(setting.s2tt < 1 for setting in settings):
+            raise ConfigError(
+                f"{where}: settings: s2tt: needs the option cache_features to be false"
+            )
     for claim in plan.claims:
         _known([claim.better, claim.worse], plan.systems, f"{path}: claims")
         if (claim.better, claim.worse) not in compared:

@@ -182,7 +182,7 @@ class Evidence:
         space.link()
         self.say(f"corpus {space.corpus}: data and base models; log: {space.root}/prepare.log")
         config = space.write_schedule(run)
-        self._part(space, space.root / "prepare.log", config, "prepare", 0, "--stop_stage", "5")
+        self._part(space, space.root / "prepare.log", config, "prepare", 0, "--stop_stage", "6")
 
     def _run(self, wanted: Iterable[Work], jobs: int) -> None:
         todo = _merged(wanted)

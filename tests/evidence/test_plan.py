@@ -99,6 +99,7 @@ def test_runs_go_seed_by_seed(plan: Plan) -> None:
     ({"questions": {"x": {"asks": "?", "pairs": [["part", "prt"]]}}}, "did you mean `part`"),
     ({"questions": {"x": {"asks": "?", "pairs": [PAIR], "settings": [{"step": 2}]}}}, "step"),
     ({"questions": {"x": {"asks": "?", "pairs": [PAIR]}}}, "no question compares"),
+    ({"options": {"cache_features": True}}, "cache_features"),
     ({"systems": {"../x": {}}}, "small letters"),
 ])  # fmt: skip
 def test_what_is_wrong_is_named(tmp_path: Path, changes: dict, said: str) -> None:

@@ -46,7 +46,7 @@ class Staged(Evidence):
     ) -> None:
         stop = int(words[words.index("--stop_stage") + 1])
         exp = space.root / "exp" / tag
-        if stop == 5:
+        if stop == 6:
             write_data(space)
         elif tag in self.failing:
             raise UserError("ended with status 1")
