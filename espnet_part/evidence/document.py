@@ -18,7 +18,7 @@ from espnet_part.evidence.findings import (
     gain_of,
     verdict,
 )
-from espnet_part.evidence.plan import Run
+from espnet_part.evidence.plan import Run, Setting
 from espnet_part.evidence.runner import Evidence
 from espnet_part.evidence.schedules import count_steps
 from espnet_part.files import atomic_write
@@ -127,7 +127,8 @@ def _question(evidence: Evidence, finding: Finding, drawn: set[str]) -> str:
     heads += [f"{TITLES[m]}{' (%)' if m == 'wer' else ''}" for m in finding.compared]
     parts.append(
         markdown(heads, rows)
-        + "\n\nMean over seeds ± standard deviation of single seeds, on the test set."
+        + "\n\nMean over seeds ± standard deviation of single seeds, on the test set. "
+        + " ".join(filter(None, (_best(finding, setting) for setting in finding.settings)))
     )
     lines = []
     for first, second in dict.fromkeys(finding.question.pairs):
@@ -152,6 +153,22 @@ def _question(evidence: Evidence, finding: Finding, drawn: set[str]) -> str:
             + _curve_table(finding)
         )
     return "\n\n".join(parts)
+
+
+def _best(finding: Finding, setting: Setting) -> str:
+    """Who wins in a setting, whoever it is."""
+    said = []
+    for measure in finding.compared:
+        values = {
+            system: figures[measure].value
+            for (its, system), figures in finding.standings.items()
+            if its == setting
+        }
+        if len(values) > 1:
+            best = (min if measure == "wer" else max)(values, key=lambda system: values[system])
+            said.append(f"{best} has the best {TITLES[measure]} ({values[best]:.1f})")
+    where = setting_name(setting, finding.settings)
+    return f"{where + ': ' if where else ''}{', '.join(said)}." if said else ""
 
 
 def _curve_table(finding: Finding) -> str:

@@ -166,8 +166,8 @@ def thin_out(whole: Path, part: Path, share: float) -> None:
         left_out.update(members[max(1, round(share * len(members))) :])
     part.mkdir(parents=True, exist_ok=True)
     for path in sorted(whole.iterdir()):
-        if not path.is_file() or path.name.startswith(".") or path.suffix:
-            continue  # audio, and notes on what was dropped
+        if not path.is_file() or path.name.startswith(".") or path.suffix not in ("", ".scp"):
+            continue  # notes on the corpus and on what was dropped
         if path.name == "text_normalizer":
             shutil.copyfile(path, part / path.name)
         else:

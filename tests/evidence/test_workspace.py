@@ -34,6 +34,9 @@ def write_set(directory: Path, per_direction: int = 40) -> Path:
     for column, name in enumerate(("utt2task", "utt2lang", "utt2tgt")):
         write_table(directory / name, ((utt, row[column]) for utt, row in rows.items()))
     write_table(directory / "text", ((utt, "words") for utt in rows))
+    write_table(
+        directory / "wav.scp", ((u, f"{u}.wav") for u, row in rows.items() if row[0] != "t2tt")
+    )
     (directory / "text_normalizer").write_text("none\n")
     (directory / "dropped.tsv").write_text("")
     return directory
@@ -55,6 +58,8 @@ def test_a_smaller_share_lies_inside_a_larger_one(tmp_path: Path) -> None:
         )
         directory = tmp_path / f"part{share}"
         assert read_table(directory / "text").keys() == kept[share].keys()
+        heard = {utt for utt, task in kept[share].items() if task != "t2tt"}
+        assert read_table(directory / "wav.scp").keys() == heard
         languages = read_table(directory / "utt2lang")
         chosen = [languages[utt] for utt, task in kept[share].items() if task == "s2tt"]
         assert chosen.count("de") == chosen.count("en") == number
