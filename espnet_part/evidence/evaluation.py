@@ -64,13 +64,14 @@ def points(space: Workspace, run: Run) -> list[Point]:
 
 
 def final_point(space: Workspace, run: Run) -> Point | None:
-    """The model that is decoded in the end, chosen on dev by part.sh's own rule; None if untrained."""
+    """The model that part.sh decodes with, chosen on dev by its own rule; None if untrained."""
     ends = points(space, run)
     if not ends:
         return None
     last = ends[-1]
     directory = space.stage(run, last.stage)
-    return Point(last.stage, last.phase, last.step, directory / BEST, directory / "dev_final")
+    weights = directory / str(space.plan.options.get("inference_model", BEST))
+    return Point(last.stage, last.phase, last.step, weights, directory / "dev_final")
 
 
 def spoken(space: Workspace) -> list[str]:
