@@ -64,7 +64,7 @@ def draw_gains(finding: Finding, path: Path) -> None:
                 markersize=7,
                 capsize=3,
             )
-        axis.set_xlabel(f"gain in points of {TITLES[measure]} (right: the first is better)")
+        axis.set_xlabel(f"gain in points of {TITLES[measure]}")
         axis.grid(True, axis="x", color="#D9D9D9", linewidth=0.6)
         axis.set_axisbelow(True)
     several = len(finding.settings) > 1
@@ -75,7 +75,7 @@ def draw_gains(finding: Finding, path: Path) -> None:
     ]
     axes[0, 0].set_yticks(range(len(rows)), names)
     axes[0, 0].set_ylim(len(rows) - 0.5, -0.5)
-    figure.suptitle(finding.question.asks)
+    figure.suptitle(f"{finding.question.asks}\n(to the right: the first is better)")
     save(figure, path)
 
 
