@@ -49,6 +49,7 @@ REQUIREMENTS = [
     "jiwer>=4.0,<5",
     "sacrebleu>=2.4,<3",
     "regex",  # scripts of Unicode
+    "scipy>=1.10",
     "whisper_normalizer>=0.1.10",
 ]
 

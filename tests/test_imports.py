@@ -16,6 +16,7 @@ ROOT = Path(espnet_part.__file__).parent
 # From the top to the bottom: a part imports only parts of lines below its own.
 LAYERS = (
     {"bin", "_espnetez"},
+    {"evidence"},
     {"recipe"},
     {"analysis", "baseline", "compare", "corpora", "plan", "stage_file"},
     {"decode", "report", "task"},

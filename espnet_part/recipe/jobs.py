@@ -122,24 +122,40 @@ class Jobs:
             raise JobFailed([log, launch_log])
 
     def _start(self, words: Words, stdout: IO[bytes] | None, stderr: IO[bytes] | None) -> int:
-        """Run a command on a leash; return its exit status."""
         sys.stdout.flush()
-        with _pipe() as (end, kept):
-            command = [sys.executable, "-I", "-S", leash.__file__, str(end), *map(str, words)]
-            job = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                start_new_session=True,
-                pass_fds=[end, *self.held],
-            )
-            try:
-                return job.wait()
-            except BaseException:
-                os.close(kept.pop())
-                job.wait()
-                raise
+        return run_on_leash(words, stdout, stderr, self.held)
+
+
+def run_on_leash(
+    words: Words,
+    stdout: IO[bytes] | None,
+    stderr: IO[bytes] | None,
+    held: Sequence[int] = (),
+    directory: Path | None = None,
+) -> int:
+    """Run a command that ends when this program does, however that ends; return its exit status.
+
+    Args:
+        held: descriptors of locks that it holds, too.
+        directory: where it runs.
+    """
+    with _pipe() as (end, kept):
+        command = [sys.executable, "-I", "-S", leash.__file__, str(end), *map(str, words)]
+        job = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+            pass_fds=[end, *held],
+            cwd=directory,
+        )
+        try:
+            return job.wait()
+        except BaseException:
+            os.close(kept.pop())
+            job.wait()
+            raise
 
 
 @contextmanager

@@ -137,6 +137,23 @@ def figures_of(sums: np.ndarray, tokenizer: str) -> np.ndarray:
     return figures
 
 
+def bleu_of(sums: np.ndarray) -> np.ndarray:
+    """BLEU of sums of `translation_statistics`, (samples, columns) -> (samples,).
+
+    What `figures_of` gives, for many thousand samples at once: 4-grams, sacreBLEU's default smoothing (each
+    order without a match halves the next one's share; Chen and Cherry, "A systematic comparison of smoothing
+    techniques for sentence-level BLEU", 2014, method 3) and its brevity penalty.
+    """
+    hypothesis, reference = sums[:, 0].astype(np.float64), sums[:, 1].astype(np.float64)
+    matches, totals = sums[:, 2:6].astype(np.float64), sums[:, 6:10].astype(np.float64)
+    halved = np.cumsum(matches == 0, axis=1)
+    shares = np.where(matches > 0, matches, 0.5**halved) / np.maximum(totals, 1)
+    # an order that no hypothesis is long enough for leaves nothing
+    scored = matches.any(axis=1) & (totals > 0).all(axis=1)
+    missing = np.maximum(0.0, reference / np.maximum(hypothesis, 1) - 1)
+    return np.where(scored, 100 * np.exp(np.log(shares).mean(axis=1) - missing), 0.0)
+
+
 def score_statistics(statistics: np.ndarray, tokenizer: str) -> TranslationScore:
     """The corpus-level scores of sentences' `translation_statistics`."""
     metrics = _metrics(tokenizer)
