@@ -8,6 +8,7 @@ from pathlib import Path
 
 from espnet_part import display
 from espnet_part.display import Markup
+from espnet_part.document import Table, to_markdown
 from espnet_part.errors import DataError
 from espnet_part.evidence.charts import TITLES, draw_curves, draw_gains, setting_name
 from espnet_part.evidence.evaluation import SAMPLES
@@ -24,9 +25,12 @@ from espnet_part.evidence.schedules import count_steps
 from espnet_part.files import atomic_write
 from espnet_part.report.environment import environment
 from espnet_part.report.history import read_stage_times
-from espnet_part.score.score_tables import markdown
 from espnet_part.score.two_level import Estimate
 from espnet_part.tasks import pair_label
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return str(Table(header, rows))
 
 
 def write_evidence(evidence: Evidence, out: Path) -> list[Path]:
@@ -58,7 +62,7 @@ def write_evidence(evidence: Evidence, out: Path) -> list[Path]:
         _setup(evidence),
         _costs(evidence),
         _lacking(evidence),
-        environment(),
+        to_markdown(environment()),
     ]
     path = out / "EVIDENCE.md"
     with atomic_write(path) as file:
@@ -100,7 +104,7 @@ def _claims(evidence: Evidence, findings: Sequence[Finding]) -> str:
     heads = ["claim", "in the paper", "asked here", "gain in points", "seeds", "verdict"]
     return (
         "## Claim by claim\n\n"
-        + markdown(heads, rows)
+        + _table(heads, rows)
         + "\n\n*seen*: the interval lies above 0; *the other way round*: below it; *not seen*: 0 lies in "
         "it, so gains between its ends agree with what was measured."
     )
@@ -126,7 +130,7 @@ def _question(evidence: Evidence, finding: Finding, drawn: set[str]) -> str:
     heads = ["setting"] * several + ["system", "what it is", "seeds"]
     heads += [f"{TITLES[m]}{' (%)' if m == 'wer' else ''}" for m in finding.compared]
     parts.append(
-        markdown(heads, rows)
+        _table(heads, rows)
         + "\n\nMean over seeds ± standard deviation of single seeds, on the test set. "
         + " ".join(filter(None, (_best(finding, setting) for setting in finding.settings)))
     )
@@ -144,7 +148,7 @@ def _question(evidence: Evidence, finding: Finding, drawn: set[str]) -> str:
             line += ["/".join(map(str, sorted(paired))) or "-"]
             lines.append(line + [_gain(found.get(m)) for m in finding.compared])
     heads = ["gain of"] + ["setting"] * several + ["seeds"]
-    parts.append(markdown([*heads, *(f"points of {TITLES[m]}" for m in finding.compared)], lines))
+    parts.append(_table([*heads, *(f"points of {TITLES[m]}" for m in finding.compared)], lines))
     if f"evidence_{finding.name}.png" in drawn:
         parts.append(f"![gains](figures/evidence_{finding.name}.png)")
     if f"evidence_{finding.name}_curves.png" in drawn:
@@ -189,7 +193,7 @@ def _curve_table(finding: Finding) -> str:
         for point in curve
     ]
     heads = ["system", "stage: phase", "steps", "seeds", *(TITLES[m] for m in measures)]
-    table = markdown(heads, rows)
+    table = _table(heads, rows)
     return f"{table}\n\nOn dev, by the last model of each phase: the mean over seeds (lowest to highest)."
 
 
@@ -213,7 +217,7 @@ def _grid(evidence: Evidence) -> str:
         )
     return (
         "## Learning rates, chosen on dev\n\n"
-        + markdown(["system", *(f"x {rate:g}" for rate in plan.rates)], rows)
+        + _table(["system", *(f"x {rate:g}" for rate in plan.rates)], rows)
         + "\n\nAverage BLEU less average error rate on dev, in points, with the first seed in the usual "
         "setting. All learning rates of a system's stage files are multiplied by one factor; every system "
         "was given the same factors, and the best (bold) is kept for all its seeds and settings. Nothing "
@@ -238,7 +242,7 @@ def _setup(evidence: Evidence) -> str:
     )
     return (
         "## Settings\n\n"
-        + markdown(["system", "stage: phase, steps", "steps in all"], rows)
+        + _table(["system", "stage: phase, steps", "steps in all"], rows)
         + f"\n\nAll have the same data, batches and search. Options of part.sh: {display.code(options)}\n\n"
         + f"{corpora}\n\nThe usual corpus is {plan.setting.corpus}. A share of the speech translations is "
         "drawn once, the smaller inside the larger; dev and test stay whole."
