@@ -411,7 +411,7 @@ class PartRecipe:
         pieces = [
             Piece(
                 marker=self._marker(2, dset),
-                key=keys.digest("format", o.audio_format, o.max_bad_share, self._prepared(dset)),
+                key=keys.digest("format", *self._format_inputs(dset)),
                 makes=[directory],
                 run=partial(run, dset, directory),
                 product=partial(_product_of, directory),
@@ -420,8 +420,14 @@ class PartRecipe:
         ]
         return pieces + ([self._augment()] if self._augments else [])
 
+    def _format_inputs(self, dset: str) -> tuple[Any, ...]:
+        return self.o.audio_format, self.o.max_bad_share, self._prepared(dset)
+
     def _augment(self) -> Piece:
-        """More of the training set's speech, in org/<train_set>_sp."""
+        """More of the training set's speech, in org/<train_set>_sp.
+
+        Its key has what formatting starts from: when this stage begins, its result is not there yet.
+        """
         o, directory = self.o, self.org / f"{self.o.train_set}_sp"
 
         def run() -> None:
@@ -436,7 +442,7 @@ class PartRecipe:
         how = (o.speed_perturb_factors.split(), o.join_seconds)
         return Piece(
             marker=self._marker(2, directory.name),
-            key=keys.digest("augment", how, self._formatted(o.train_set)),
+            key=keys.digest("augment", how, *self._format_inputs(o.train_set)),
             makes=[directory],
             run=run,
             product=partial(_product_of, directory),
