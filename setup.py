@@ -36,6 +36,7 @@ REQUIREMENTS = [
     "language_data>=1.2",
     "numpy>=2.0",
     "packaging>=23",
+    "scikit-learn>=1.3",
     "pydantic>=2.6,<3",
     "PyYAML>=6.0",
     "sentencepiece>=0.2",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_part.errors import DataError
+from espnet_part.errors import ConfigError, DataError
 from espnet_part.pack.stored import find_model, natural_order
 from espnet_part.report.history import read_json_lines
 from espnet_part.train.averaging import model_file, phase_ends
@@ -65,6 +67,27 @@ def phase_models(model: str) -> list[PhaseModel]:
     if not models:
         raise DataError(f"{model}: none of its models is there any more")
     return models
+
+
+def check_names(models: Sequence[PhaseModel]) -> None:
+    """Refuse models that tables and files could not tell apart.
+
+    Raises:
+        ConfigError: names the two.
+    """
+    known: dict[str, PhaseModel] = {}
+    for model in models:
+        before = known.setdefault(file_name(model.system, model.key), model)
+        if before is not model:
+            raise ConfigError(
+                f"--model: {before.weights} and {model.weights} are both called {model.system}, "
+                f"{model.name}: give directories of different names (a link will do)"
+            )
+
+
+def file_name(*parts: str) -> str:
+    """A name of a file, without suffix, of names of any kind."""
+    return re.sub(r"[^\w.-]+", "_", "_".join(parts))
 
 
 def _stage(system: str, directory: Path) -> list[PhaseModel]:

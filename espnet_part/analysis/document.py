@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +10,19 @@ from pathlib import Path
 import numpy as np
 
 from espnet_part import display
+from espnet_part.analysis.checkpoints import file_name
 from espnet_part.analysis.layers import Measure
 from espnet_part.analysis.pictures import draw_lines, draw_matrices, draw_projections
 from espnet_part.analysis.similarity import Similarity
+from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
 
 _GRADIENTS = (
     "Cosine between the mean gradients of (task, language) groups, by module. Above the diagonal as "
     "measured; below it without the noise of sampling (– where that leaves an interval wider than ±0.5); on "
     "it, in bold, what two halves of a group's own batches have in common: where that is low, the batches "
-    "are too few or too small to show much. {size}"
+    "are too few or too small to show much. The table's ± of a cosine as measured is that of what so many "
+    "batches show, noise included. {size}"
 )
 _LAYERS = {
     "language": "language identified from speech (linear, cross-validated)",
@@ -107,7 +109,7 @@ def phases_entry(out: Path, system: str, phases: Mapping[str, Mapping[str, Simil
             lines.append("\t".join([phase, part, tasks, *figures]))
     name = file_name("gradients", system, "phases")
     title = f"Similarity of gradients through the phases: {system}"
-    draw_lines(panels, list(phases), {}, title, out / name)
+    draw_lines(panels, dict(enumerate(phases)), {}, title, out / name)
     _write_lines(out / f"{name}.tsv", lines)
     caption = (
         "Mean cosine between groups of two tasks, over languages and blocks, as measured (the table has it "
@@ -131,7 +133,11 @@ def layers_entry(
     for model, measures in models.items():
         by_layer: dict[tuple[str, int], list[float]] = {}
         for m in measures:
-            ticks[m.number] = m.layer
+            if ticks.setdefault(m.number, m.layer) != m.layer:
+                raise DataError(
+                    f"{model}: its layer {m.number} is {m.layer}, and {ticks[m.number]} in models before it: "
+                    "analyse models of other layers by themselves"
+                )
             by_layer.setdefault((m.kind, m.number), []).append(m.value)
             chances.setdefault(_LAYERS[m.kind], []).append(m.chance)
             lines.append(
@@ -153,7 +159,7 @@ def layers_entry(
     panels = {label: panels[label] for label in _LAYERS.values() if label in panels}
     draw_lines(
         panels,
-        [ticks[number] for number in sorted(ticks)],
+        dict(sorted(ticks.items())),
         {label: float(np.mean(values)) for label, values in chances.items()},
         title,
         out / name,
@@ -198,11 +204,6 @@ def write_document(out: Path, entries: Sequence[Entry], settings: Mapping[str, s
         json.dump([vars(entry) for entry in entries], file, ensure_ascii=False, indent=1)
         file.write("\n")
     return out / "ANALYSIS.md"
-
-
-def file_name(*parts: str) -> str:
-    """A name of a file, without suffix, of names of any kind."""
-    return re.sub(r"[^\w.-]+", "_", "_".join(parts))
 
 
 def _number(value: float) -> str:

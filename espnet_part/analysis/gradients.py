@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from espnet_part.analysis.representations import blocks_of
 from espnet_part.analysis.sketch import Sketch
 from espnet_part.data.collate import collate, make_row
 from espnet_part.data.datadir import Example
+from espnet_part.errors import ConfigError
 
-_BLOCK = re.compile(r"(encoder\..*?\.\d+)\.")
+#: Places of a sketch: with fewer, a cosine is uncertain by more than 0.02.
+SMALLEST_SKETCH = 4096
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,14 @@ def modules_of(model: Any) -> dict[str, list[str]]:
     what an encoder protects (a table of positions) are left out: no schedule of PART trains them.
     """
     modules: dict[str, list[str]] = {}
+    blocks = list(blocks_of(model.encoder, "encoder"))
     protected = tuple(name for name in model.protected if name.startswith("encoder."))
     for name, _ in model.named_parameters():
         if name.startswith("adapter."):
             modules.setdefault("adapter", []).append(name)
         elif name.startswith("encoder.") and not name.startswith(protected or ("\0",)):
-            block = _BLOCK.match(name)
-            modules.setdefault(block[1] if block else "encoder (rest)", []).append(name)
+            block = next((b for b in blocks if name.startswith(f"{b}.")), "encoder (rest)")
+            modules.setdefault(block, []).append(name)
         elif ".lora_" in name:
             modules.setdefault("llm.lora", []).append(name)
     return modules
@@ -70,11 +73,19 @@ def gradient_products(
         batches: of `espnet_part.data.collate.collate`, on any device. count: how many there are.
         memory: bytes.
         seed: of the sketches.
+
+    Raises:
+        ConfigError: too little memory for sketches that say something.
     """
     modules = modules_of(model)
     parameters = dict(model.named_parameters())
     sizes = {m: sum(parameters[n].numel() for n in names) for m, names in modules.items()}
     room = int(memory / (4 * max(count, 1) * len(modules)))  # numbers of one module of one batch
+    if room < min(SMALLEST_SKETCH, *sizes.values()):
+        least = 4 * count * len(modules) * SMALLEST_SKETCH / 1e9
+        raise ConfigError(
+            f"{memory / 1e9:g} GB are too little for the gradients of {count} batches: at least {least:.2g}"
+        )
     sketches = {
         module: None if size <= room else Sketch(room, seed + number)
         for number, (module, size) in enumerate(sizes.items())

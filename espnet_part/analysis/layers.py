@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -50,9 +50,6 @@ class Measure:
     chance: float
     items: int
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Representations:
@@ -88,13 +85,10 @@ def represent(
         rows = []
         for utterance in utterances:
             row = make_row(utterance.example, prompts, chat, answer=False)
-            read = [utterance.example.text, utterance.pivot_text or utterance.example.text]
-            rows.append(
-                (
-                    speech_states(model, row),
-                    *(text_states(model, tokenizer, row, text) for text in read),
-                )
-            )
+            own = text_states(model, tokenizer, row, utterance.example.text)
+            pivot = utterance.pivot_text
+            other = text_states(model, tokenizer, row, pivot) if pivot else own
+            rows.append((speech_states(model, row), own, other))
             step()
         speech[language] = stacked([row[0] for row in rows], speech_layers(model))
         transcript[language] = stacked([row[1] for row in rows], text_layers(model))

@@ -29,8 +29,9 @@ class Utterance:
 
     @property
     def meaning(self) -> str:
-        """Equal for utterances that say the same; without a translation, its own."""
-        return _plain(self.pivot_text) if self.pivot_text else self.example.utt_id
+        """Equal for utterances that say the same; without a translation, within a language."""
+        text = self.pivot_text or f"{self.example.lang}: {self.example.text}"
+        return _plain(text) or text
 
 
 def utterances(
@@ -52,14 +53,14 @@ def utterances(
     """
     transcribed: dict[_Recording, Example] = {}
     pivot_texts: dict[_Recording, str] = {}
-    for example in examples:
+    for example in sorted(examples, key=lambda example: example.utt_id):
         task, recording = TASKS[example.task], (example.audio, example.segment)
-        if example.audio is None or task.text:
+        if example.audio is None or task.text or not example.text.strip():
             continue
         if task.transcribes:
             transcribed.setdefault(recording, example)
         if (example.tgt or example.lang) == pivot:
-            pivot_texts[recording] = example.text
+            pivot_texts.setdefault(recording, example.text)
     found = [Utterance(e, pivot_texts.get(r)) for r, e in sorted(transcribed.items(), key=_utt_id)]
     languages: dict[str, set[str]] = defaultdict(set)
     for utterance in found:
@@ -86,5 +87,7 @@ def _utt_id(item: tuple[_Recording, Example]) -> str:
 
 
 def _plain(text: str) -> str:
-    kept = (c if c.isalnum() else " " for c in unicodedata.normalize("NFKC", text).casefold())
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    # marks are a part of their letter: in Devanagari they are its vowel
+    kept = (c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in folded)
     return " ".join("".join(kept).split())

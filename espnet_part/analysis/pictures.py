@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from espnet_part.analysis.similarity import Similarity
-from espnet_part.files import atomic_write
-from espnet_part.report.figure import COLOURS, new_figure
+from espnet_part.report.figure import COLOURS, new_figure, save
 
 Array = np.ndarray
 _MARKERS = "osD^vPX*"
@@ -71,7 +70,7 @@ def _draw_matrix(axis: Any, result: Similarity) -> Any:
 
 def draw_lines(
     panels: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]],
-    ticks: Sequence[str],
+    ticks: Mapping[int, str],
     chances: Mapping[str, float],
     title: str,
     path: Path,
@@ -80,7 +79,7 @@ def draw_lines(
 
     Args:
         panels: measure -> name of the line -> (number of the layer, value).
-        ticks: the layers' names.
+        ticks: the layers' names by number.
         chances: measure -> what guessing gives, drawn as a dotted line.
         path: without suffix.
     """
@@ -107,11 +106,18 @@ def draw_lines(
             )
         if chances.get(measure):
             axis.axhline(chances[measure], color="#555555", linestyle=":", linewidth=1)
-            axis.text(-0.4, chances[measure], "chance", fontsize=7, color="#555555", va="bottom")
+            axis.text(
+                min(ticks) - 0.4,
+                chances[measure],
+                "chance",
+                fontsize=7,
+                color="#555555",
+                va="bottom",
+            )
         axis.set_title(measure, fontsize=9)
-        axis.set_xlim(-0.5, len(ticks) - 0.5)
+        axis.set_xlim(min(ticks) - 0.5, max(ticks) + 0.5)
         axis.set_ylim(min(0.0, axis.get_ylim()[0]), 1.03)
-        axis.set_xticks(range(len(ticks)), [_short(tick) for tick in ticks], **turned)
+        axis.set_xticks(list(ticks), [_short(tick) for tick in ticks.values()], **turned)
         axis.grid(True, axis="y", color="#D9D9D9", linewidth=0.6)
     shown = [drawn[name] for name in names]
     figure.legend(shown, names, loc="outside lower center", ncols=min(4, len(names)), fontsize=8)
@@ -175,9 +181,5 @@ def _short(layer: str) -> str:
 
 
 def _save(figure: Any, path: Path) -> None:
-    for suffix in ("png", "pdf"):
-        with atomic_write(path.with_suffix(f".{suffix}"), "wb") as file:
-            # no date inside: the same analysis gives the same bytes
-            figure.savefig(
-                file, format=suffix, metadata={"CreationDate": None} if suffix == "pdf" else None
-            )
+    for form in ("png", "pdf"):
+        save(figure, path.with_name(f"{path.name}.{form}"))

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 
 from espnet_part.analysis import document
-from espnet_part.analysis.checkpoints import PhaseModel
+from espnet_part.analysis.checkpoints import PhaseModel, file_name
 from espnet_part.analysis.groups import draw_batches, group_of
 from espnet_part.analysis.layers import Measure
 from espnet_part.analysis.parallel import utterances
 from espnet_part.analysis.similarity import Similarity, similarity
-from espnet_part.analysis.store import examples_digest, kept
+from espnet_part.analysis.store import examples_digest, kept, model_digest
+from espnet_part.data.audio import BadAudio, read_audio
 from espnet_part.data.datadir import Example
 from espnet_part.decode.speech2text import Speech2Text
 from espnet_part.errors import DataError
 from espnet_part.progress import open_bar
-from espnet_part.weights import identity
 
 #: A projection is drawn at these layers of each part: its first, its middle and its last.
 _PLACES = (0.0, 0.5, 1.0)
@@ -81,7 +81,8 @@ class GradientAnalysis:
         entries = []
         for system in dict.fromkeys(model.system for model in models):
             phases = {m.name: results for m, (results, _) in found.items() if m.system == system}
-            if len(phases) > 1:
+            pairs = any(len(r.groups) > 1 for results in phases.values() for r in results.values())
+            if len(phases) > 1 and pairs:
                 entries.append(document.phases_entry(self.out, system, phases))
         names = [group for group, _ in self.batches]
         drawn = [names.count(name) for name in dict.fromkeys(names)]
@@ -94,15 +95,11 @@ class GradientAnalysis:
     def _results(self, model: PhaseModel) -> tuple[dict[str, Similarity], bool]:
         settings = self.settings
         made_of = {
-            "weights": identity(model.weights),
+            "model": model_digest(model),
             "examples": examples_digest([e for _, batch in self.batches for e in batch]),
-            "settings": [settings.batch_size, settings.memory, settings.seed],
+            "settings": [settings.batch_size, settings.memory, settings.seed, settings.device],
         }
-        path = (
-            self.out
-            / "results"
-            / f"{document.file_name('gradients', model.system, model.key)}.json"
-        )
+        path = self.out / "results" / f"{file_name('gradients', model.system, model.key)}.json"
         found = kept(path, made_of, lambda: self._make(model))
         groups = [group for group, _ in self.batches]
         results = {
@@ -153,7 +150,10 @@ class LayerAnalysis:
     """
 
     def __init__(self, examples: Sequence[Example], settings: Settings, out: Path) -> None:
-        self.chosen = utterances(examples, settings.pivot, settings.utterances, settings.seed)
+        chosen = utterances(examples, settings.pivot, settings.utterances, settings.seed)
+        self.chosen = {
+            lang: [u for u in utts if _is_readable(u.example)] for lang, utts in chosen.items()
+        }
         self.settings = settings
         self.out = out
 
@@ -165,7 +165,7 @@ class LayerAnalysis:
             document.layers_entry(
                 self.out,
                 f"Languages and alignment by layer: {system}",
-                document.file_name("layers", system),
+                file_name("layers", system),
                 {m.name: measures for m, (measures, _) in found.items() if m.system == system},
             )
             for system in systems
@@ -176,19 +176,19 @@ class LayerAnalysis:
             entries.append(document.layers_entry(self.out, title, "layers_systems", ends))
         for model, (_, states) in found.items():
             title = f"Speech in two dimensions: {model.system}, {model.name}"
-            name = document.file_name("projection", model.system, model.key)
+            name = file_name("projection", model.system, model.key)
             entries.append(document.projection_entry(self.out, title, name, states))
         return entries
 
     def _results(self, model: PhaseModel) -> tuple[list[Measure], dict[str, dict[str, np.ndarray]]]:
+        heard = [u.example for utts in self.chosen.values() for u in utts]
         made_of = {
-            "weights": identity(model.weights),
-            "examples": examples_digest([u.example for utts in self.chosen.values() for u in utts]),
+            "model": model_digest(model),
+            "examples": examples_digest(heard),
+            "translations": [u.pivot_text for utts in self.chosen.values() for u in utts],
             "settings": [self.settings.pivot, self.settings.seed],
         }
-        path = (
-            self.out / "results" / f"{document.file_name('layers', model.system, model.key)}.json"
-        )
+        path = self.out / "results" / f"{file_name('layers', model.system, model.key)}.json"
         found = kept(path, made_of, lambda: self._make(model))
         states = {
             layer: {language: np.array(rows) for language, rows in by_language.items()}
@@ -216,6 +216,15 @@ class LayerAnalysis:
                 for layer in _drawn(found.layers)
             },
         }
+
+
+def _is_readable(example: Example) -> bool:
+    try:
+        read_audio(example)
+    except BadAudio as error:
+        logging.warning("%s: left out: %s", example.utt_id, error)
+        return False
+    return True
 
 
 def _load(model: PhaseModel, settings: Settings) -> Speech2Text:

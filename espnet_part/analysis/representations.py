@@ -19,15 +19,25 @@ ADAPTER = "adapter"
 def blocks_of(module: nn.Module, name: str) -> dict[str, nn.Module]:
     """The blocks of an encoder or an LLM in the order of the forward pass, "encoder.layers.0" first.
 
-    They are the members of its ModuleLists that lie in no other one.
+    They are the members of its lists of like modules (a ModuleList, or ESPnet's sequence of layers) that
+    lie in no other one; the names are those that their parameters begin with.
     """
-    lists = {path: m for path, m in module.named_modules() if isinstance(m, nn.ModuleList)}
+    lists = {path: m for path, m in module.named_modules() if _is_list_of_blocks(m)}
     outer = [p for p in lists if not any(p.startswith(f"{other}.") for other in lists)]
     return {
-        f"{name}.{path.rpartition('.')[2]}.{number}": block
+        f"{name}.{path}.{number}": block
         for path in outer
-        for number, block in enumerate(lists[path])
+        for number, block in enumerate(lists[path].children())
     }
+
+
+def _is_list_of_blocks(module: nn.Module) -> bool:
+    members = list(module.children())
+    if not isinstance(module, (nn.ModuleList, nn.Sequential)) or not members:
+        return False
+    like = len({type(member) for member in members}) == 1
+    # a sequence of convolutions or linear layers is one step of the model and no list of blocks
+    return like and all(any(True for _ in member.children()) for member in members)
 
 
 def speech_layers(model: Any) -> list[str]:
@@ -53,11 +63,15 @@ def speech_states(model: Any, row: Row) -> dict[str, np.ndarray]:
     assert row.speech is not None
     device = next(model.parameters()).device
     speech = torch.from_numpy(row.speech)[None].to(device)
+    samples = torch.tensor([speech.shape[1]], device=device)
     with _outputs(blocks_of(model.encoder, "encoder")) as heard:
-        states, lengths = model.encoder(speech, torch.tensor([speech.shape[1]], device=device))
-        adapted, lengths = model.adapter(states, lengths)
+        states, lengths = model.encoder(speech, samples)
+    # a block may also see silence behind the clip, which the encoder cuts off at its end
+    clip = slice(int(lengths[0]))
+    means = {layer: _mean(found, clip) for layer, found in heard.items()}
+    adapted, lengths = model.adapter(states, lengths)
     adapted = adapted[:, : int(lengths[0])]
-    return {**heard, ADAPTER: _mean(adapted), **_llm_states(model, row, adapted)}
+    return {**means, ADAPTER: _mean(adapted), **_llm_states(model, row, adapted)}
 
 
 @torch.no_grad()
@@ -85,22 +99,22 @@ def _llm_states(model: Any, row: Row, inserted: Tensor) -> dict[str, np.ndarray]
         one,
         one + prefix,
     )
-    with _outputs(blocks_of(model.llm.model, "llm"), slice(prefix, prefix + length)) as read:
+    with _outputs(blocks_of(model.llm.model, "llm")) as read:
         model.llm.hidden(prompt.embeddings, prompt.mask, prompt.positions)
-    return read
+    place = slice(prefix, prefix + length)
+    return {layer: _mean(found, place) for layer, found in read.items()}
 
 
 @contextmanager
-def _outputs(
-    blocks: Mapping[str, nn.Module], where: slice = slice(None)
-) -> Iterator[dict[str, np.ndarray]]:
-    """Collect the blocks' outputs for one utterance, averaged over the places ``where``."""
-    found: dict[str, np.ndarray] = {}
+def _outputs(blocks: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """Collect the blocks' outputs for one utterance."""
+    found: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            states = output[0] if isinstance(output, tuple) else output
-            found[name] = _mean(states, where)
+            while isinstance(output, tuple):  # ESPnet: ((states, positions), mask)
+                output = output[0]
+            found[name] = output
 
         return hook
 

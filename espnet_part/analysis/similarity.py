@@ -28,10 +28,10 @@ class Similarity:
         groups: names.
         batches: (G,) number of batches.
         cosine: of the groups' mean gradients.
-        cosine_error: half width of its 95 % interval (jackknife over batches).
-        halves: (G,) mean cosine between the two halves of a group's own batches: all that this many
-            batches can show. Two groups that are no more alike than this are as alike as samples of
-            one group; a value near zero says that noise drowns the signal.
+        cosine_error: half width of the 95 % interval (jackknife over batches) of what so many batches
+            show; noise lowers that, and it is no interval of the cosine without noise.
+        halves: (G,) mean cosine between the two halves of a group's own batches: near one where the
+            batches show the group's gradient, near zero where noise drowns it.
         corrected: the cosine without the noise of sampling (products of different batches alone; Spearman's
             correction for attenuation). NaN where a group's signal cannot be told from zero.
         corrected_error: half width of its 95 % interval.
@@ -112,7 +112,8 @@ def _corrected(gram: Array, members: Array) -> Array:
 def _jackknife(statistic: Callable[[Array, Array], Array], gram: Array, members: Array) -> Array:
     """Half widths of 95 % intervals: each batch left out in turn, groups resampled on their own.
 
-    A group of two batches leaves one, whose noise cannot be told from signal: no interval (NaN).
+    Without one of two batches, noise cannot be told from signal: then there is none (NaN) of what is
+    corrected for noise.
     """
     variance = 0.0
     for row in range(len(members)):

@@ -8,10 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from espnet_part.analysis.checkpoints import PhaseModel
 from espnet_part.data.datadir import Example
 from espnet_part.errors import ConfigError
 from espnet_part.files import atomic_write
+from espnet_part.model.base import file_sha256
+from espnet_part.pack.locations import load_run_config
 from espnet_part.parsing import read_json_object
+from espnet_part.weights import identity, read_header
 
 
 def kept(
@@ -34,5 +38,13 @@ def kept(
 
 def examples_digest(examples: Sequence[Example]) -> str:
     """What tells a choice of examples from another."""
-    lines = (f"{e.utt_id}\t{e.task}\t{e.lang}\t{e.tgt}\t{e.text}\n" for e in examples)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hashlib.sha256("\n".join(map(repr, examples)).encode()).hexdigest()
+
+
+def model_digest(model: PhaseModel) -> str:
+    """What tells a model from others: its weights and base models, its configuration, its prompts."""
+    header, _ = read_header(model.weights)
+    prompts = load_run_config(model.config).get("prompts")
+    parts = [identity(model.weights), json.dumps(header, sort_keys=True), file_sha256(model.config)]
+    parts += [file_sha256(Path(prompts))] if prompts and Path(prompts).is_file() else []
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

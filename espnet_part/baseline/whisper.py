@@ -94,7 +94,7 @@ class Whisper:
         return found
 
 
-def is_done(example: Example) -> bool:
+def can_do(example: Example) -> bool:
     """Whether Whisper can do an example's task: speech, and the same language or English."""
     task = TASKS[example.task]
     return task.speech and not task.text and (task.transcribes or example.tgt == WRITES)
@@ -124,7 +124,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s: %(message)s")
     examples, bad = select_examples(args.data_dir, None)
-    examples = [example for example in examples if is_done(example)]
+    examples = [example for example in examples if can_do(example)]
     if not examples:
         raise DataError(f"{args.data_dir}: no speech to be transcribed or translated into English")
     if args.num_threads:

@@ -11,6 +11,13 @@ from espnet_part.command import HelpFormatter, command, count
 _WHAT = ("gradients", "layers")
 
 
+def _two_or_more(text: str) -> int:
+    value = count(text)
+    if value < 2:
+        raise argparse.ArgumentTypeError("must be at least 2: one batch does not show its noise")
+    return value
+
+
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
@@ -49,7 +56,10 @@ def get_parser() -> argparse.ArgumentParser:
 
     gradients = parser.add_argument_group("gradients")
     gradients.add_argument(
-        "--batches", type=count, default=8, help="of each group; more show smaller differences"
+        "--batches",
+        type=_two_or_more,
+        default=8,
+        help="of each group; more show smaller differences",
     )
     gradients.add_argument("--batch_size", type=count, default=8, help="examples of a batch")
     gradients.add_argument(
@@ -82,7 +92,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     import logging
 
-    from espnet_part.analysis.checkpoints import phase_models
+    from espnet_part.analysis.checkpoints import check_names, phase_models
     from espnet_part.analysis.document import write_document
     from espnet_part.analysis.program import GradientAnalysis, LayerAnalysis, Settings
     from espnet_part.data.stage_data import load_examples
@@ -92,6 +102,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     if not 0 < args.memory_gb < float("inf"):
         raise ConfigError(f"--memory_gb must be positive: {args.memory_gb}")
     models = [found for model in args.model for found in phase_models(model)]
+    check_names(models)
     settings = Settings(
         batches=args.batches,
         batch_size=args.batch_size,

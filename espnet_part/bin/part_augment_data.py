@@ -30,7 +30,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--join_seconds",
         type=float,
         default=0.0,
-        help="join shorter utterances of a speaker until they are that long; 0: none",
+        help="join utterances of a speaker into ones of at most so many seconds; 0: none",
     )
     parser.add_argument("--nj", type=count, default=4, help="number of processes")
     parser.add_argument("--seed", type=int, default=0, help="of what is joined with what")

@@ -49,7 +49,7 @@ def read_factors(text: str) -> list[float]:
             raise ConfigError(f"speed_perturb_factors: {factor:g} is not between 0.5 and 2")
     if factors and 1.0 not in factors:
         raise ConfigError("speed_perturb_factors: must hold 1.0, the recordings as they are")
-    if len(set(factors)) < len(factors):
+    if len({f"{factor:g}" for factor in factors}) < len(factors):  # so copies are named
         raise ConfigError("speed_perturb_factors: names a factor twice")
     return factors
 
@@ -72,7 +72,8 @@ def augment_directory(
         in_dir: with utt2num_samples, as `part_format_data` leaves it. out_dir: the new one; new audio goes
             to ``out_dir/audio``.
         factors: of speed, see `read_factors`.
-        join_seconds: shorter utterances are joined until they are that long; 0: none.
+        join_seconds: utterances are joined as long as the result is no longer than this; 0: none. Those
+            without a speaker (utt2spk) are not joined.
         nj: number of processes. seed: of what is joined with what.
 
     Returns:
@@ -92,6 +93,9 @@ def augment_directory(
         *_perturb(examples, factors, out_dir, jobs),
         *_join(examples, join_seconds, out_dir, jobs, seed),
     ]
+    twice = {e.utt_id for e in examples} & {e.utt_id for e in new}
+    if twice:
+        raise DataError(f"{in_dir}: has {min(twice)} already: was it made by this command?")
     lengths = dict(zip(jobs, run_jobs(_write, list(jobs.values()), nj, "new audio"), strict=True))
     found = examples + [replace(e, num_samples=lengths[e.audio or ""]) for e in new]
     DataDir.write(out_dir, found)
@@ -125,11 +129,9 @@ def _join(
     """Joined short utterances of each language and speaker, in a random order."""
     groups: dict[tuple[str, str], list[Example]] = defaultdict(list)
     for example in examples:
-        if (
-            TASKS[example.task].transcribes
-            and 0 < (example.num_samples or 0) < seconds * SAMPLE_RATE
-        ):
-            groups[example.lang, example.spk or ""].append(example)
+        short = 0 < (example.num_samples or 0) < seconds * SAMPLE_RATE
+        if TASKS[example.task].transcribes and short and example.spk and example.text.strip():
+            groups[example.lang, example.spk].append(example)
     for lang, spk in sorted(groups):
         members = sorted(groups[lang, spk], key=lambda example: example.utt_id)
         random.Random(f"{seed} {lang} {spk}").shuffle(members)
@@ -144,15 +146,19 @@ def _join(
 
 
 def _cut(members: Sequence[Example], seconds: float) -> Iterable[list[Example]]:
-    """Runs of at least two utterances that are at least ``seconds`` long; a shorter rest is left out."""
+    """Runs of two utterances or more that are, with pauses between them, at most ``seconds`` long."""
     run: list[Example] = []
     length = 0.0
     for example in members:
-        run.append(example)
-        length += (example.num_samples or 0) / SAMPLE_RATE + PAUSE
-        if len(run) > 1 and length >= seconds:
-            yield run
+        own = (example.num_samples or 0) / SAMPLE_RATE
+        if run and length + PAUSE + own > seconds:
+            if len(run) > 1:
+                yield run
             run, length = [], 0.0
+        length += own + (PAUSE if run else 0.0)
+        run.append(example)
+    if len(run) > 1:
+        yield run
 
 
 def _target(out_dir: Path, utt: str) -> str:

@@ -50,9 +50,12 @@ def new_figure(rows: int, columns: int, **options: Any) -> tuple[Any, Any]:
 
 @drawing
 def save(figure: Any, path: Path) -> None:
-    """Write a PNG, whole or not at all."""
+    """Write a PNG or, for print, a PDF (by the path's ending), whole or not at all."""
+    form = path.suffix.removeprefix(".")
+    # no date inside: the same figure gives the same bytes
+    metadata = {"CreationDate": None} if form == "pdf" else None
     with atomic_write(path, "wb") as file:
-        figure.savefig(file, format="png")
+        figure.savefig(file, format=form, metadata=metadata)
 
 
 @drawing

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from espnet_part.analysis import gradients
 from espnet_part.analysis.gradients import gradient_products, modules_of, training_batch
 from espnet_part.analysis.groups import draw_batches
 from espnet_part.data.datadir import Example
+from espnet_part.errors import ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,12 @@ def test_products_are_those_of_the_gradients(model: Any, batches: list[Any]) -> 
     assert not any(parameter.requires_grad for parameter in model.model.parameters())
 
 
-def test_little_memory_gives_nearly_the_same(model: Any, batches: list[Any]) -> None:
+def test_little_memory_gives_nearly_the_same(
+    model: Any, batches: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match=r"1e-05 GB are too little .* batches: at least"):
+        gradient_products(model.model, batches, len(batches), memory=1e4)
+    monkeypatch.setattr(gradients, "SMALLEST_SKETCH", 1000)
     exact = gradient_products(model.model, batches, len(batches))
     memory = 4 * len(batches) * len(exact.products) * 1200
     found = gradient_products(model.model, batches, len(batches), memory=memory)

@@ -43,6 +43,25 @@ def test_the_parallel_ones_come_first_and_a_sentence_once() -> None:
     assert len(pairs(chosen["en"], chosen["en"])) == 10
 
 
+def test_what_is_said_again_is_taken_once_without_translations() -> None:
+    examples = [
+        Example(f"u{n}", "asr", "hi", "hi", text, audio=f"{n}.wav")
+        for n, text in enumerate([*(f"की {n}" for n in range(12)), "की 3", "का 3", ""])
+    ]
+    chosen = utterances(examples, "en", 100, seed=0)["hi"]
+    assert len(chosen) == 13 and sum(u.example.text == "की 3" for u in chosen) == 1
+
+
+def test_of_two_translations_the_first_by_name_counts() -> None:
+    examples = recordings("de", range(10))
+    extra = [
+        Example(f"{n}-first", "s2tt", "de", "en", f"s {n}", audio=f"de{n}.wav") for n in range(10)
+    ]
+    for order in (extra + examples, examples + extra):
+        chosen = utterances(order, "en", 100, seed=0)["de"]
+        assert {u.pivot_text for u in chosen} == {f"s {n}" for n in range(10)}
+
+
 def test_too_few_are_an_error() -> None:
     with pytest.raises(DataError, match="ten different utterances"):
         utterances(recordings("de", range(9)), "en", 100, seed=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from espnet_part.analysis import sketch
@@ -22,10 +23,14 @@ def test_cosines_are_kept_within_the_stated_deviation() -> None:
     assert found.std() < 1.2 * (2 / size) ** 0.5
 
 
-def test_pieces_do_not_matter(monkeypatch: object) -> None:
-    x = torch.randn(1000, generator=torch.Generator().manual_seed(1))
-    whole = Sketch(64, 3)(x)
-    assert torch.equal(whole, Sketch(64, 3)(x))
-    assert not torch.equal(whole, Sketch(64, 4)(x))
-    assert whole.double().sum() != 0
-    assert sketch.Sketch(64, 3)(torch.zeros(1000)).abs().sum() == 0
+def test_pieces_keep_inner_products_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies in different pieces must not share its places and signs."""
+    x = torch.randn(20_000, generator=torch.Generator().manual_seed(1))
+    y = torch.cat([x[10_000:], x[:10_000]])  # nothing in common with x, piece by piece all of it
+    whole = Sketch(2000, 3)(x)
+    assert torch.equal(whole, Sketch(2000, 3)(x)) and not torch.equal(whole, Sketch(2000, 4)(x))
+    monkeypatch.setattr(sketch, "_CHUNK", 1000)
+    shrink = Sketch(2000, 3)
+    assert torch.cosine_similarity(shrink(x), shrink(x), dim=0) == pytest.approx(1.0)
+    assert abs(float(torch.cosine_similarity(shrink(x), shrink(y), dim=0))) < 0.1
+    assert float(shrink(x).square().sum() / x.square().sum()) == pytest.approx(1.0, abs=0.2)

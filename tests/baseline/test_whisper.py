@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import torch
 
-from espnet_part.baseline.whisper import Whisper, is_done, main
+from espnet_part.baseline.whisper import Whisper, can_do, main
 from espnet_part.data.datadir import DataDir, Example
 from espnet_part.kaldi import read_table
 from tests.decode.conftest import RATE, make_speech
@@ -92,7 +92,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 def test_batches_are_what_transformers_gives_alone(whisper: Path, data_dir: Path) -> None:
     decoder = Whisper(str(whisper))
-    examples = [example for example in DataDir.load(data_dir)[0] if is_done(example)]
+    examples = [example for example in DataDir.load(data_dir)[0] if can_do(example)]
     assert [example.utt_id for example in examples] == ["a0", "a1", "a2", "e0", "e1", "e2"]
     rows = [decoder.prepare(example) for example in examples]
     found = [best[0].text for best in decoder.decode_rows(rows)]

@@ -143,6 +143,9 @@ def test_specaug_masks_the_spectrogram_in_training_alone() -> None:
     assert (masked[changed] == 0).all()
     with pytest.raises(ValueError, match=r"specaug_conf.num_time_masks.*num_time_mask"):
         make_encoder(specaug_conf={"num_time_masks": 2})
+    for wrong in ({"num_time_mask": "2"}, {"num_time_mask": -2}, {"time_warp_mode": "nonsense"}):
+        with pytest.raises(ConfigError, match=r"specaug_conf: \w+"):
+            make_encoder(specaug_conf=wrong)
     with pytest.raises(ConfigError, match="specaug_conf"):
         make_encoder(
             specaug_conf={

@@ -48,7 +48,7 @@ max_wav_duration=30      # Longer training utterances are dropped (s).
 max_text_chars=1000      # Training utterances with longer texts are dropped (characters).
 train_text_normalizer=none # How training transcripts are written: none, nfkc, lower or lower_no_punctuation.
 speed_perturb_factors=   # Speeds that the training set is copied at, e.g. "0.9 1.0 1.1" (separated by spaces).
-join_seconds=0           # Training utterances shorter than this are joined, beside themselves, into one so long (s).
+join_seconds=0           # Training utterances of a speaker are joined, beside themselves, into ones of at most this (s).
 filter_args=             # More options for part_filter_data.
 
 # System

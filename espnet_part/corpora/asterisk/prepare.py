@@ -109,6 +109,8 @@ def write_exchanged(source: Path, target: Path) -> None:
     for lang in sorted({example.lang for example in examples}):
         own = [e for e in examples if TASKS[e.task].transcribes and e.lang == lang]
         own.sort(key=lambda example: (example.num_samples or 0, example.utt_id))
+        if len(own) < 2:
+            continue  # there is no other
         for example, other in zip(own, own[1:] + own[:1], strict=True):
             exchanged.append(
                 dataclasses.replace(

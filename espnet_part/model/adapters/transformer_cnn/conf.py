@@ -34,8 +34,8 @@ class TransformerCNNConf:
     def __post_init__(self) -> None:
         positive(self, "downsample", "kernel", "dim", "heads", "ff", "layers")
         positive(self, "time_mask_width")
-        if self.time_masks < 0:
-            raise ValueError(f"`time_masks` must not be negative: {self.time_masks}")
+        if not 0 <= self.time_masks <= 100:
+            raise ValueError(f"`time_masks` must be between 0 and 100: {self.time_masks}")
         share(self, "dropout")
         divides(self.heads, self.dim, "heads", "dim")
         if self.kernel % 2 == 0 or self.kernel < self.downsample:

@@ -218,9 +218,14 @@ def _specaug(conf: dict[str, Any]) -> nn.Module:
     from espnet2.asr.specaug.specaug import SpecAug
 
     try:
-        return SpecAug(**conf)
-    except (TypeError, ValueError, AssertionError) as error:
-        raise ConfigError(f"encoder_conf: specaug_conf: {plain(error, 200)}") from None
+        specaug = SpecAug(**conf)
+        specaug(
+            torch.zeros(1, 400, 80), torch.tensor([400])
+        )  # wrong values are told by its first use
+    except Exception as error:  # of ESPnet's checks, and of what it calls
+        reason = plain(error, 200) or "ESPnet's SpecAug does not take these values"
+        raise ConfigError(f"encoder_conf: specaug_conf: {reason}") from None
+    return specaug
 
 
 def build(conf: WhisperEncoderConf, load_weights: bool = True) -> WhisperEncoder:
