@@ -13,7 +13,8 @@ resampled or measured by itself here, and they are put together without either f
 
 - S / k + E / (k n): the variance of the seeds' figures, divided by k;
 - U / n + E / (k n): the variance over resamples of the utterances, the same draw for all seeds and both
-  systems, of the mean over seeds; corpus-level figures are made anew from the sums of each draw;
+  systems, of the mean over seeds, times n / (n - 1), for resamples vary by so much too little;
+  corpus-level figures are made anew from the sums of each draw;
 - E / (k n), which stands in both and is taken off once: from what the resamples do to one seed and not
   to the others.
 
@@ -22,7 +23,12 @@ Satterthwaite give the sum: k - 1 where seeds are all of it, many where utteranc
 happen to lie close together it could be narrower than the interval over utterances alone; the wider of
 the two is taken. The p-value is made in the same way, so it is below 0.05 exactly where a 95 % interval
 leaves out 0. It is assumed that means over seeds vary about normally, that the seeds are a sample of all
-seeds, and that utterances are independent. Two seeds tell little about seeds: their interval is wide, as
+seeds, and that utterances are independent, but for this: languages with as many utterances are drawn
+alike, place by place in the order of their ids. Where they say the same sentences, as parallel test sets
+do, an average over them is then no surer than the sentences allow; where they do not, it changes nothing
+on average. Parallel languages of which some lack sentences are drawn as if they said different ones, and
+the interval of their average is too narrow. Fewer than `FEWEST` utterances, or nothing that varies, give
+no interval. Two seeds tell little about seeds: their interval is wide, as
 it must be. Systems are paired by seed, for with one seed they share trainings or at least the order of
 the data. A single seed leaves the variance of seeds unknown; its interval is over utterances alone.
 """
@@ -41,7 +47,9 @@ from espnet_part.score.counting import Measured
 from espnet_part.score.error_rate import error_rates
 from espnet_part.score.references import GroupKey
 from espnet_part.score.score_config import BootstrapConfig
-from espnet_part.score.scoring import group_name
+
+FEWEST = 10
+"""Utterances of a group from which an interval is made."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ class Estimate:
 
     Attributes:
         value: the mean over seeds.
-        low, high: its interval.
+        low, high: its interval; not numbers where there is none.
         p_value: two-sided, of a true value of 0.
         seeds: how many there were.
         deviation: standard deviation of single seeds, which holds what one test set makes of them;
@@ -64,14 +72,19 @@ class Estimate:
     seeds: int
     deviation: float
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether there are a figure and an interval."""
+        return all(map(math.isfinite, (self.value, self.low, self.high)))
+
 
 def figures_by_group(
     measured: Mapping[GroupKey, Measured], config: BootstrapConfig
 ) -> dict[GroupKey, np.ndarray]:
     """Error rate or BLEU of each group, (1 + samples,): of the whole set, then of each resample.
 
-    A group's draws are a function of its name and size, hence the same for every training that is
-    tested on it.
+    A group's draws are a function of its size, hence the same for every training that is tested on it,
+    and for every language of a parallel test set. Resamples of too few utterances are not numbers.
     """
     found = {}
     for key, group in measured.items():
@@ -79,8 +92,16 @@ def figures_by_group(
             counts, figure = group.translations, bleu_of
         else:
             counts, figure = next(iter(group.errors.values())), error_rates
-        sums = np.vstack([counts.sum(axis=0), resample_sums(counts, config, group_name(key))])
-        found[key] = figure(sums)
+        size = len(counts)
+        sums = np.vstack([counts.sum(axis=0), resample_sums(counts, config, f"{size} utterances")])
+        of_group = figure(sums)
+        drawn = of_group[1:]
+        if size < FEWEST:
+            drawn[:] = math.nan
+        else:
+            middle = drawn.mean()
+            drawn[:] = middle + math.sqrt(size / (size - 1)) * (drawn - middle)
+        found[key] = of_group
     return found
 
 
@@ -104,9 +125,12 @@ def estimate(first: np.ndarray, second: np.ndarray | None = None, level: float =
         raise ValueError(f"figures of different shape: {first.shape} and {second.shape}")
     if first.ndim != 2 or not len(first) or first.shape[1] < 3:
         raise ValueError(f"needs seeds and resamples, not an array of shape {first.shape}")
-    values = first if second is None else first - second
+    with np.errstate(invalid="ignore"):  # infinite error rates, where all references are empty
+        values = first if second is None else first - second
     seeds, drawn = len(values), values[:, 1:]
     value = float(values[:, 0].mean())
+    if not np.isfinite(values).all():
+        return Estimate(value, math.nan, math.nan, math.nan, seeds, math.nan)
     together = drawn.mean(axis=0)
     of_utterances = float(together.var(ddof=1))
     width, p_value = _student(value, of_utterances, math.inf, level)
@@ -119,6 +143,8 @@ def estimate(first: np.ndarray, second: np.ndarray | None = None, level: float =
         freedom = (seeds - 1) * (variance / of_seeds) ** 2 if of_seeds else math.inf
         wider, larger = _student(value, variance, freedom, level)
         width, p_value = max(width, wider), max(p_value, larger)
+    if width < 1e-12 < abs(value):  # nothing varies, so nothing is known of what might
+        width = p_value = math.nan
     return Estimate(value, value - width, value + width, p_value, seeds, deviation)
 
 

@@ -10,8 +10,8 @@ from sacrebleu.metrics import BLEU
 
 from espnet_part.score.bleu import bleu_of, figures_of
 from espnet_part.score.bootstrap import resample_sums
-from espnet_part.score.counting import measure
-from espnet_part.score.error_rate import count_errors
+from espnet_part.score.counting import Measured, measure
+from espnet_part.score.error_rate import count_errors, error_statistics
 from espnet_part.score.references import References
 from espnet_part.score.score_config import BootstrapConfig, ScoreConfig
 from espnet_part.score.two_level import estimate, figures_by_group, macro_average
@@ -29,7 +29,7 @@ def _damaged(generator, sentence):
     return " ".join(w if generator.random() > 0.25 else "dog" for w in sentence.split())
 
 
-def _systems(utterances=8, seeds=3):
+def _systems(utterances=12, seeds=3):
     """References of two groups, and the hypotheses of two systems, one mapping a seed."""
     generator = random.Random(1)
     groups = {key: [f"{key[0]}{n}" for n in range(utterances)] for key in (ASR, S2TT)}
@@ -56,7 +56,7 @@ def test_a_slow_direct_computation_gives_the_same():
         for system in runs
     ]
     for key, utterances in references.groups.items():
-        drawn = resample_sums(np.eye(len(utterances), dtype=int), config.bootstrap, " ".join(key))
+        drawn = resample_sums(np.eye(len(utterances), dtype=int), config.bootstrap, "12 utterances")
         sets = [list(range(len(utterances)))]
         sets += [
             [n for n, times in enumerate(row.astype(int)) for _ in range(times)] for row in drawn
@@ -77,6 +77,8 @@ def test_a_slow_direct_computation_gives_the_same():
                 for system in runs
             ]
         )
+        middle = slow[:, :, 1:].mean(axis=2, keepdims=True)
+        slow[:, :, 1:] = middle + (12 / 11) ** 0.5 * (slow[:, :, 1:] - middle)
         quick = np.array([[seed[key] for seed in system] for system in fast])
         np.testing.assert_allclose(quick, slow, atol=1e-9)
         _same_as_slow(estimate(quick[0], quick[1]), slow[0] - slow[1])
@@ -144,6 +146,48 @@ def test_equal_outputs_are_no_difference():
     figures = np.random.default_rng(0).random((3, 20))
     same = estimate(figures, figures)
     assert (same.value, same.low, same.high, same.p_value) == (0, 0, 0, 1)
+
+
+def _errors(rows):
+    """The counts of utterances of ten words with so many substitutions."""
+    counts = error_statistics([10 * "a "] * len(rows), [""] * len(rows), "word")
+    counts[:, :] = 0
+    counts[:, 0], counts[:, 2] = 10, rows
+    return Measured([], [], {"word": counts}, None, np.zeros(0), [], [])
+
+
+def test_parallel_languages_are_drawn_together():
+    """Of the same sentences, as hard in each language, an average is no surer than one language is."""
+    rows = np.random.default_rng(0).integers(0, 10, 50)
+    keys = [("asr", language, language) for language in ("de", "en", "fr", "it")]
+    figures = figures_by_group({key: _errors(rows) for key in keys}, BootstrapConfig(samples=200))
+    one, four = (estimate(macro_average(figures, some)[None]) for some in (keys[:1], keys))
+    assert four.high - four.low == pytest.approx(one.high - one.low)
+
+
+def test_resamples_are_widened_to_the_variance_of_a_mean():
+    rows = np.random.default_rng(0).integers(0, 10, 12)
+    figures = figures_by_group({ASR: _errors(rows)}, BootstrapConfig(samples=20_000))[ASR]
+    assert figures[1:].var() == pytest.approx((10 * rows).var(ddof=1) / 12, rel=0.03)
+
+
+@pytest.mark.parametrize("size", [1, 9])
+def test_few_utterances_give_no_interval(size):
+    figures = figures_by_group({ASR: _errors(np.arange(size))}, BootstrapConfig(samples=9))[ASR]
+    found = estimate(figures[None])
+    assert not found.is_finite and np.isnan([found.low, found.high, found.p_value]).all()
+    assert found.value == pytest.approx(5 * (size - 1))
+
+
+def test_nothing_that_varies_gives_no_interval():
+    for seeds in (1, 2):
+        found = estimate(np.full((seeds, 20), 20.0), np.full((seeds, 20), 10.0))
+        assert found.value == 10 and not found.is_finite
+
+
+def test_infinite_rates_give_no_interval():
+    rates = np.full((2, 9), np.inf)
+    assert not estimate(rates).is_finite and not estimate(rates, rates).is_finite
 
 
 def test_exchanged_systems_mirror_the_difference():

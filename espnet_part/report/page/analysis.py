@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import csv
 from pathlib import Path
 from typing import Any
 
-from espnet_part.display import markdown
+from espnet_part.display import markdown, sentence
 from espnet_part.document import Heading, Paragraph, Table
-from espnet_part.errors import DataError
+from espnet_part.errors import DataError, UserError
 from espnet_part.parsing import read_json
 from espnet_part.report.page.parts import Image, Part
 
@@ -21,34 +20,44 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def analysis_parts(directory: Path) -> list[Part]:
-    """A heading, a picture and a table for each entry of analysis.json.
+    """A heading, a picture and a table for each entry of analysis.json; of a faulty one, what is wrong.
 
     Raises:
-        UserError: the list or what it names cannot be read.
+        UserError: the list cannot be read.
     """
     entries = read_json(directory / INDEX)
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+    if not isinstance(entries, list):
         raise DataError(f"{directory / INDEX}: must be a list of entries")
     parts: list[Part] = []
     left = LARGEST_BYTES
-    for entry in entries:
-        parts.append(Heading(3, markdown(entry.get("title", ""))))
-        caption = str(entry.get("caption", ""))
-        if entry.get("picture"):
-            content = _file(directory, entry["picture"]).read_bytes()
-            if not content.startswith(_PNG):
-                raise DataError(f"{directory / entry['picture']}: is no PNG")
-            if len(content) > left:
-                parts.append(Paragraph(markdown(f"{entry['picture']} is too large for this page.")))
-            else:
-                left -= len(content)
-                encoded = base64.b64encode(content).decode("ascii")
-                parts.append(Image(f"data:image/png;base64,{encoded}", caption))
-        elif caption:
-            parts.append(Paragraph(markdown(caption)))
-        if entry.get("table"):
-            parts += _table(_file(directory, entry["table"]))
+    for number, entry in enumerate(entries, 1):
+        try:
+            if not isinstance(entry, dict):
+                raise DataError(f"{directory / INDEX}: entry {number} is no mapping")
+            parts.append(Heading(3, markdown(entry.get("title", ""))))
+            shown, left = _picture(directory, entry, left)
+            parts += shown
+            if entry.get("table"):
+                parts += _table(_file(directory, entry["table"]))
+        except (UserError, OSError, ValueError) as error:  # ValueError: a name with a NUL in it
+            parts.append(Paragraph(f"Not here: {sentence(str(error))}"))
     return parts
+
+
+def _picture(directory: Path, entry: dict[str, Any], left: int) -> tuple[list[Part], int]:
+    """The picture of an entry or its caption alone, and how many bytes are left for others."""
+    caption = str(entry.get("caption", ""))
+    if not entry.get("picture"):
+        return [Paragraph(markdown(caption))] if caption else [], left
+    path = _file(directory, entry["picture"])
+    with path.open("rb") as file:
+        if file.read(len(_PNG)) != _PNG:
+            raise DataError(f"{path}: is no PNG")
+    if path.stat().st_size > left:
+        return [Paragraph(markdown(f"{entry['picture']} is too large for this page."))], left
+    content = path.read_bytes()
+    encoded = base64.b64encode(content).decode("ascii")
+    return [Image(f"data:image/png;base64,{encoded}", caption)], left - len(content)
 
 
 def _file(directory: Path, name: Any) -> Path:
@@ -60,8 +69,8 @@ def _file(directory: Path, name: Any) -> Path:
 
 
 def _table(path: Path) -> list[Part]:
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+    with path.open(encoding="utf-8", errors="replace") as file:
+        rows = (line.rstrip("\n").split("\t") for line in file)
         header = next(rows, [])
         shown = [row for _, row in zip(range(MOST_ROWS), rows, strict=False)]
         more = sum(1 for _ in rows)

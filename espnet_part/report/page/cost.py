@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from espnet_part.document import Heading, Paragraph, Table
@@ -58,11 +58,11 @@ def phase_table(histories: Mapping[str, Sequence[Interval]]) -> Table:
                     str(sum(lengths)),
                     duration(group[-1].seconds - started),
                     _shown(seconds, 3),
-                    _shown(_mean(group, lengths, "tokens") / seconds, 0),
-                    _shown(_mean(group, lengths, "audio_seconds") / seconds, 1),
+                    _shown(_per(_mean(group, lengths, "tokens"), seconds), 0),
+                    _shown(_per(_mean(group, lengths, "audio_seconds"), seconds), 1),
                     "-" if math.isnan(padding) else f"{100 * padding:.0f} %",
-                    _shown(max(x.memory.get("process", math.nan) for x in group), 2),
-                    _shown(max(_gpu(x) for x in group), 1),
+                    _shown(_most(x.memory.get("process", math.nan) for x in group), 2),
+                    _shown(_most(map(_gpu, group)), 1),
                 ]
             )
             started = group[-1].seconds
@@ -100,6 +100,15 @@ def _mean(group: Sequence[Interval], lengths: Sequence[int], key: str) -> float:
     known = [(x.train[key], n) for x, n in zip(group, lengths, strict=True) if key in x.train]
     total = sum(n for _, n in known)
     return sum(value * n for value, n in known) / total if total else math.nan
+
+
+def _per(amount: float, seconds: float) -> float:
+    return amount / seconds if seconds else math.nan
+
+
+def _most(values: Iterable[float]) -> float:
+    """The largest of those that are known; NaN where none is."""
+    return max(filter(math.isfinite, values), default=math.nan)
 
 
 def _gpu(interval: Interval) -> float:

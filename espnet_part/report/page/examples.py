@@ -12,7 +12,7 @@ from espnet_part.document import Bullets, Paragraph
 from espnet_part.errors import UserError
 from espnet_part.report.page.parts import LEGEND, Part
 from espnet_part.report.page.player import Audio, find_audio, load_player
-from espnet_part.report.page.scored_set import ScoredSet
+from espnet_part.report.page.scored_set import ScoredSet, texts_of
 from espnet_part.score.references import GroupKey
 from espnet_part.tasks import TASKS
 
@@ -33,7 +33,8 @@ def example_parts(sets: Sequence[ScoredSet], data: Mapping[str, Sequence[Path]])
         data: directories of the test sets by name, the formatted one last.
     """
     chosen = choose(sets, MOST)
-    players = _Players(data)
+    players = _Players(data, chosen)
+    texts = texts_of((test_set, name) for test_set, _, name in chosen)
     parts: list[Part] = [
         Paragraph(
             "Chosen by their place in the test set, not by their scores. Recognition is shown as it is "
@@ -42,7 +43,7 @@ def example_parts(sets: Sequence[ScoredSet], data: Mapping[str, Sequence[Path]])
         )
     ]
     for test_set, key, name in chosen:
-        said = test_set.source_texts({name}).get(name, "")
+        said = texts.get((test_set, name), "")
         player, silent = "", ""
         if TASKS[key[0]].speech:
             player, silent = players.of(test_set, name)
@@ -83,9 +84,10 @@ def _van_der_corput(number: int) -> float:
 class _Players:
     """Players within the bytes that a page may have."""
 
-    def __init__(self, data: Mapping[str, Sequence[Path]]) -> None:
-        self.data = data
+    def __init__(self, data: Mapping[str, Sequence[Path]], chosen: Sequence[Chosen]) -> None:
+        self.data, self.chosen = data, chosen
         self.left = MOST_BYTES
+        self.found: dict[Path, dict[str, Audio]] = {}
 
     def of(self, test_set: ScoredSet, name: str) -> tuple[str, str]:
         """The data URI, or why there is none."""
@@ -94,7 +96,10 @@ class _Players:
             if not (directory / "wav.scp").is_file():
                 continue
             try:
-                found: Audio | None = find_audio(directory, {name}).get(name)
+                if directory not in self.found:
+                    names = {name for _, _, name in self.chosen}
+                    self.found[directory] = find_audio(directory, names)
+                found = self.found[directory].get(name)
                 if found is None:
                     raise BadAudio(f"not in {directory / 'wav.scp'}")
                 player = load_player(found, test_set.beneath)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 from pathlib import Path
 
@@ -26,12 +27,13 @@ def find_audio(data_dir: Path, utterances: set[str]) -> dict[str, Audio]:
     Raises:
         DataError: a table cannot be read.
     """
-    segments: dict[str, tuple[str, str, str]] = {}
+    segments: dict[str, tuple[str, float, float]] = {}
     if (data_dir / "segments").is_file():
         for _, name, value in iter_table(data_dir / "segments"):
             if name in utterances and len(value.split()) == 3:
                 recording, start, end = value.split()
-                segments[name] = (recording, start, end)
+                with contextlib.suppress(ValueError):  # then it is found nowhere
+                    segments[name] = (recording, float(start), float(end))
     wanted = {utt: segments[utt][0] if utt in segments else utt for utt in utterances}
     recordings = set(wanted.values())
     found = {
@@ -40,7 +42,7 @@ def find_audio(data_dir: Path, utterances: set[str]) -> dict[str, Audio]:
     return {
         utt: (
             found[name],
-            (float(segments[utt][1]), float(segments[utt][2])) if utt in segments else None,
+            segments[utt][1:] if utt in segments else None,
         )
         for utt, name in wanted.items()
         if name in found

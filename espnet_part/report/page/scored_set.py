@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,6 +91,18 @@ class ScoredSet:
         if not path.is_file():
             return {}
         return {name: text for _, name, text in iter_table(path) if name in utterances}
+
+
+def texts_of(chosen: Iterable[tuple[ScoredSet, str]]) -> dict[tuple[ScoredSet, str], str]:
+    """`ScoredSet.source_texts` of utterances of several sets, each set read once."""
+    wanted: dict[ScoredSet, set[str]] = {}
+    for test_set, name in chosen:
+        wanted.setdefault(test_set, set()).add(name)
+    return {
+        (test_set, name): text
+        for test_set, names in wanted.items()
+        for name, text in test_set.source_texts(names).items()
+    }
 
 
 def read_scored_set(systems: Sequence[System], name: str) -> ScoredSet:

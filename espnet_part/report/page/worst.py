@@ -10,7 +10,7 @@ import numpy as np
 from espnet_part import display
 from espnet_part.document import Heading, Paragraph
 from espnet_part.report.page.parts import LEGEND, Part
-from espnet_part.report.page.scored_set import ScoredSet
+from espnet_part.report.page.scored_set import ScoredSet, texts_of
 from espnet_part.score.bleu import figures_of
 from espnet_part.score.counting import Measured, measure
 from espnet_part.score.references import GroupKey
@@ -41,12 +41,13 @@ def worst_parts(sets: Sequence[ScoredSet], system: str, most: int = MOST) -> lis
             found.sort(key=lambda one: (*one.rank, one.name))
             del found[most:]
     parts: list[Part] = [Paragraph(f"Of {display.markdown(system)}, the first system. {LEGEND}")]
+    said = texts_of((one.test_set, one.name) for ones in wrong.values() for one in ones)
     for task in sorted(wrong, key=by_rank):
         how = "most errors first" if TASKS[task].scored_by == "error_rate" else "lowest chrF first"
         parts.append(Heading(3, f"{display.markdown(TASKS[task].title.capitalize())}: {how}"))
         for one in wrong[task]:
-            said = one.test_set.source_texts({one.name}).get(one.name, "")
-            parts.append(one.test_set.utterance(one.key, one.name, [system], said))
+            text = said.get((one.test_set, one.name), "")
+            parts.append(one.test_set.utterance(one.key, one.name, [system], text))
         if not wrong[task]:
             parts.append(Paragraph("Nothing is wrong."))
     return parts

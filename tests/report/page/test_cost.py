@@ -40,3 +40,12 @@ def test_means_are_over_steps_and_gpus_are_known_to_espnet_too():
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+def test_what_is_unknown_of_one_interval_hides_nothing_of_others():
+    without = Interval("s", "p", 10, {"train_time": 0.0, "tokens": 5.0}, {}, 1.0)
+    given = Interval("s", "p", 20, {"train_time": 0.0, "tokens": 5.0}, {}, 2.0, {"process": 3.5})
+    for first, second in ((without, given), (given, without)):
+        table = phase_table({"P": [first, second]})
+        found = dict(zip(table.header, table.rows[0], strict=True))
+        assert found["memory (GB)"] == "3.50" and "answer tokens/s" not in found

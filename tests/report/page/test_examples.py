@@ -1,7 +1,8 @@
 """Which utterances are shown, and what is said of them."""
 
 from espnet_part.document import Heading
-from espnet_part.report.page import examples
+from espnet_part.kaldi import iter_table
+from espnet_part.report.page import examples, player, scored_set
 from espnet_part.report.page.examples import choose, example_parts
 from espnet_part.report.page.parts import Utterance
 from espnet_part.report.page.scored_set import read_scored_set
@@ -88,3 +89,20 @@ def test_the_worst_of_each_task_come_first(recipe):
     assert [part.name for part in limited if isinstance(part, Utterance)] == [AR, ST]
     only = [part for part in worst_parts([_set(recipe)], "part") if isinstance(part, Utterance)]
     assert [output.system for output in only[0].outputs] == ["part"]
+
+
+def test_a_table_is_read_once_for_all_utterances_of_a_set(recipe, monkeypatch):
+    read = []
+
+    def counting(path, *rest):
+        read.append(path.name)
+        return iter_table(path, *rest)
+
+    monkeypatch.setattr(player, "iter_table", counting)
+    monkeypatch.setattr(scored_set, "iter_table", counting)
+    test_set = _set(recipe)
+    example_parts([test_set], {})
+    assert read.count("wav.scp") == 1 and read.count("src_text") == 1
+    read.clear()
+    worst_parts([test_set], "part")
+    assert read == ["src_text"]

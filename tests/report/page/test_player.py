@@ -50,3 +50,9 @@ def test_long_audio_and_commands_are_refused(tmp_path, monkeypatch):
     for spec in (f"{tmp_path}/r.wav", "touch x |", "gone.wav"):
         with pytest.raises(BadAudio):
             load_player((spec, None), tmp_path)
+
+
+def test_one_segment_without_times_hides_no_other(tmp_path):
+    (tmp_path / "wav.scp").write_text("rec r.wav\n")
+    (tmp_path / "segments").write_text("bad rec one two\ngood rec 1 2\n")
+    assert find_audio(tmp_path, {"bad", "good"}) == {"good": ("r.wav", (1.0, 2.0))}
