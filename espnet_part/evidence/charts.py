@@ -7,7 +7,7 @@ from pathlib import Path
 
 from espnet_part.evidence.findings import MEASURES, Finding
 from espnet_part.evidence.plan import Setting
-from espnet_part.report.figure import COLOURS, new_figure, save
+from espnet_part.report.figure import COLOURS, drawing, new_figure, save
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h", "p")
 _LINES = ("-", "--", "-.", ":")
@@ -26,6 +26,7 @@ def setting_name(setting: Setting, among: Sequence[Setting]) -> str:
     return ", ".join(words[key] for key in varied)
 
 
+@drawing
 def draw_gains(finding: Finding, path: Path) -> None:
     """What the first of each pair has over the second, a row each, with 95 % intervals.
 
@@ -33,7 +34,9 @@ def draw_gains(finding: Finding, path: Path) -> None:
         ValueError: nothing to draw.
     """
     measures = [
-        name for name in MEASURES if any(g.found and g.measure == name for g in finding.gains)
+        name
+        for name in MEASURES
+        if any(g.found and g.found.is_finite and g.measure == name for g in finding.gains)
     ]
     pairs = list(dict.fromkeys(finding.question.pairs))
     rows = [(pair, setting) for pair in pairs for setting in finding.settings]
@@ -50,7 +53,7 @@ def draw_gains(finding: Finding, path: Path) -> None:
                 for g in finding.gains
                 if (g.first, g.second, g.setting, g.measure) == (first, second, setting, measure)
             )
-            if gain is None:
+            if gain is None or not gain.is_finite:
                 continue
             number = finding.settings.index(setting)
             clear = gain.low > 0 or gain.high < 0
@@ -79,6 +82,7 @@ def draw_gains(finding: Finding, path: Path) -> None:
     save(figure, path)
 
 
+@drawing
 def draw_curves(finding: Finding, path: Path) -> None:
     """Dev figures at the end of each phase over optimizer steps; bars are the range over seeds.
 

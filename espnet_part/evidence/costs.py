@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from espnet_part.evidence.evaluation import points
 from espnet_part.evidence.plan import Cost
 from espnet_part.evidence.runner import Evidence, Work
 from espnet_part.evidence.schedules import count_steps
@@ -72,9 +72,9 @@ def shares(evidence: Evidence) -> tuple[Cost, list[Share]]:
         parts[name] = evidence.question_work(question, chosen)
     cost = measured_cost(evidence, [work for works in parts.values() for work in works])
     found = [_corpora(evidence, cost)]
-    trained: set[str] = set()
+    counted: set[Any] = set()
     for name, works in parts.items():
-        found.append(_share(evidence, name, works, cost, trained))
+        found.append(_share(evidence, name, works, cost, counted))
     return cost, found
 
 
@@ -86,7 +86,7 @@ def _corpora(evidence: Evidence, cost: Cost) -> Share:
 
 
 def _share(
-    evidence: Evidence, name: str, works: list[Work], cost: Cost, trained: set[str]
+    evidence: Evidence, name: str, works: list[Work], cost: Cost, counted: set[Any]
 ) -> Share:
     steps, done, seconds = 0, 0, 0.0
     for work in works:
@@ -94,21 +94,26 @@ def _share(
         contents = evidence.contents(work.run)
         for n, content in contents.items():
             identity = evidence.identity(work.run, n)
-            if identity not in trained and not space.is_trained(work.run, n):
+            if identity not in counted and not evidence.is_trained(work.run, n):
                 steps += count_steps(content)
                 seconds += cost.step * count_steps(content) * work.run.setting.batch
-            trained.add(identity)
+            counted.add(identity)
         dev = space.root / "dump/raw" / space.valid_set / "text"
         examples = _lines(dev) if dev.is_file() else _DEV_EXAMPLES
         phases = sum(len(content["phases"]) for content in contents.values())
-        decoded = sum((point.out / "text").is_file() for point in points(space, work.run))
-        wanted = (phases - decoded if work.curve else 0) + work.final
-        if work.final and evidence.has_final(work.run):
-            wanted -= 1
+        wanted = 0
+        if work.curve and (work.run, "curve") not in counted:
+            ends = evidence.ends(work.run)
+            wanted = phases - sum(evidence.is_decoded(work.run, point) for point in ends)
+        if work.final and (work.run, "final") not in counted:
+            wanted += not evidence.has_final(work.run)
         seconds += max(0, wanted) * examples * cost.example
-        if work.test and not evidence.is_tested(work.run):
+        if work.test and (work.run, "test") not in counted and not evidence.is_tested(work.run):
             test = space.root / "data" / space.test_set / "text"
             seconds += cost.example * (_lines(test) if test.is_file() else _TEST_EXAMPLES)
+        for what in ("curve", "final", "test"):
+            if getattr(work, what):
+                counted.add((work.run, what))
         done += seconds == before
     return Share(name, len(works), done, steps, seconds)
 

@@ -25,7 +25,7 @@ from espnet_part.evidence.schedules import count_steps
 from espnet_part.files import atomic_write
 from espnet_part.report.environment import environment
 from espnet_part.report.history import read_stage_times
-from espnet_part.score.two_level import Estimate
+from espnet_part.score.two_level import FEWEST, Estimate
 from espnet_part.tasks import pair_label
 
 
@@ -45,7 +45,7 @@ def write_evidence(evidence: Evidence, out: Path) -> list[Path]:
     figures = []
     for finding in findings:
         path = out / f"figures/evidence_{finding.name}.png"
-        if any(gain.found for gain in finding.gains):
+        if any(gain.found and gain.found.is_finite for gain in finding.gains):
             draw_gains(finding, path)
             figures.append(path)
         if any(finding.curves.values()):
@@ -75,10 +75,14 @@ def _introduction(evidence: Evidence) -> str:
     return (
         "Everything here is computed from the runs by `part_evidence`: no verdict is written by hand, and "
         "nothing was chosen on the test set. A gain is above 0 where the first system is better: fewer "
-        "errors, or more BLEU. In brackets: the 95 % interval over seeds and utterances (a two-level "
-        f"bootstrap with {SAMPLES} resamples of the utterances, the same for all; systems are paired by "
-        "seed; `espnet_part/score/two_level.py` says how). Bold, and a full mark in figures, where the "
-        "interval leaves out 0. The p-values are two-sided and not corrected for the number of comparisons. "
+        "errors, or more BLEU. In brackets: the 95 % interval over seeds and utterances (Student's t; the "
+        "variance of seeds is that of their figures, that of utterances a bootstrap's of "
+        f"{SAMPLES} resamples, the same for all; systems are paired by seed; "
+        "`espnet_part/score/two_level.py` says how). Languages with as many test utterances are drawn "
+        "together, in the order of ids; if a test set says the same sentences in several languages and "
+        "some lack a few, intervals of averages are too narrow. Bold, and a full mark in figures, where "
+        "the interval leaves out 0. The p-values are two-sided and not corrected for the number of "
+        "comparisons. "
         f"A seed is that of a training ({', '.join(map(str, plan.seeds))} here): the corpus and the base "
         "models are the same for all, so nothing is said of other corpora or other base models."
     )
@@ -90,7 +94,7 @@ def _claims(evidence: Evidence, findings: Sequence[Finding]) -> str:
     rows = []
     for claim in evidence.plan.claims:
         for number, measure in enumerate(claim.by):
-            gain = gain_of(claim, measure, findings)
+            gain = gain_of(claim, measure, findings, evidence.plan.setting)
             rows.append(
                 [
                     claim.says if not number else "",
@@ -106,7 +110,8 @@ def _claims(evidence: Evidence, findings: Sequence[Finding]) -> str:
         "## Claim by claim\n\n"
         + _table(heads, rows)
         + "\n\n*seen*: the interval lies above 0; *the other way round*: below it; *not seen*: 0 lies in "
-        "it, so gains between its ends agree with what was measured."
+        "it, so gains between its ends agree with what was measured; *not measured*: no runs of both, or "
+        f"no interval, as with fewer than {FEWEST} utterances of a language."
     )
 
 
@@ -119,11 +124,16 @@ def _question(evidence: Evidence, finding: Finding, drawn: set[str]) -> str:
         for measure, keys in finding.compared.items()
     )
     parts.append(
-        f"Averages over {groups}" + (" (those that all settings have)." if several else ".")
+        f"Averages over {display.markdown(groups)}"
+        + (" (those that all settings have)." if several else ".")
+        if groups
+        else "Nothing is compared: no test set that is there has a language in common with all others."
     )
     rows = []
     for (setting, system), figures in finding.standings.items():
         row = [setting_name(setting, finding.settings)] if several else []
+        if not figures:
+            continue
         seeds = next(iter(figures.values())).seeds
         row += [system, display.markdown(plan.systems[system].is_a), str(seeds)]
         rows.append(row + [_figure(figures.get(measure)) for measure in finding.compared])
@@ -215,13 +225,18 @@ def _grid(evidence: Evidence) -> str:
                 ),
             ]
         )
+    whole = all(len(evidence.merits(system)) == len(plan.rates) for system in evidence.systems)
+    given = (
+        "every system was given the same factors, and the best (bold) is"
+        if whole
+        else "of those that are there ('-': not yet, or failed) the best (bold) is"
+    )
     return (
         "## Learning rates, chosen on dev\n\n"
         + _table(["system", *(f"x {rate:g}" for rate in plan.rates)], rows)
         + "\n\nAverage BLEU less average error rate on dev, in points, with the first seed in the usual "
-        "setting. All learning rates of a system's stage files are multiplied by one factor; every system "
-        "was given the same factors, and the best (bold) is kept for all its seeds and settings. Nothing "
-        "else was tuned."
+        f"setting. All learning rates of a system's stage files are multiplied by one factor; {given} "
+        "kept for all its seeds and settings. Nothing else was tuned."
     )
 
 
@@ -282,12 +297,15 @@ def _figure(found: Estimate | None) -> str:
     if found is None:
         return "-"
     spread = "" if math.isnan(found.deviation) else f" ± {found.deviation:.1f}"
-    return Markup(f"{found.value:.1f}{spread} [{found.low:.1f}, {found.high:.1f}]")
+    interval = f" [{found.low:.1f}, {found.high:.1f}]" if found.is_finite else ""
+    return Markup(f"{found.value:.1f}{spread}{interval}")
 
 
 def _gain(found: Estimate | None) -> str:
     if found is None:
         return "-"
+    if not found.is_finite:
+        return f"{found.value:+.1f} (no interval)"
     p_value = "p<0.001" if found.p_value < 0.001 else f"p={found.p_value:.3f}"
     text = f"{found.value:+.1f} [{found.low:+.1f}, {found.high:+.1f}] {p_value}"
     return Markup(f"**{text}**" if found.low > 0 or found.high < 0 else text)

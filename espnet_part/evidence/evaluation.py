@@ -12,8 +12,9 @@ import numpy as np
 from espnet_part.errors import DataError
 from espnet_part.evidence.plan import Measure, Run
 from espnet_part.evidence.schedules import STAGES
-from espnet_part.evidence.workspace import BEST, Workspace
+from espnet_part.evidence.workspace import Workspace
 from espnet_part.kaldi import read_table
+from espnet_part.recipe.part import BEST, _decode_tag
 from espnet_part.report.history import read_json_lines
 from espnet_part.score.counting import measure
 from espnet_part.score.decoded import collect_hypotheses
@@ -21,6 +22,7 @@ from espnet_part.score.references import GroupKey, read_references
 from espnet_part.score.score_config import BootstrapConfig, ScoreConfig, load_score_config
 from espnet_part.score.two_level import figures_by_group, macro_average
 from espnet_part.tasks import TASKS
+from espnet_part.train.averaging import model_file, phase_ends
 
 SAMPLES = 1000
 BOOTSTRAP = BootstrapConfig(samples=SAMPLES)
@@ -46,31 +48,35 @@ class Point:
 
 
 def points(space: Workspace, run: Run) -> list[Point]:
-    """The ends of all phases of a run's finished stages, in their order."""
+    """The ends of all phases of a run's finished stages, in their order.
+
+    Raises:
+        DataError: a history cannot be read.
+    """
     found: list[Point] = []
     before = 0
     for n in STAGES:
         directory = space.stage(run, n)
-        if not space.is_trained(run, n):
+        if not space.has_ended(run, n):
             continue
-        ends: dict[str, tuple[int, int]] = {}
-        for entry in read_json_lines(directory / "history.jsonl"):
-            ends[str(entry["phase"])] = (int(entry["epoch"]), before + int(entry["step"]))
-        for phase, (epoch, step) in ends.items():
-            weights = directory / f"{epoch}epoch.safetensors"
-            found.append(Point(n, phase, step, weights, directory / f"dev_epoch{epoch}"))
-        before = max((step for _, step in ends.values()), default=before)
+        path = directory / "history.jsonl"
+        history = read_json_lines(path)
+        try:
+            steps = {int(entry["epoch"]): before + int(entry["step"]) for entry in history}
+            ends = {str(phase): int(epoch) for phase, epoch in phase_ends(history).items()}
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path}: a line lacks a field or a number: {error!r}") from None
+        for phase, epoch in ends.items():
+            weights, out = model_file(directory, epoch), directory / f"dev_epoch{epoch}"
+            found.append(Point(n, phase, steps[epoch], weights, out))
+        before = max(steps.values(), default=before)
     return found
 
 
-def final_point(space: Workspace, run: Run) -> Point | None:
-    """The model that part.sh decodes with, chosen on dev by its own rule; None if untrained."""
-    ends = points(space, run)
-    if not ends:
-        return None
-    last = ends[-1]
+def final_point(space: Workspace, run: Run, last: Point) -> Point:
+    """The model that part.sh decodes with, chosen on dev by its own rule; ``last`` ends the last phase."""
     directory = space.stage(run, last.stage)
-    weights = directory / str(space.plan.options.get("inference_model", BEST))
+    weights = directory / space.option("inference_model", BEST)
     return Point(last.stage, last.phase, last.step, weights, directory / "dev_final")
 
 
@@ -87,13 +93,14 @@ def dev_figures(space: Workspace, point: Point) -> Figures | None:
     """None where it has not been decoded."""
     text = point.out / "text"
     reference = space.root / "dump/raw" / space.valid_set
-    return _figures(reference, text, _config(space)) if text.is_file() else None
+    return _read_figures(reference, text, _config(space)) if text.is_file() else None
 
 
 def test_text(space: Workspace, run: Run) -> Path | None:
     """What part.sh's stage 10 wrote; None where it has not."""
-    found = sorted(space.exp(run).glob(f"decode_*/{space.test_set}/text"))
-    return found[0] if found else None
+    tag = _decode_tag(space.option("decode_config"), space.option("inference_model", BEST))
+    path = space.exp(run) / tag / space.test_set / "text"
+    return path if path.is_file() else None
 
 
 def test_figures(space: Workspace, run: Run) -> Figures | None:
@@ -101,7 +108,7 @@ def test_figures(space: Workspace, run: Run) -> Figures | None:
     text = test_text(space, run)
     if text is None:
         return None
-    return _figures(space.root / "data" / space.test_set, text, _config(space))
+    return _read_figures(space.root / "data" / space.test_set, text, _config(space))
 
 
 def _config(space: Workspace) -> ScoreConfig:
@@ -109,8 +116,15 @@ def _config(space: Workspace) -> ScoreConfig:
     return load_score_config(path) if path.is_file() else ScoreConfig()
 
 
+def _read_figures(ref_dir: Path, text: Path, config: ScoreConfig) -> Figures:
+    stats = [path.stat() for path in (text, ref_dir / "text", ref_dir / "utt2task")]
+    stamp = tuple((stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats)
+    return _figures(ref_dir, text, config, stamp)
+
+
 @cache
-def _figures(ref_dir: Path, text: Path, config: ScoreConfig) -> Figures:
+def _figures(ref_dir: Path, text: Path, config: ScoreConfig, stamp: object) -> Figures:
+    """Args: stamp: what tells the files from others that have been there."""
     tasks = dict.fromkeys(read_table(ref_dir / "utt2task").values())
     references = read_references(ref_dir, [name for name in tasks if TASKS[name].speech])
     hypotheses = collect_hypotheses(text.parent)

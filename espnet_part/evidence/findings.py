@@ -13,7 +13,6 @@ from espnet_part.evidence.evaluation import (
     averages,
     dev_figures,
     groups_of,
-    points,
     test_figures,
 )
 from espnet_part.evidence.plan import Claim, Measure, Question, Run, Setting
@@ -130,9 +129,9 @@ def _curves(
         for seed in evidence.plan.seeds_of(question) if system in chosen else []:
             run = Run(system, evidence.plan.setting, chosen[system], seed)
             space = evidence.space(run)
-            for point in points(space, run) if evidence.is_trained(run) else []:
-                figures = dev_figures(space, point)
-                if figures is not None:
+            for point in evidence.ends(run):
+                figures = evidence.is_decoded(run, point) and dev_figures(space, point)
+                if figures:
                     ends.setdefault((point.stage, point.phase, point.step), []).append(figures)
         for (stage, phase, step), all_figures in ends.items():
             values: dict[Measure, tuple[float, float, float]] = {}
@@ -152,7 +151,7 @@ def _curves(
 
 def verdict(gain: Estimate | None) -> str:
     """What the interval says of a claim that the first is better; a function of figures alone."""
-    if gain is None:
+    if gain is None or not gain.is_finite:
         return "not measured"
     word = "not seen"
     if gain.low > 0:
@@ -162,15 +161,17 @@ def verdict(gain: Estimate | None) -> str:
     return word if gain.seeds > 1 else f"{word} (one seed: nothing is known of others)"
 
 
-def gain_of(claim: Claim, measure: Measure, findings: Sequence[Finding]) -> Estimate | None:
-    """What the usual setting says of a claim; of several questions that compare the two, the first."""
+def gain_of(
+    claim: Claim, measure: Measure, findings: Sequence[Finding], usual: Setting
+) -> Estimate | None:
+    """What the ``usual`` setting says of a claim: the first question that compares the two and has runs."""
     for finding in findings:
         for gain in finding.gains:
-            if gain.setting != finding.settings[0] or gain.measure != measure:
+            if gain.setting != usual or gain.measure != measure or not gain.found:
                 continue
             if (gain.first, gain.second) == (claim.better, claim.worse):
                 return gain.found
-            if (gain.first, gain.second) == (claim.worse, claim.better) and gain.found:
+            if (gain.first, gain.second) == (claim.worse, claim.better):
                 return mirrored(gain.found)
     return None
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
@@ -21,6 +23,8 @@ _SET_HERE = frozenset(
 )
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 Measure = Literal["wer", "bleu"]
+_Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -54,8 +58,8 @@ class Setting:
 
     corpus: str
     s2tt: float = Field(default=1.0, gt=0, le=1)
-    steps: float = Field(default=1.0, gt=0)
-    batch: float = Field(default=1.0, gt=0)
+    steps: _Factor = 1.0
+    batch: _Factor = 1.0
 
     @property
     def suffix(self) -> str:
@@ -82,7 +86,7 @@ class Question:
 
     asks: str
     pairs: list[tuple[str, str]] = Field(min_length=1)
-    settings: list[dict[str, Any]] = field(default_factory=lambda: [{}])
+    settings: list[dict[str, Any]] = Field(default=[{}], min_length=1)
     seeds: int | None = Field(default=None, ge=1)
     curves: bool = False
 
@@ -98,7 +102,7 @@ class Claim:
     Attributes:
         says: the claim, in words.
         paper: the paper's own figures.
-        better, worse: systems; compared in the first setting of a question that pairs them.
+        better, worse: systems; compared in the usual setting of a question that pairs them.
     """
 
     says: str
@@ -118,9 +122,9 @@ class Cost:
         example: of decoding an example.
     """
 
-    prepare: float = 1800.0
-    step: float = 1.0
-    example: float = 0.15
+    prepare: _Seconds = 1800.0
+    step: _Seconds = 1.0
+    example: _Seconds = 0.15
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -146,6 +150,10 @@ class Plan:
     claims: list[Claim] = field(default_factory=list)
     cost: Cost = field(default_factory=Cost)
 
+    def options_of(self, corpus: str) -> dict[str, str | int | float | bool]:
+        """The options of part.sh for the runs on a corpus."""
+        return {**self.options, **self.corpora[corpus]}
+
     def settings_of(self, question: Question) -> list[Setting]:
         return [replace(self.setting, **change) for change in question.settings]
 
@@ -165,7 +173,16 @@ class Run:
     @property
     def tag(self) -> str:
         """Its directory below the corpus' exp."""
-        return f"{self.system}_x{self.rate:g}{self.setting.suffix}_seed{self.seed}"
+        return f"{self._schedule}_seed{self.seed}"
+
+    @property
+    def schedule(self) -> str:
+        """The directory of its stage files, as part.sh is told it; all seeds have the same."""
+        return f"conf/runs/{self._schedule}"
+
+    @property
+    def _schedule(self) -> str:
+        return f"{self.system}_x{self.rate:g}{self.setting.suffix}"
 
 
 def load_plan(path: str | Path) -> Plan:
@@ -184,21 +201,32 @@ def load_plan(path: str | Path) -> Plan:
     for what, values in (("seeds", plan.seeds), ("rates", plan.rates)):
         if len(set(values)) < len(values):
             raise ConfigError(f"{path}: {what}: one is given twice: {values}")
-    if min(plan.seeds) < 0 or min(plan.rates) <= 0:
-        raise ConfigError(f"{path}: seeds must not be negative, and rates must be above 0")
+    if min(plan.seeds) < 0 or not all(0 < rate < math.inf for rate in plan.rates):
+        raise ConfigError(f"{path}: seeds must not be negative, and rates finite and above 0")
+    for corpus in plan.corpora:
+        _check_sets(plan, corpus, f"{path}: corpus {corpus}")
     compared = set()
     for name, question in plan.questions.items():
         where = f"{path}: questions: {name}"
+        if any(first == second for first, second in question.pairs):
+            raise ConfigError(f"{where}: pairs: a system is compared with itself")
+        if question.seeds is not None and question.seeds > len(plan.seeds):
+            raise ConfigError(
+                f"{where}: seeds: {question.seeds} of {len(plan.seeds)}: the plan has no more"
+            )
         _known(question.systems, plan.systems, f"{where}: pairs")
         for change in question.settings:
             build(Setting, {**_mapping(plan.setting), **change}, f"{where}: settings")
         settings = plan.settings_of(question)
         if len(set(settings)) < len(settings):
             raise ConfigError(f"{where}: settings: one is given twice")
-        if settings[0] == plan.setting:
+        if plan.setting in settings:
             compared |= set(question.pairs) | {(b, a) for a, b in question.pairs}
         _known([setting.corpus for setting in settings], plan.corpora, f"{where}: settings")
-        if plan.options.get("cache_features") and any(setting.s2tt < 1 for setting in settings):
+        if any(
+            setting.s2tt < 1 and plan.options_of(setting.corpus).get("cache_features")
+            for setting in settings
+        ):
             raise ConfigError(
                 f"{where}: settings: s2tt: needs the option cache_features to be false"
             )
@@ -206,10 +234,44 @@ def load_plan(path: str | Path) -> Plan:
         _known([claim.better, claim.worse], plan.systems, f"{path}: claims")
         if (claim.better, claim.worse) not in compared:
             raise ConfigError(
-                f"{path}: claims: no question compares {claim.better} and {claim.worse} in its first, "
+                f"{path}: claims: no question compares {claim.better} and {claim.worse} in the "
                 "usual setting"
             )
+    _check_tags(plan, str(path))
     return plan
+
+
+def _check_sets(plan: Plan, corpus: str, where: str) -> None:
+    """See that there is one test set, and that nothing is chosen on it.
+
+    Raises:
+        ConfigError: it is not so.
+    """
+    options = plan.options_of(corpus)
+    tests = str(options.get("test_sets", "test")).split()
+    if len(tests) != 1:
+        raise ConfigError(f"{where}: the option test_sets must name one set: {' '.join(tests)!r}")
+    if tests[0] in (options.get("valid_set", "valid"), options.get("train_set", "train")):
+        raise ConfigError(f"{where}: the test set {tests[0]} is trained or chosen on")
+
+
+def _check_tags(plan: Plan, where: str) -> None:
+    """See that each run has a directory of its own.
+
+    Raises:
+        ConfigError: two share one.
+    """
+    runs = set(all_runs(plan))
+    names = Counter((run.setting.corpus, run.tag) for run in runs)
+    names += Counter(
+        (corpus, f"s2tt{share:g}")
+        for corpus, share in {(run.setting.corpus, run.setting.s2tt) for run in runs}
+    )
+    (_, name), number = names.most_common(1)[0]
+    if number > 1:
+        raise ConfigError(
+            f"{where}: two runs would share the directory {name}: give rounder factors"
+        )
 
 
 def _known(names: Iterable[str], known: Iterable[str], where: str) -> None:
@@ -220,6 +282,17 @@ def _known(names: Iterable[str], known: Iterable[str], where: str) -> None:
 
 def _mapping(setting: Setting) -> dict[str, Any]:
     return {item.name: getattr(setting, item.name) for item in fields(setting)}
+
+
+def all_runs(plan: Plan) -> Iterator[Run]:
+    """The runs of all questions, whatever the grid may choose, and those of the grid; some twice."""
+    for question in plan.questions.values():
+        grid = [plan.setting] if len(plan.rates) > 1 else []
+        for setting in [*plan.settings_of(question), *grid]:
+            for system in question.systems:
+                for rate in plan.rates:
+                    for seed in plan.seeds_of(question):
+                        yield Run(system, setting, rate, seed)
 
 
 def grid_runs(plan: Plan, systems: Iterable[str]) -> Iterator[Run]:

@@ -7,11 +7,12 @@ data, seed and stage files so far) is trained once. Whatever ends this program, 
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +20,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from espnet_part.errors import ConfigError, UserError, did_you_mean
+from espnet_part import weights
+from espnet_part.errors import ConfigError, DataError, UserError, did_you_mean
 from espnet_part.evidence.evaluation import (
     Point,
     dev_figures,
@@ -29,8 +31,8 @@ from espnet_part.evidence.evaluation import (
     spoken,
     test_text,
 )
-from espnet_part.evidence.plan import Plan, Question, Run, grid_runs, question_runs
-from espnet_part.evidence.schedules import stage_files
+from espnet_part.evidence.plan import Plan, Question, Run, all_runs, grid_runs, question_runs
+from espnet_part.evidence.schedules import STAGES, stage_files
 from espnet_part.evidence.workspace import Workspace
 from espnet_part.files import atomic_write
 from espnet_part.kaldi import format_line, write_table
@@ -40,6 +42,9 @@ from espnet_part.recipe.keys import digest
 from espnet_part.recipe.markers import Marker
 from espnet_part.recipe.options import split_words
 from espnet_part.score.decoded import collect_hypotheses
+
+#: Options of part.sh that change what is decoded, and no training.
+_SEARCH = ("decode_config", "inference_args", "inference_model", "inference_batch_size")
 
 
 class OutOfTime(UserError):
@@ -76,12 +81,13 @@ class Evidence:
         self.questions = {n: q for n, q in plan.questions.items() if not only or n in only}
         self.spaces = {name: Workspace(out / name, recipe, plan, name) for name in plan.corpora}
         self._contents: dict[Any, dict[int, dict[str, Any]]] = {}
-        for run in self._all_runs():
+        self._named: dict[str, dict[str, Any]] = {}
+        for run in all_runs(plan):
             self.contents(run)  # what does not fit is told before anything runs
         path = out / "failures.json"
         known = read_json_object(path) if path.is_file() else {}
         # not what has left the plan
-        names = {*map(self.name, self._all_runs()), *map(_corpus_name, plan.corpora)}
+        names = {*map(self.name, all_runs(plan)), *map(_corpus_name, plan.corpora)}
         self.failures: dict[str, str] = {n: str(why) for n, why in known.items() if n in names}
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._printing = threading.Lock()
@@ -96,15 +102,6 @@ class Evidence:
 
     # ------------------------------------------------------------------------------- what is wanted
 
-    def _all_runs(self) -> Iterator[Run]:
-        """Whatever the grid may choose."""
-        for question in self.plan.questions.values():
-            for setting in self.plan.settings_of(question):
-                for system in question.systems:
-                    for rate in self.plan.rates:
-                        for seed in self.plan.seeds_of(question):
-                            yield Run(system, setting, rate, seed)
-
     @property
     def systems(self) -> list[str]:
         """Of the questions that were asked for, and no others."""
@@ -114,10 +111,10 @@ class Evidence:
         """What each factor of the learning rates has come to on dev, as far as it was tried."""
         found = {}
         for run in grid_runs(self.plan, [system]):
-            point = final_point(self.space(run), run)
-            figures = dev_figures(self.space(run), point) if point else None
-            if figures is not None:
-                found[run.rate] = merit(figures)
+            if self.has_final(run):
+                figures = dev_figures(self.space(run), self._final(run)[0])
+                if figures is not None:
+                    found[run.rate] = merit(figures)
         return found
 
     def chosen(self, system: str) -> float | None:
@@ -222,22 +219,22 @@ class Evidence:
     def _do(self, work: Work, name: str) -> None:
         space, run = self.space(work.run), work.run
         if not self.is_trained(run):
-            config = self._train(space, run, name)
-            self._marker(run, "trained").finish(self._state(run), None)
-        else:
-            config = f"conf/runs/{run.system}_x{run.rate:g}{run.setting.suffix}"
+            self._train(space, run, name)
         for point in self._open_points(work):
             self._check_time()
             self.say(f"{name}: dev at the end of stage {point.stage}, {point.phase}")
+            key, done = self._decoding_key(run, point), Marker(point.out / ".done")
+            done.begin(key)
             self._decode(space, point)
+            done.finish(key, None)
         if work.test and not self.is_tested(run):
             self._check_time()
             self.say(f"{name}: test set")
             log = space.exp(run) / "evidence.log"
-            self._part(space, log, config, run.tag, run.seed, *self._of(space, run, 10))
-            self._marker(run, "tested").finish(self._state(run), None)
+            self._part(space, log, run.schedule, run.tag, run.seed, *self._of(space, run, 10))
+            self._marker(run, "tested").finish(self._test_key(run), None)
 
-    def _train(self, space: Workspace, run: Run, name: str) -> str:
+    def _train(self, space: Workspace, run: Run, name: str) -> None:
         config = space.write_schedule(run)
         with self._locks[f"data {space.train_set(run.setting)}"]:
             space.thin_out(run.setting)
@@ -252,7 +249,7 @@ class Evidence:
                 else:
                     self.say(f"{name}: stage {n}; log: {space.stage(run, n)}/train.log")
                 self._part(space, log, config, run.tag, run.seed, *self._of(space, run, n + 6))
-        return config
+                self._marker(run, f"stage{n}").finish(self._state(run, n), None)
 
     def _of(self, space: Workspace, run: Run, last: int) -> list[str]:
         own = ["--train_set", space.train_set(run.setting), "--skip_data_prep", "true"]
@@ -261,7 +258,7 @@ class Evidence:
     def _part(
         self, space: Workspace, log: Path, config: str, tag: str, seed: int, *words: str
     ) -> None:
-        options = {**self.plan.options, **self.plan.corpora[space.corpus]}
+        options = self.plan.options_of(space.corpus)
         command: list[str | Path] = ["./part.sh"]
         for name, value in options.items():
             said = str(value).lower() if isinstance(value, bool) else str(value)
@@ -271,7 +268,7 @@ class Evidence:
 
     def _decode(self, space: Workspace, point: Point) -> None:
         """Decode dev with the recipe's own program and search."""
-        options, root = self.plan.options, space.root
+        options, root = self.plan.options_of(space.corpus), space.root
         keys = point.out / "keys.scp"
         with atomic_write(keys) as file:
             file.writelines(format_line(keys, utt, "") for utt in spoken(space))
@@ -318,7 +315,7 @@ class Evidence:
     def _alike(self) -> dict[str, list[tuple[Run, int]]]:
         """All runs that the plan may have, by the identity of each of their stages."""
         found: dict[str, list[tuple[Run, int]]] = defaultdict(list)
-        for run in dict.fromkeys(self._all_runs()):
+        for run in dict.fromkeys(all_runs(self.plan)):
             for n in self.contents(run):
                 found[self.identity(run, n)].append((run, n))
         return found
@@ -326,40 +323,86 @@ class Evidence:
     def _twin(self, run: Run, n: int) -> Run | None:
         """Another run that has trained the same stage, where this one has not."""
         space = self.space(run)
-        if space.is_trained(run, n):
+        if space.has_ended(run, n):
             return None
         twins = self._alike[self.identity(run, n)]
         return next(
-            (other for other, m in twins if other != run and space.is_trained(other, m)), None
+            (other for other, m in twins if other != run and space.has_ended(other, m)), None
         )
 
     def _marker(self, run: Run, what: str) -> Marker:
         return Marker(self.space(run).exp(run) / f".done/evidence_{what}")
 
-    def _state(self, run: Run) -> str:
-        """What a run depends on; part.sh's keys say it more finely, but need a second to be asked."""
-        return digest(self.contents(run), self.plan.options, self.space(run).identity())
+    def _settings(self, corpus: str) -> dict[str, Any]:
+        """The options of the runs on a corpus, with the files that they name as they were at first."""
+        if corpus not in self._named:
+            self._named[corpus] = self.spaces[corpus].settings(self.plan.options_of(corpus))
+        return self._named[corpus]
 
-    def is_trained(self, run: Run) -> bool:
-        done = self._marker(run, "trained").read()
-        return done is not None and done.key == self._state(run)
+    def _state(self, run: Run, n: int = STAGES[-1]) -> str:
+        """What a run depends on up to stage ``n``; part.sh's keys say it more finely, but need a second."""
+        space = self.space(run)
+        options = self._settings(space.corpus)
+        options = {name: value for name, value in options.items() if name not in _SEARCH}
+        return digest(self.identity(run, n), options, space.identity())
+
+    def _test_key(self, run: Run) -> str:
+        return digest(self._state(run), self._search(run))
+
+    def _search(self, run: Run) -> list[Any]:
+        options = self._settings(run.setting.corpus)
+        return [options.get(name) for name in _SEARCH]
+
+    def is_trained(self, run: Run, n: int | None = None) -> bool:
+        """Whether the run's stages up to ``n``, or all of them, are there and up to date."""
+        n = n or max(self.contents(run))
+        done = self._marker(run, f"stage{n}").read()
+        there = self.space(run).has_ended(run, n)
+        return there and done is not None and done.key == self._state(run, n)
 
     def is_tested(self, run: Run) -> bool:
         done = self._marker(run, "tested").read()
         there = test_text(self.space(run), run) is not None
-        return there and done is not None and done.key == self._state(run)
+        return there and done is not None and done.key == self._test_key(run)
 
     def has_final(self, run: Run) -> bool:
         """Whether dev has been decoded with the final model."""
-        point = final_point(self.space(run), run)
-        return point is not None and (point.out / "text").is_file()
+        return any(self.is_decoded(run, point) for point in self._final(run))
+
+    def _final(self, run: Run) -> list[Point]:
+        """The final model of a run, if there is one."""
+        return [final_point(self.space(run), run, last) for last in self.ends(run)[-1:]]
+
+    def ends(self, run: Run) -> list[Point]:
+        """The ends of the phases of a run that is trained; none where its history is damaged."""
+        try:
+            return points(self.space(run), run) if self.is_trained(run) else []
+        except DataError as error:
+            logging.warning("%s", error)
+            return []
+
+    def is_decoded(self, run: Run, point: Point) -> bool:
+        """Whether dev has been decoded with these weights and this search."""
+        done = Marker(point.out / ".done").read()
+        if done is None or not (point.out / "text").is_file():
+            return False
+        try:
+            return done.key == self._decoding_key(run, point)
+        except DataError:  # told when it is to be decoded
+            return False
+
+    def _decoding_key(self, run: Run, point: Point) -> str:
+        space = self.space(run)
+        made_of = [self._search(run), self._settings(space.corpus).get("model_config")]
+        return digest(weights.identity(point.weights), made_of, space.valid_set, space.identity())
 
     def _open_points(self, work: Work) -> list[Point]:
         space = self.space(work.run)
-        wanted = points(space, work.run) if work.curve else []
-        last = final_point(space, work.run) if work.final else None
-        wanted += [last] if last is not None else []
-        return [point for point in wanted if not (point.out / "text").is_file()]
+        ends = points(space, work.run)
+        wanted = ends if work.curve else []
+        if work.final:
+            wanted = [*wanted, *(final_point(space, work.run, last) for last in ends[-1:])]
+        return [point for point in wanted if not self.is_decoded(work.run, point)]
 
 
 def _merged(works: Iterable[Work]) -> list[Work]:

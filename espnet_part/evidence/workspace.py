@@ -10,11 +10,13 @@ import hashlib
 import os
 import shutil
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from espnet_part.config import dump_yaml, load_yaml
+from espnet_part.corpora.combine import TABLES
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.evidence.plan import Plan, Run, Setting
 from espnet_part.evidence.schedules import stage_files
@@ -23,9 +25,12 @@ from espnet_part.kaldi import read_table, write_table
 from espnet_part.parsing import read_yaml
 from espnet_part.recipe.keys import digest
 from espnet_part.recipe.markers import Marker
+from espnet_part.recipe.part import BEST
 from espnet_part.tasks import TASKS
 
-BEST = "valid.acc.ave.safetensors"
+_NORMALIZER = "text_normalizer"
+#: Of a training set, by utterance; spk2utt and notes on the corpus are not among them.
+_TABLES = (*TABLES, "wav.scp")
 _OWN = ("conf", "data", "dump", "exp", "logs", "evidence", "figures")
 
 
@@ -50,28 +55,40 @@ class Workspace:
         """part.sh's marker of the run's training stage ``n``."""
         return Marker(self.exp(run) / f".done/stage{n + 6}")
 
-    def is_trained(self, run: Run, n: int) -> bool:
-        """Whether part.sh has once ended this stage; whether it is up to date, part.sh says."""
+    def has_ended(self, run: Run, n: int) -> bool:
+        """Whether part.sh has once ended this stage, up to date or not: see `Evidence.is_trained`."""
         return self.marker(run, n).read() is not None and (self.stage(run, n) / BEST).exists()
+
+    def option(self, name: str, default: str = "") -> str:
+        """An option of part.sh for the runs on this corpus."""
+        return str(self.plan.options_of(self.corpus).get(name, default))
 
     @property
     def test_set(self) -> str:
-        return str(self.plan.options.get("test_sets", "test"))
+        return self.option("test_sets", "test").strip()
 
     @property
     def valid_set(self) -> str:
-        return str(self.plan.options.get("valid_set", "valid"))
+        return self.option("valid_set", "valid")
+
+    @property
+    def whole_train_set(self) -> str:
+        return self.option("train_set", "train")
 
     def train_set(self, setting: Setting) -> str:
-        name = str(self.plan.options.get("train_set", "train"))
+        name = self.whole_train_set
         return name if setting.s2tt == 1 else f"{name}_s2tt{setting.s2tt:g}"
 
     @property
     def is_prepared(self) -> bool:
         """Whether there are data and base models; whether they are up to date, part.sh says."""
-        name = str(self.plan.options.get("train_set", "train"))
-        data = Marker(self.root / f"dump/.done/stage3_{name}").read()
+        data = self._filtered.read()
         return data is not None and bool(self._base_models())
+
+    @property
+    def _filtered(self) -> Marker:
+        """part.sh's marker of the training set."""
+        return Marker(self.root / f"dump/.done/stage3_{self.whole_train_set}")
 
     def _base_models(self) -> list[Any]:
         markers = sorted((self.root / "exp/.done").glob("stage4_*"))
@@ -82,6 +99,26 @@ class Workspace:
         data = sorted((self.root / "dump/.done").glob("stage[23]_*"))
         made = [(path.name, done.product) for path in data if (done := Marker(path).read())]
         return digest(made, self._base_models())
+
+    def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Options of part.sh with the content of the YAML files that they name, and that these name.
+
+        Raises:
+            ConfigError: a file cannot be read.
+        """
+        return {name: [value, self._named(value, 2)] for name, value in sorted(options.items())}
+
+    def _named(self, value: Any, depth: int) -> Any:
+        if isinstance(value, dict):
+            return {key: self._named(inner, depth) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self._named(inner, depth) for inner in value]
+        files = [
+            self.recipe / word
+            for word in (value.split() if depth and isinstance(value, str) else [])
+            if word.endswith((".yaml", ".yml")) and (self.recipe / word).is_file()
+        ]
+        return [self._named(load_yaml(file), depth - 1) for file in files] if files else value
 
     # -------------------------------------------------------------------------------- preparation
 
@@ -96,10 +133,14 @@ class Workspace:
         for path in self.recipe.iterdir():
             if path.name not in _OWN and not path.name.startswith("."):
                 _link(self.root / path.name, path)
+        _drop_gone(self.root, self.recipe)
+        _drop_gone(self.root / "conf", self.recipe / "conf")
         for path in (self.recipe / "conf").iterdir():
             copy = self.root / "conf" / path.name
             if path.suffix == ".yaml" and "base" in (read_yaml(path) or {}):
                 # its base is named from where it lies
+                if copy.is_symlink():
+                    copy.unlink()
                 with atomic_write(copy) as file:
                     file.write(dump_yaml(load_yaml(path)))
             else:
@@ -111,11 +152,10 @@ class Workspace:
         Raises:
             ConfigError: see `stage_files`.
         """
-        name = f"conf/runs/{run.system}_x{run.rate:g}{run.setting.suffix}"
         for n, content in stage_files(self.plan, run, self.recipe / "conf").items():
-            with atomic_write(self.root / name / f"stage{n}.yaml") as file:
+            with atomic_write(self.root / run.schedule / f"stage{n}.yaml") as file:
                 file.write(dump_yaml(content))
-        return name
+        return run.schedule
 
     def thin_out(self, setting: Setting) -> None:
         """Make the training set of a setting with less speech translation, if it is one.
@@ -123,10 +163,16 @@ class Workspace:
         Raises:
             DataError: the training set of part.sh's stage 3 is missing or faulty.
         """
-        if setting.s2tt < 1:
-            raw = self.root / "dump/raw"
-            whole = str(self.plan.options.get("train_set", "train"))
-            thin_out(raw / whole, raw / self.train_set(setting), setting.s2tt)
+        if setting.s2tt == 1:
+            return
+        raw, done = self.root / "dump/raw", self._filtered.read()
+        part = raw / self.train_set(setting)
+        made = Marker(part / ".evidence")
+        key = digest(setting.s2tt, done.product if done else None)
+        known = made.read()
+        if known is None or known.key != key:  # else others may be reading it
+            thin_out(raw / self.whole_train_set, part, setting.s2tt)
+            made.finish(key, None)
 
     def adopt(self, run: Run, n: int, other: Run) -> None:
         """Take over another run's finished stage ``n``; part.sh trains it all the same if its key differs."""
@@ -164,18 +210,19 @@ def thin_out(whole: Path, part: Path, share: float) -> None:
     for members in directions.values():
         members.sort(key=lambda utt: hashlib.sha256(utt.encode()).digest())
         left_out.update(members[max(1, round(share * len(members))) :])
-    part.mkdir(parents=True, exist_ok=True)
-    for path in sorted(whole.iterdir()):
-        if not path.is_file() or path.name.startswith(".") or path.suffix not in ("", ".scp"):
-            continue  # notes on the corpus and on what was dropped
-        if path.name == "text_normalizer":
-            shutil.copyfile(path, part / path.name)
-        else:
-            table = read_table(path)
-            write_table(
-                part / path.name,
-                ((utt, value) for utt, value in table.items() if utt not in left_out),
-            )
+    aside = part.with_name(f".{part.name}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    for name in _TABLES:
+        if (whole / name).is_file():
+            table = read_table(whole / name)
+            kept = ((utt, value) for utt, value in table.items() if utt not in left_out)
+            write_table(aside / name, kept)
+    if (whole / _NORMALIZER).is_file():
+        shutil.copyfile(whole / _NORMALIZER, aside / _NORMALIZER)
+    if part.exists():
+        shutil.rmtree(part)
+    aside.rename(part)
 
 
 def _stays(directory: str, names: list[str]) -> set[str]:
@@ -185,11 +232,19 @@ def _stays(directory: str, names: list[str]) -> set[str]:
     return unfinished | {"checkpoints", "tensorboard", "images", ".lock"}
 
 
+def _drop_gone(directory: Path, recipe: Path) -> None:
+    """Take away links to, and copies of, what the recipe's directory no longer has."""
+    for path in directory.iterdir() if directory.is_dir() else ():
+        ours = path.is_symlink() or (directory.name == "conf" and path.is_file())
+        if ours and not (recipe / path.name).exists():
+            path.unlink()
+
+
 def _link(link: Path, target: Path) -> None:
     wanted = Path(os.path.relpath(target.absolute(), link.parent.absolute()))
     if link.is_symlink() and link.readlink() == wanted:
         return
     link.parent.mkdir(parents=True, exist_ok=True)
-    if link.is_symlink():
+    if link.is_symlink() or link.is_file():  # a copy of a file that had a base
         link.unlink()
     link.symlink_to(wanted)

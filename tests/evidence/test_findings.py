@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -26,6 +29,8 @@ def found(low: float, high: float, seeds: int = 5) -> Estimate:
     (found(-2, -0.1), "the other way round"),
     (found(0.1, 2, seeds=1), "seen (one seed: nothing is known of others)"),
     (None, "not measured"),
+    (found(float("nan"), 2), "not measured"),
+    (found(float("inf"), float("inf")), "not measured"),
 ])  # fmt: skip
 def test_a_verdict_is_a_function_of_the_interval(gain: Estimate | None, word: str) -> None:
     assert verdict(gain) == word
@@ -41,13 +46,15 @@ def finding(settings: list[Setting]) -> Finding:
 
 
 def test_a_claim_is_answered_from_either_side_in_the_usual_setting() -> None:
-    findings = [finding([USUAL, SCARCE])]
+    without = finding([USUAL])
+    without = replace(without, gains=[replace(gain, found=None) for gain in without.gains])
+    findings = [finding([SCARCE]), without, finding([SCARCE, USUAL]), finding([USUAL])]
     one = Claim(says="", paper="", better="a", worse="b")
     two = Claim(says="", paper="", better="b", worse="a")
-    assert gain_of(one, "wer", findings) == found(1, 2)
-    assert gain_of(two, "wer", findings) == mirrored(found(1, 2))
+    assert gain_of(one, "wer", findings, USUAL) == found(1, 3)
+    assert gain_of(two, "wer", findings, USUAL) == mirrored(found(1, 3))
     assert (mirrored(found(1, 2)).low, mirrored(found(1, 2)).high) == (-2, -1)
-    assert gain_of(one, "bleu", findings) is None
+    assert gain_of(one, "bleu", findings, USUAL) is None
 
 
 def test_averages_are_over_what_all_have() -> None:
@@ -68,6 +75,21 @@ def test_a_setting_is_named_by_what_varies() -> None:
     assert setting_name(SCARCE, [USUAL, SCARCE]) == "10 % of S2TT"
     assert setting_name(USUAL, [USUAL, SCARCE]) == "100 % of S2TT"
     assert setting_name(USUAL, [USUAL]) == ""
+
+
+def test_what_has_no_interval_is_not_drawn(tmp_path) -> None:
+    odd = finding([USUAL])
+    gains = [*odd.gains[:1], Gain(USUAL, "a", "b", "bleu", found(math.nan, math.nan))]
+    draw_gains(replace(odd, gains=gains), tmp_path / "gains.png")
+    with pytest.raises(ValueError, match="no gain"):
+        draw_gains(replace(odd, gains=gains[1:]), tmp_path / "none.png")
+
+
+def test_a_question_may_hold_any_text(tmp_path) -> None:
+    odd = finding([USUAL])
+    asks = replace(odd.question, asks="What do $5 and x_{1$ give?")
+    draw_gains(replace(odd, question=asks), tmp_path / "gains.png")
+    assert (tmp_path / "gains.png").is_file()
 
 
 def test_figures_are_drawn(tmp_path) -> None:

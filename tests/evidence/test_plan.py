@@ -9,9 +9,11 @@ import yaml
 
 from espnet_part.config import load_yaml
 from espnet_part.errors import ConfigError
+from espnet_part.evidence import evaluation
 from espnet_part.evidence.plan import Plan, Run, Setting, grid_runs, load_plan, question_runs
 from espnet_part.evidence.runner import Evidence
 from espnet_part.evidence.schedules import count_steps, stage_files
+from espnet_part.evidence.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 MINI = ROOT / "egs2/mini_multilingual/part"
@@ -75,6 +77,30 @@ def test_a_run_s_name_says_what_is_unusual() -> None:
     assert Run("part", Setting(corpus="three"), 1.0, 0).tag == "part_x1_seed0"
 
 
+def test_the_usual_setting_need_not_be_a_question_s_first(tmp_path: Path) -> None:
+    question = {"asks": "?", "pairs": [PAIR], "settings": [{"steps": 2}, {}]}
+    claim = {"says": "", "paper": "", "better": "two_stage", "worse": "part"}
+    path = write(tmp_path / "evidence.yaml", questions={"x": question}, claims=[claim])
+    assert load_plan(path).claims[0].better == "two_stage"
+
+
+def test_options_of_a_corpus_go_before_those_of_all(tmp_path: Path) -> None:
+    corpora = load_yaml(MINI / "conf/evidence.yaml")["corpora"]
+    corpora["three"] |= {"test_sets": "other", "inference_model": "last.ave_3.safetensors"}
+    plan = load_plan(write(tmp_path / "evidence.yaml", corpora=corpora))
+    assert plan.options_of("three")["test_sets"] == "other"
+    assert plan.options_of("five")["test_sets"] == "test"
+    space = Workspace(tmp_path, MINI, plan, "three")
+    assert space.test_set == "other"
+    run = Run("part", plan.setting, 1.0, 0)
+    for name in ("decode_beam", "decode_greedy", "decode_greedy_last.ave_3"):
+        text = space.exp(run) / name / "other/text"
+        text.parent.mkdir(parents=True)
+        text.write_text("a b\n")
+    # where part.sh puts it, whatever other directories there are
+    assert evaluation.test_text(space, run) == text
+
+
 def test_the_grid_is_the_same_for_all(plan: Plan) -> None:
     runs = list(grid_runs(plan, ["part", "two_stage"]))
     assert [(run.system, run.rate, run.seed) for run in runs] == [
@@ -101,6 +127,21 @@ def test_runs_go_seed_by_seed(plan: Plan) -> None:
     ({"questions": {"x": {"asks": "?", "pairs": [PAIR]}}}, "no question compares"),
     ({"options": {"cache_features": True}}, "cache_features"),
     ({"systems": {"../x": {}}}, "small letters"),
+    ({"rates": [float("nan"), 1]}, "finite"),
+    ({"rates": [float("inf"), 1]}, "finite"),
+    ({"rates": [1.0000001, 1.0000002]}, "share the directory"),
+    ({"cost": {"step": -5}}, "cost"),
+    ({"setting": {"corpus": "three", "steps": float("inf")}}, "steps"),
+    ({"questions": {"x": {"asks": "?", "pairs": [PAIR], "settings": [{"batch": float("inf")}]}}}, "batch"),
+    ({"questions": {"x": {"asks": "?", "pairs": [PAIR], "settings": []}}}, "settings"),
+    ({"questions": {"x": {"asks": "?", "pairs": [["part", "part"]]}}}, "with itself"),
+    ({"questions": {"x": {"asks": "?", "pairs": [PAIR], "seeds": 9}}}, "no more"),
+    ({"questions": {"x": {"asks": "?", "pairs": [PAIR], "settings": [
+        {"s2tt": 0.1}, {"s2tt": 0.10000001, "steps": 2}]}}, "claims": []}, "share the directory"),
+    ({"options": {"test_sets": "test test2"}}, "one set"),
+    ({"options": {"valid_set": "dev", "test_sets": "dev"}}, "chosen on"),
+    ({"corpora": {"three": {"valid_set": "test"}}, "questions": {
+        "x": {"asks": "?", "pairs": [PAIR]}}, "claims": []}, "chosen on"),
 ])  # fmt: skip
 def test_what_is_wrong_is_named(tmp_path: Path, changes: dict, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
