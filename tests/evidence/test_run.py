@@ -125,9 +125,8 @@ def test_it_goes_on_and_a_failure_is_named(recipe: Path, first: str) -> None:
     assert "- failed: broken_x1_seed3" in text
     assert "part over part_frozen: error rate" in text
     assert "50 % of S2TT" in text
-    for name in ("systems", "systems_curves", "scarce"):
-        assert (recipe / f"evidence/figures/evidence_{name}.png").is_file()
-        assert f"(figures/evidence_{name}.png)" in text
+    # a test set of so few utterances has no intervals, and so no picture of them
+    assert "**not measured**" in text and "evidence_systems.png" not in text
     assert "3: text" in text  # a point of the curves
 
 
