@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,11 @@ from torch import Tensor
 
 from espnet_part.analysis.representations import blocks_of
 from espnet_part.analysis.sketch import Sketch
-from espnet_part.data.collate import collate, make_row
+from espnet_part.data.audio import BadAudio
+from espnet_part.data.collate import Batch, collate, make_row
 from espnet_part.data.datadir import Example
 from espnet_part.errors import ConfigError
+from espnet_part.train.step import to_device
 
 #: Places of a sketch: with fewer, a cosine is uncertain by more than 0.02.
 SMALLEST_SKETCH = 4096
@@ -47,7 +49,7 @@ def modules_of(model: Any) -> dict[str, list[str]]:
     for name, _ in model.named_parameters():
         if name.startswith("adapter."):
             modules.setdefault("adapter", []).append(name)
-        elif name.startswith("encoder.") and not name.startswith(protected or ("\0",)):
+        elif name.startswith("encoder.") and not name.startswith(protected):
             block = next((b for b in blocks if name.startswith(f"{b}.")), "encoder (rest)")
             modules.setdefault(block, []).append(name)
         elif ".lora_" in name:
@@ -57,7 +59,7 @@ def modules_of(model: Any) -> dict[str, list[str]]:
 
 def gradient_products(
     model: Any,
-    batches: Iterable[Mapping[str, Any]],
+    batches: Iterable[Batch],
     count: int,
     memory: float = 2e9,
     seed: int = 0,
@@ -100,8 +102,7 @@ def gradient_products(
         for parameter in chosen:
             parameter.requires_grad_(True)
         for batch in batches:
-            moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-            output = model(**moved)
+            output = model(**to_device(batch, device))
             loss = output.loss / output.row_tokens.sum()
             found = torch.autograd.grad(loss, chosen, allow_unused=True)
             gradients = iter(found)
@@ -121,10 +122,8 @@ def gradient_products(
 
 def training_batch(
     examples: Sequence[Example], prompts: Any, chat: Any
-) -> tuple[Mapping[str, Any], list[tuple[str, str]]]:
+) -> tuple[Batch, list[tuple[str, str]]]:
     """A batch with answers, as in training; and (utterance, reason) of what cannot be read."""
-    from espnet_part.data.audio import BadAudio
-
     rows, bad = [], []
     for example in examples:
         try:

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from espnet_part.analysis.similarity import Similarity
-from espnet_part.report.figure import COLOURS, new_figure, save
+from espnet_part.report.figure import COLOURS, LINES, new_figure, save
 
 Array = np.ndarray
 _MARKERS = "osD^vPX*"
-_STYLES = ("-", "--", "-.", ":")
 
 
 def draw_matrices(results: Mapping[str, Similarity], title: str, path: Path) -> None:
@@ -26,14 +25,8 @@ def draw_matrices(results: Mapping[str, Similarity], title: str, path: Path) -> 
         results: by module. path: without suffix.
     """
     most = max(len(result.groups) for result in results.values())
-    columns = min(len(results), 3 if most <= 12 else 2)
-    rows = -(-len(results) // columns)
     size = max(2.2, 0.34 * most) + 0.9
-    figure, axes = new_figure(
-        rows, columns, figsize=(size * columns, size * rows + 0.9), squeeze=False
-    )
-    for axis in axes.flat[len(results) :]:
-        axis.set_visible(False)
+    figure, axes = _panels(len(results), 3 if most <= 12 else 2, (size, size), 0.9)
     for axis, (module, result) in zip(axes.flat, results.items(), strict=False):
         image = _draw_matrix(axis, result)
         axis.set_title(module, fontsize=9)
@@ -83,13 +76,7 @@ def draw_lines(
         chances: measure -> what guessing gives, drawn as a dotted line.
         path: without suffix.
     """
-    columns = min(len(panels), 2)
-    rows = -(-len(panels) // columns)
-    figure, axes = new_figure(
-        rows, columns, figsize=(5.4 * columns, 3.3 * rows + 1.0), squeeze=False
-    )
-    for axis in axes.flat[len(panels) :]:
-        axis.set_visible(False)
+    figure, axes = _panels(len(panels), 2, (5.4, 3.3), 1.0)
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     drawn: dict[str, Any] = {}
     turned: dict[str, Any] = {"rotation": 90, "fontsize": 6} if len(ticks) > 6 else {"fontsize": 7}
@@ -99,7 +86,7 @@ def draw_lines(
             (drawn[name],) = axis.plot(
                 *zip(*points, strict=True),
                 color=COLOURS[number % len(COLOURS)],
-                linestyle=_STYLES[number // len(COLOURS) % len(_STYLES)],
+                linestyle=LINES[number // len(COLOURS) % len(LINES)],
                 marker=_MARKERS[number % len(_MARKERS)],
                 markersize=4,
                 label=name,
@@ -133,13 +120,7 @@ def draw_projections(panels: Mapping[str, Mapping[str, Array]], title: str, path
     """
     from sklearn.decomposition import PCA
 
-    columns = min(len(panels), 3)
-    rows = -(-len(panels) // columns)
-    figure, axes = new_figure(
-        rows, columns, figsize=(3.6 * columns, 3.4 * rows + 0.8), squeeze=False
-    )
-    for axis in axes.flat[len(panels) :]:
-        axis.set_visible(False)
+    figure, axes = _panels(len(panels), 3, (3.6, 3.4), 0.8)
     for axis, (name, groups) in zip(axes.flat, panels.items(), strict=False):
         together = np.concatenate(list(groups.values()))
         components = PCA(n_components=2, svd_solver="full").fit(together)
@@ -164,6 +145,21 @@ def draw_projections(panels: Mapping[str, Mapping[str, Array]], title: str, path
     )
     figure.suptitle(title, fontsize=10)
     _save(figure, path)
+
+
+def _panels(number: int, most: int, size: tuple[float, float], besides: float) -> tuple[Any, Any]:
+    """A figure of ``number`` panels, at most ``most`` a row, and its axes.
+
+    Args:
+        size: of a panel, width and height. besides: height for what is above and below (inches).
+    """
+    columns = min(number, most)
+    rows = -(-number // columns)
+    figsize = (size[0] * columns, size[1] * rows + besides)
+    figure, axes = new_figure(rows, columns, figsize=figsize, squeeze=False)
+    for axis in axes.flat[number:]:
+        axis.set_visible(False)
+    return figure, axes
 
 
 def _borders(tasks: Sequence[str]) -> list[int]:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from espnet_part.evidence.findings import MEASURES, Finding
 from espnet_part.evidence.plan import Setting
-from espnet_part.report.figure import COLOURS, drawing, new_figure, save
+from espnet_part.report.figure import COLOURS, LINES, drawing, new_figure, save
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h", "p")
-_LINES = ("-", "--", "-.", ":")
 TITLES = {"wer": "error rate", "bleu": "BLEU"}
 
 
@@ -110,7 +109,7 @@ def draw_curves(finding: Finding, path: Path) -> None:
                 ],
                 color=COLOURS[number % len(COLOURS)],
                 marker=_MARKERS[number % len(_MARKERS)],
-                linestyle=_LINES[number % len(_LINES)],
+                linestyle=LINES[number % len(LINES)],
                 markersize=6,
                 capsize=2,
                 elinewidth=0.9,

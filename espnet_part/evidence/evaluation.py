@@ -14,7 +14,7 @@ from espnet_part.evidence.plan import Measure, Run
 from espnet_part.evidence.schedules import STAGES
 from espnet_part.evidence.workspace import Workspace
 from espnet_part.kaldi import read_table
-from espnet_part.recipe.part import BEST, _decode_tag
+from espnet_part.recipe.part import BEST, decode_tag
 from espnet_part.report.history import read_json_lines
 from espnet_part.score.counting import measure
 from espnet_part.score.decoded import collect_hypotheses
@@ -98,7 +98,7 @@ def dev_figures(space: Workspace, point: Point) -> Figures | None:
 
 def test_text(space: Workspace, run: Run) -> Path | None:
     """What part.sh's stage 10 wrote; None where it has not."""
-    tag = _decode_tag(space.option("decode_config"), space.option("inference_model", BEST))
+    tag = decode_tag(space.option("decode_config"), space.option("inference_model", BEST))
     path = space.exp(run) / tag / space.test_set / "text"
     return path if path.is_file() else None
 

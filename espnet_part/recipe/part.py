@@ -99,7 +99,7 @@ class PartRecipe:
         # token counts are those of the model's tokenizer
         self.stats = o.expdir / f"part_stats_{self.model_name}"
         self.features = o.dumpdir / f"encoder_{self.model_name}"
-        self.decode_tag = _decode_tag(o.decode_config, o.inference_model)
+        self.decode_tag = decode_tag(o.decode_config, o.inference_model)
         self.decode_dir = self.exp / self.decode_tag
         self.last = self.exp / f"stage{max(self.stage_files)}"
         self.score_config = o.found_score_config()
@@ -849,7 +849,8 @@ def _tag(part_config: str) -> str:
     return Path(part_config).absolute().name
 
 
-def _decode_tag(config: str, model: str) -> str:
+def decode_tag(config: str, model: str) -> str:
+    """The name of a decoding's directory: that of its options, and of weights that are not the usual ones."""
     tag = "decode_greedy"
     if config:
         tag = Path(config).stem

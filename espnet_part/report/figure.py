@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -18,6 +18,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
+LINES = ("-", "--", "-.", ":")
 HATCHES = ("", "//", "..", "xx", "\\\\", "oo", "++", "--")
 
 
@@ -46,6 +47,37 @@ def new_figure(rows: int, columns: int, **options: Any) -> tuple[Any, Any]:
     for axis in figure.axes:
         axis.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def name_phases(
+    axis: Any, phases: Sequence[tuple[str, str, int, int]], last: int, characters: int
+) -> None:
+    """Write the names of phases over an axis of steps, "training: phase" where there are several trainings.
+
+    They are turned where one is wider than its phase.
+
+    Args:
+        phases: training, phase, first step and last one. last: the last step of all.
+        characters: how many fit over the axis.
+    """
+    chained = len({training for training, *_ in phases}) > 1
+    names = [f"{training}:\n{phase}" if chained else phase for training, phase, *_ in phases]
+    turned = any(
+        characters * (end - start) / max(last, 1) < max(map(len, name.split("\n")))
+        for (*_, start, end), name in zip(phases, names, strict=True)
+    )
+    for (*_, start, end), name in zip(phases, names, strict=True):
+        axis.annotate(
+            name.replace("\n", " ") if turned else name,
+            xy=((start + end) / 2, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 4),
+            textcoords="offset points",
+            ha="left" if turned else "center",
+            va="bottom",
+            rotation=30 if turned else 0,
+            fontsize=8,
+        )
 
 
 @drawing

@@ -8,10 +8,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from espnet_part.report.figure import COLOURS, drawing, new_figure, save
+from espnet_part.report.figure import COLOURS, drawing, name_phases, new_figure, save
 from espnet_part.report.history import Interval
 
 _PHASE_SHADES = ("#FFFFFF", "#F2F2F2")
+_CHARACTERS = 115
+"""Of names that fit over the axis."""
 
 
 def plot_learning_curves(intervals: Sequence[Interval], path: Path, title: str) -> None:
@@ -62,31 +64,15 @@ def learning_curves(intervals: Sequence[Interval], title: str = "") -> Any:
 
 
 def _mark_phases(axes: Sequence[Any], intervals: Sequence[Interval], last: int) -> None:
-    chained = len({interval.training for interval in intervals}) > 1
-    bands = []
+    phases = []
     start = 0
     for (training, phase), members in groupby(intervals, lambda x: (x.training, x.phase)):
         end = max(interval.step for interval in members)
-        bands.append((start, end, f"{training}:\n{phase}" if chained else phase))
+        phases.append((training, phase, start, end))
         start = end
-    # names are turned where one is wider than its band; some 115 characters fit over the axis
-    turned = any(
-        115 * (end - begin) / max(last, 1) < max(len(line) for line in name.split("\n"))
-        for begin, end, name in bands
-    )
-    for number, (begin, end, name) in enumerate(bands):
+    for number, (_, _, begin, end) in enumerate(phases):
         for axis in axes:
             axis.axvspan(begin, end, color=_PHASE_SHADES[number % 2], zorder=0)
             if end < last:
                 axis.axvline(end, color="#555555", linewidth=0.9, linestyle=":")
-        axes[0].annotate(
-            name.replace("\n", " ") if turned else name,
-            xy=((begin + end) / 2, 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(0, 4),
-            textcoords="offset points",
-            ha="left" if turned else "center",
-            va="bottom",
-            rotation=30 if turned else 0,
-            fontsize=8,
-        )
+    name_phases(axes[0], phases, last, _CHARACTERS)

@@ -11,7 +11,7 @@ from typing import Any
 from espnet_part.document import Table
 from espnet_part.errors import ConfigError
 from espnet_part.parsing import read_yaml
-from espnet_part.report.figure import COLOURS, HATCHES, drawing, new_figure
+from espnet_part.report.figure import COLOURS, HATCHES, LINES, drawing, name_phases, new_figure
 from espnet_part.report.history import Interval
 from espnet_part.schedule.schedule import Phase, Schedule
 from espnet_part.tasks import by_rank
@@ -120,7 +120,8 @@ def draw_schedule(spans: Sequence[Span]) -> Any:
             axis.axvline(span.end, color="#555555", linewidth=0.9, linestyle=":")
         axis.set_xlim(0, last)
     mixture.set_xlabel("optimizer steps")
-    _name_phases(trains, spans, last)
+    phases = [(span.training, span.phase.name, span.start, span.end) for span in spans]
+    name_phases(trains, phases, last, _CHARACTERS)
     return figure
 
 
@@ -156,7 +157,6 @@ def _draw_trained(axis: Any, spans: Sequence[Span], groups: Sequence[str], last:
 
 
 def _draw_rates(axis: Any, spans: Sequence[Span], groups: Sequence[str]) -> None:
-    styles = ("-", "--", "-.", ":")
     for number, group in enumerate(groups):
         label: str | None = group
         for span in spans:
@@ -166,7 +166,7 @@ def _draw_rates(axis: Any, spans: Sequence[Span], groups: Sequence[str]) -> None
             axis.plot(
                 [span.start, span.end],
                 [rate, rate],
-                styles[number % len(styles)],
+                LINES[number % len(LINES)],
                 color=COLOURS[number % len(COLOURS)],
                 linewidth=2.4,
                 label=label,
@@ -218,27 +218,6 @@ def _draw_mixture(axis: Any, spans: Sequence[Span], last: int) -> None:
     axis.set_yticks([0, 50, 100])
     axis.set_ylabel("tasks (%)")
     axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-
-
-def _name_phases(axis: Any, spans: Sequence[Span], last: int) -> None:
-    chained = len({span.training for span in spans}) > 1
-    names = [f"{s.training}:\n{s.phase.name}" if chained else s.phase.name for s in spans]
-    turned = any(
-        _CHARACTERS * (span.end - span.start) / last < max(map(len, name.split("\n")))
-        for span, name in zip(spans, names, strict=True)
-    )
-    for span, name in zip(spans, names, strict=True):
-        axis.annotate(
-            name.replace("\n", " ") if turned else name,
-            xy=((span.start + span.end) / 2, 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(0, 4),
-            textcoords="offset points",
-            ha="left" if turned else "center",
-            va="bottom",
-            rotation=30 if turned else 0,
-            fontsize=8,
-        )
 
 
 def alike(
