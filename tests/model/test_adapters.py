@@ -18,6 +18,18 @@ CONFS = [
         "transformer_cnn",
         TransformerCNNConf(dim=16, heads=2, ff=32, downsample=4, kernel=5, layers=1),
     ),
+    (
+        "transformer_cnn",
+        TransformerCNNConf(
+            dim=16,
+            heads=2,
+            ff=32,
+            input_norm=True,
+            positions="convolutional",
+            position_kernel=5,
+            position_groups=4,
+        ),
+    ),
     ("linear", LinearConf(stack=1, hidden=16)),
     ("linear", LinearConf(stack=3, hidden=16)),
 ]
@@ -40,7 +52,7 @@ def test_peer_defect_01_output_does_not_depend_on_the_batch(kind: str, conf: Any
         assert not out[i, out_lengths[i] :].any()
 
 
-@pytest.mark.parametrize(("kind", "conf"), [CONFS[1], CONFS[4]])
+@pytest.mark.parametrize(("kind", "conf"), [CONFS[1], CONFS[3], CONFS[5]])
 def test_output_starts_at_the_scale_of_the_embeddings(kind: str, conf: Any) -> None:
     torch.manual_seed(0)
     adapter = build_adapter(kind, conf, 8, 64).eval()
@@ -76,3 +88,28 @@ def test_masks_of_time_hide_short_spans_in_training_alone() -> None:
     assert not torch.equal(first, second)
     adapter.eval()
     assert torch.equal(adapter(x, lengths)[0], adapter(x, lengths)[0])
+
+
+def test_positions_by_convolution_tell_where_a_state_stands() -> None:
+    torch.manual_seed(0)
+    conf = TransformerCNNConf(
+        dim=16, heads=2, ff=32, kernel=1, downsample=1, positions="convolutional", position_groups=4
+    )
+    adapter = build_adapter("transformer_cnn", conf, 8, 8).eval()
+    x = torch.randn(1, 1, 8).expand(1, 40, 8)  # the same state everywhere
+    out, _ = adapter(x, torch.tensor([40]))
+    assert not torch.allclose(out[0, 0], out[0, 1], atol=1e-4)  # near the clip's start
+    torch.testing.assert_close(out[0, 19], out[0, 20], atol=1e-5, rtol=0)  # far from both ends
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"positions": "convolution"}, "did you mean `convolutional`"),
+        ({"positions": "convolutional", "position_kernel": 30}, "must be odd"),
+        ({"positions": "convolutional", "position_groups": 5}, "must divide"),
+    ],
+)
+def test_wrong_positions_are_named(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        TransformerCNNConf(dim=16, heads=2, ff=32, **wrong)

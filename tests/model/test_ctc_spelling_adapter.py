@@ -20,7 +20,7 @@ from espnet_part.model.adapters.ctc_spelling.module import (
     BLANK,
     CTCSpellingAdapter,
     _collapse,
-    _misspell,
+    _mishear,
 )
 from espnet_part.model.build import build_adapter
 from espnet_part.model.config import ModelConfig
@@ -75,7 +75,7 @@ def test_the_llm_reads_its_own_tokens_of_what_is_spelled() -> None:
     adapter = small()
     path = [1, 2, 2, 0, 3, 4, 0, 0, 1, 1, 0, 1, 5, 0]  # " aa-bc-- -  é-"
     assert _collapse(path, CHARACTERS)[0] == "abc é"
-    heard = adapter._tokens(path)
+    heard = adapter._tokens(path, path)
     wanted = tokenizer()("abc é", add_special_tokens=False)["input_ids"]
     assert [token.id for token in heard] == wanted
     assert (heard[0].start, heard[-1].end) == (1, 13)
@@ -91,7 +91,7 @@ def test_the_states_of_a_token_are_those_that_it_was_heard_in() -> None:
     adapter = small()
     torch.nn.init.normal_(adapter.projection.weight)
     states = torch.randn(2, 9, 16)
-    heard = [adapter._tokens([0, 0, 2, 3, 4, 4, 0, 1, 3]), []]
+    heard = [adapter._tokens([0, 0, 2, 3, 4, 4, 0, 1, 3], [0] * 9), []]
     read, lengths = adapter._read(states, heard)
     assert lengths.tolist() == [len(heard[0]), 1]
     assert not read[1].any()  # nothing heard
@@ -217,14 +217,20 @@ def test_a_batch_without_speech_gives_every_parameter_a_gradient(answers: bool) 
 def test_noise_changes_its_share_of_characters_in_training_alone() -> None:
     torch.manual_seed(0)
     text, spans = "abc é" * 400, [(n, n + 1) for n in range(2000)]
-    noisy, kept = _misspell(text, spans, 0.3, CHARACTERS)
+    # the next choice of every other frame is a blank, of the others an "é"
+    second = [BLANK, 5] * 1000
+    noisy, kept = _mishear(text, spans, second, 0.4, CHARACTERS)
     assert len(noisy) == len(kept) and set(noisy) <= set(CHARACTERS)
     frames = [start for start, _ in kept]
     assert frames == sorted(frames)
-    dropped, doubled = 2000 - len(set(frames)), len(frames) - len(set(frames))
-    assert dropped == pytest.approx(200, abs=45) and doubled == pytest.approx(200, abs=45)
-    same = sum(text[frame] == character for frame, character in zip(frames, noisy, strict=True))
-    assert len(noisy) - same == pytest.approx(200 * 4 / 5, abs=45)  # one in five draws the same
+    doubled = len(frames) - len(set(frames))
+    assert doubled == pytest.approx(200, abs=45)
+    misheard = {f: c for f, c in zip(frames, noisy, strict=True) if c != text[f]}
+    assert set(misheard.values()) == {"é"} and all(second[frame] == 5 for frame in misheard)
+    assert len(misheard) == pytest.approx(200 * 4 / 5, abs=45)  # one in five was an "é" already
+    dropped = [frame for frame in range(2000) if frame not in set(frames)]
+    assert len(dropped) == pytest.approx(200 + 200, abs=60)  # at once, and misheard as a blank
+    assert len([f for f in dropped if second[f] == 5]) == pytest.approx(100, abs=35)
 
     adapter = small(noise=0.5)
     x, lengths = torch.randn(2, 30, 8), torch.tensor([30, 25])

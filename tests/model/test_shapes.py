@@ -44,6 +44,12 @@ def check(cfg: ModelConfig) -> dict[str, tuple[int, ...]]:
         {},
         {"lora_conf": None},
         {"lora_conf": {**LORA, "targets": ["o_proj", "mlp.down_proj", "k_proj"]}},
+        {
+            "speech_adapter_conf": {
+                **{"dim": 16, "heads": 2, "ff": 32, "input_norm": True},
+                **{"positions": "convolutional", "position_kernel": 5, "position_groups": 4},
+            }
+        },
         {"speech_adapter": "linear", "speech_adapter_conf": {"stack": 3, "hidden": 10}},
         {
             "speech_adapter": "linear",

@@ -141,6 +141,8 @@ def test_specaug_masks_the_spectrogram_in_training_alone() -> None:
     changed = (whole != masked).any(dim=2)  # (clip, bin)
     assert 0 < changed.sum() <= 2 * 2 * 30
     assert (masked[changed] == 0).all()
+    with torch.device("meta"):  # a model that is only described
+        assert make_encoder(specaug_conf={**masks, "num_freq_mask": 1}).specaug is not None
     with pytest.raises(ValueError, match=r"specaug_conf.num_time_masks.*num_time_mask"):
         make_encoder(specaug_conf={"num_time_masks": 2})
     for wrong in ({"num_time_mask": "2"}, {"num_time_mask": -2}, {"time_warp_mode": "nonsense"}):

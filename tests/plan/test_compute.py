@@ -12,18 +12,21 @@ from espnet_part.plan import compute
 from espnet_part.plan.batch import Example, Rates, make_batch
 from espnet_part.plan.compute import batch_flops
 from espnet_part.plan.operations import describe_model
-from tests.plan.measure import PHASES, QFORMER, small_batch, small_config, small_model
+from tests.plan.measure import ADAPTER, PHASES, QFORMER, small_batch, small_config, small_model
 
 RATES = Rates(50, lambda states: -(-states // 2))
 
 
-@pytest.mark.parametrize("adapter", ["transformer_cnn", "linear"])
+@pytest.mark.parametrize("adapter", ["transformer_cnn", "normed", "linear"])
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("phase", PHASES)
 def test_equals_torchs_counter(phase: str, checkpointing: bool, adapter: str) -> None:
     changes = {}
     if adapter == "linear":
         changes = {"speech_adapter": "linear", "speech_adapter_conf": {"stack": 2, "hidden": 70}}
+    if adapter == "normed":
+        own = {"input_norm": True, "positions": "convolutional", "position_kernel": 11}
+        changes = {"speech_adapter_conf": {**ADAPTER, **own}}
     cfg = small_config(checkpointing, **changes)
     model, trained = small_model(cfg, phase)
     batch, described = small_batch([48000, 40000, 47000])
@@ -35,7 +38,9 @@ def test_equals_torchs_counter(phase: str, checkpointing: bool, adapter: str) ->
         output.loss.backward()
     counted = batch_flops(describe_model(cfg), trained, described)
     assert counted.forward == pytest.approx(forward, rel=0.02)
-    assert counted.total == pytest.approx(counter.get_total_flops(), rel=0.03)
+    # of the weights' gradient of a grouped convolution torch counts the groups' product more than once
+    tolerance = 0.06 if adapter == "normed" else 0.03
+    assert counted.total == pytest.approx(counter.get_total_flops(), rel=tolerance)
     assert (counted.again > 0) == checkpointing
 
 

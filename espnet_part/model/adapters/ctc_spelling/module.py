@@ -82,7 +82,7 @@ class CTCSpellingAdapter(TransformerCNNAdapter):
         """
         states, frames = self.states(x, lengths)
         log_probs = self.spelling(states).float().log_softmax(dim=-1)
-        heard = [self._tokens(path) for path in _paths(log_probs, frames)]
+        heard = [self._tokens(*paths) for paths in _paths(log_probs, frames)]
         read, read_lengths = self._read(states, heard)
         if transcripts is None:
             return read, read_lengths
@@ -94,12 +94,12 @@ class CTCSpellingAdapter(TransformerCNNAdapter):
         known = "".join(c if c in self.characters else "" if c.isalnum() else " " for c in lower)
         return [self.characters.index(c) + 1 for c in " ".join(known.split())]
 
-    def _tokens(self, path: Sequence[int]) -> list[Token]:
-        """The LLM's tokens of a clip, from the likeliest unit of each frame."""
+    def _tokens(self, path: Sequence[int], second: Sequence[int]) -> list[Token]:
+        """The LLM's tokens of a clip, from the likeliest unit of each frame and the next likeliest."""
         assert self._llm is not None, "read_llm comes first"
         text, spans = _collapse(path, self.characters)
         if self.training and self.noise:
-            text, spans = _misspell(text, spans, self.noise, self.characters)
+            text, spans = _mishear(text, spans, second, self.noise, self.characters)
         if not text:
             return []
         encoded = self._llm[1](text, add_special_tokens=False, return_offsets_mapping=True)
@@ -143,10 +143,13 @@ class CTCSpellingAdapter(TransformerCNNAdapter):
         return losses * torch.tensor(known, device=losses.device)
 
 
-def _paths(log_probs: Tensor, frames: Tensor) -> list[list[int]]:
-    """The likeliest unit of each frame, clip by clip."""
-    best = log_probs.argmax(dim=-1).tolist()
-    return [path[:length] for path, length in zip(best, frames.tolist(), strict=True)]
+def _paths(log_probs: Tensor, frames: Tensor) -> list[tuple[list[int], list[int]]]:
+    """The likeliest and the next likeliest unit of each frame, clip by clip."""
+    paths = log_probs.topk(2, dim=-1).indices.transpose(1, 2).tolist()
+    return [
+        (best[:length], second[:length])
+        for (best, second), length in zip(paths, frames.tolist(), strict=True)
+    ]
 
 
 def _collapse(path: Sequence[int], characters: str) -> tuple[str, list[tuple[int, int]]]:
@@ -168,15 +171,24 @@ def _collapse(path: Sequence[int], characters: str) -> tuple[str, list[tuple[int
     return "".join(text), spans
 
 
-def _misspell(
-    text: str, spans: Sequence[tuple[int, int]], noise: float, characters: str
+def _mishear(
+    text: str,
+    spans: Sequence[tuple[int, int]],
+    second: Sequence[int],
+    noise: float,
+    characters: str,
 ) -> tuple[str, list[tuple[int, int]]]:
-    """Drop, double or replace a share ``noise`` of the characters; each keeps its frames."""
-    kinds = (torch.rand(len(text)) / noise * 3).long().tolist()
-    others = torch.randint(len(characters), (len(text),)).tolist()
+    """Drop, double or mishear a share ``noise`` of the characters; each keeps its frames.
+
+    What is misheard becomes the ``second`` choice of its first frame, which is how the CTC goes wrong
+    where it does: another vowel, or nothing.
+    """
+    kinds = (torch.rand(len(text)) / noise * 4).long().tolist()
     written: list[tuple[str, tuple[int, int]]] = []
-    for character, span, kind, other in zip(text, spans, kinds, others, strict=True):
-        changed = {0: "", 1: character * 2, 2: characters[other]}.get(kind, character)
+    for character, span, kind in zip(text, spans, kinds, strict=True):
+        other = second[span[0]]
+        misheard = "" if other == BLANK else characters[other - 1]
+        changed = {0: "", 1: character * 2, 2: misheard, 3: misheard}.get(kind, character)
         written += [(c, span) for c in changed]
     return "".join(c for c, _ in written), [span for _, span in written]
 

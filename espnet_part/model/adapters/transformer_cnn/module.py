@@ -18,7 +18,7 @@ _MASKED_STATES = 200
 
 
 class TransformerCNNAdapter(nn.Module):
-    """One strided convolution, sinusoidal positions, pre-norm Transformer layers, a projection.
+    """One strided convolution, positions, pre-norm Transformer layers, a projection.
 
     (PART, Section 2: one CNN layer and two Transformer layers, after MinMo.)
 
@@ -32,9 +32,11 @@ class TransformerCNNAdapter(nn.Module):
         self.dropout = conf.dropout
         self.time_masks = conf.time_masks
         self.time_mask_width = conf.time_mask_width
+        self.input_norm = nn.LayerNorm(encoder_dim) if conf.input_norm else None
         self.conv = nn.Conv1d(
             encoder_dim, conf.dim, conf.kernel, stride=conf.downsample, padding=conf.kernel // 2
         )
+        self.positions = _convolution_of_positions(conf)
         # transformers' pre-norm layer: batched attention that takes a mask of the keys
         config = WhisperConfig(
             d_model=conf.dim,
@@ -74,16 +76,25 @@ class TransformerCNNAdapter(nn.Module):
         """What is projected: (S, T', conf.dim), of any value behind each length, and lengths (S,)."""
         out_lengths = self.output_lengths(lengths)
         x = cut_padding(x, lengths)
+        if self.input_norm is not None:
+            x = F.dropout(self.input_norm(x), self.dropout, self.training)
+            x = zero_padding(x, lengths)
         if self.training and self.time_masks:
             x = x * _seen(lengths, x.shape[1], self.time_masks, self.time_mask_width)[..., None]
-        x = x.transpose(1, 2)
-        x = F.gelu(self.conv(x)).transpose(1, 2)
-        x = zero_padding(x + _sinusoids(x), out_lengths)
+        x = F.gelu(self.conv(x.transpose(1, 2))).transpose(1, 2)
+        x = zero_padding(x + self._positions(x, out_lengths), out_lengths)
         x = F.dropout(x, self.dropout, self.training)
         mask = attention_mask(out_lengths, x.shape[1])
         for layer in self.layers:
             x = layer(x, mask)
         return self.norm(x), out_lengths
+
+    def _positions(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """What is added to x (S, T, D) to tell where each state stands: (S, T, D) or (T, D)."""
+        if self.positions is None:
+            return _sinusoids(x)
+        beside = self.positions(zero_padding(x, lengths).transpose(1, 2))
+        return F.gelu(beside).transpose(1, 2)
 
 
 def build(conf: TransformerCNNConf, encoder_dim: int, llm_dim: int) -> TransformerCNNAdapter:
@@ -104,6 +115,13 @@ def _seen(lengths: Tensor, longest: int, masks: int, width: int) -> Tensor:
         inside = (states >= start[:, None]) & (states < (start + size)[:, None])
         seen &= ~inside
     return seen
+
+
+def _convolution_of_positions(conf: TransformerCNNConf) -> nn.Conv1d | None:
+    if conf.positions != "convolutional":
+        return None
+    width, groups = conf.position_kernel, conf.position_groups
+    return nn.Conv1d(conf.dim, conf.dim, width, padding=width // 2, groups=groups)
 
 
 def _sinusoids(x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from espnet_part.model.operations import (
     Elementwise,
     Linear,
     Norm,
+    Operation,
     Part,
     transformer_layer,
 )
@@ -16,21 +17,25 @@ from espnet_part.model.operations import (
 
 def operations(conf: TransformerCNNConf, encoder_dim: int, llm_dim: int) -> AdapterOperations:
     """See `espnet_part.model.kinds.AdapterOperationsPart`."""
-    stem = Block(
-        (
-            Linear(
-                "adapter.conv",
-                conf.kernel * encoder_dim,
-                conf.dim,
-                kept=conf.downsample * encoder_dim,
-            ),
-            Elementwise(kept=conf.dim, mask=conf.dim if conf.dropout else 0),
-        )
-    )
+    states, mask = conf.downsample * encoder_dim, conf.dim if conf.dropout else 0
+    stem: list[Operation] = []
+    if conf.input_norm:
+        stem += [Norm("adapter.input_norm", encoder_dim, times=conf.downsample)]
+        stem += [Elementwise(mask=states if conf.dropout else 0)]
+    stem += [
+        Linear("adapter.conv", conf.kernel * encoder_dim, conf.dim, kept=states),
+        Elementwise(kept=conf.dim, mask=mask),
+    ]
+    if conf.positions == "convolutional":
+        channels = conf.position_kernel * conf.dim // conf.position_groups
+        stem += [Linear("adapter.positions", channels, conf.dim, kept=conf.dim)]
+        stem += [Elementwise(kept=conf.dim)]
     layers = (
         transformer_layer(f"adapter.layers.{n}", conf.dim, conf.heads, conf.ff, conf.dropout)
         for n in range(conf.layers)
     )
     end = Block((Norm("adapter.norm", conf.dim), Linear("adapter.projection", conf.dim, llm_dim)))
-    part = Part("adapter", conf.dim, max(conf.ff, 3 * conf.dim, llm_dim), (stem, *layers, end))
+    part = Part(
+        "adapter", conf.dim, max(conf.ff, 3 * conf.dim, llm_dim), (Block(tuple(stem)), *layers, end)
+    )
     return AdapterOperations(part, lambda frames: -(-frames // conf.downsample))

@@ -14,8 +14,14 @@ def shapes(conf: TransformerCNNConf, encoder_dim: int, llm_dim: int) -> Mapping[
 
 
 def _parameters(conf: TransformerCNNConf, encoder_dim: int, llm_dim: int) -> Named:
+    if conf.input_norm:
+        yield from norm("adapter.input_norm", encoder_dim)
     yield "adapter.conv.weight", (conf.dim, encoder_dim, conf.kernel)
     yield "adapter.conv.bias", (conf.dim,)
+    if conf.positions == "convolutional":
+        channels = conf.dim // conf.position_groups
+        yield "adapter.positions.weight", (conf.dim, channels, conf.position_kernel)
+        yield "adapter.positions.bias", (conf.dim,)
     for layer in range(conf.layers):
         yield from transformer_layer(f"adapter.layers.{layer}", conf.dim, conf.ff)
     yield from norm("adapter.norm", conf.dim)

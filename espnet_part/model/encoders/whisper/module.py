@@ -219,9 +219,9 @@ def _specaug(conf: dict[str, Any]) -> nn.Module:
 
     try:
         specaug = SpecAug(**conf)
-        specaug(
-            torch.zeros(1, 400, 80), torch.tensor([400])
-        )  # wrong values are told by its first use
+        with torch.device("cpu"):  # also where a model is only described, without values
+            # wrong values are told by its first use
+            specaug(torch.zeros(1, 400, 80), torch.tensor([400]))
     except Exception as error:  # of ESPnet's checks, and of what it calls
         reason = plain(error, 200) or "ESPnet's SpecAug does not take these values"
         raise ConfigError(f"encoder_conf: specaug_conf: {reason}") from None
