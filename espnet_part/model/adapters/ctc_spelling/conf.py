@@ -17,8 +17,9 @@ class CTCSpellingConf(TransformerCNNConf):
             (NFC), the space among them. Of a transcript's other characters, signs become spaces and
             letters are left out.
         noise: share of the spelled characters that are dropped, doubled or misheard (the CTC's next
-            choice) before the LLM reads them, in phases that train the adapter. What has been heard often is spelled better
-            than what is heard for the first time, and the LLM shall learn to read the latter.
+            choice) before the LLM reads them, in phases that train the adapter. What has been heard
+            often is spelled better than what is heard for the first time, and the LLM shall learn to
+            read the latter.
         ctc_weight: of the CTC loss (nats, summed over a clip) beside the loss of the answer.
     """
 
