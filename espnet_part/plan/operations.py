@@ -8,7 +8,7 @@ Llama, which differ here only in their norms and sizes.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from espnet_part.errors import ConfigError
@@ -50,6 +50,11 @@ class Model:
 
     def __getitem__(self, name: str) -> Part:
         return next(part for part in self.parts if part.name == name)
+
+    def without_answers(self) -> Model:
+        """As a phase of `loss: adapter` trains it: the LLM's weights are there, but nothing runs it."""
+        llm = replace(self["llm"], widest=0, blocks=())
+        return replace(self, parts=(*self.parts[:-1], llm), head=replace(self.head, outputs=0))
 
 
 @dataclass(frozen=True)

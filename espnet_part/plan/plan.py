@@ -120,6 +120,8 @@ def _plan_phase(
     training: Training,
     batching: Batching,
 ) -> PhasePlan:
+    if phase.loss == "adapter":
+        model = model.without_answers()
     shares = data.shares(phase)
     means = {task: data.tasks[task].mean for task in shares}
     limit = hardware.gpu_memory * GIB

@@ -12,6 +12,7 @@ from espnet_part.plan import compute
 from espnet_part.plan.batch import Example, Rates, make_batch
 from espnet_part.plan.compute import batch_flops
 from espnet_part.plan.operations import describe_model
+from tests.model.test_ctc_spelling_adapter import tokenizer
 from tests.plan.measure import ADAPTER, PHASES, QFORMER, small_batch, small_config, small_model
 
 RATES = Rates(50, lambda states: -(-states // 2))
@@ -57,6 +58,29 @@ def test_a_qformer_equals_torchs_counter(phase: str) -> None:
     counted = batch_flops(plan, trained, described)
     assert counted.forward == pytest.approx(forward, rel=0.002)
     assert counted.total == pytest.approx(counter.get_total_flops(), rel=0.002)
+
+
+@pytest.mark.parametrize("phase", ["adapter", "encoder_all"])
+def test_a_phase_without_answers_equals_torchs_counter(phase: str) -> None:
+    spells = {**ADAPTER, "characters": " abc"}
+    cfg = small_config(speech_adapter="ctc_spelling", speech_adapter_conf=spells)
+    model, trained = small_model(cfg, phase)
+    model.adapter.read_llm(torch.nn.Embedding(400, model.llm.dim), tokenizer())
+    batch, described = small_batch([48000] * 3)
+    model.train()
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        counted = {}
+        for answers in (False, True):
+            model.answers = answers
+            before = counter.get_total_flops()
+            model(**batch, transcripts=["ab", "c", None]).loss.backward()
+            counted[answers] = counter.get_total_flops() - before
+    plan = describe_model(cfg)
+    alone = batch_flops(plan.without_answers(), trained, described).total
+    # the projection runs for each token that is read; they are fewer than the states
+    assert alone == pytest.approx(counted[False], rel=0.05)
+    assert batch_flops(plan, trained, described).total > 1.2 * alone
+    assert counted[True] > counted[False]
 
 
 def test_the_chunk_of_labels_is_the_losss() -> None:

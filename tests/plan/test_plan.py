@@ -69,6 +69,22 @@ def test_every_phase_has_its_parameters_memory_data_and_time(
     assert "312 TFLOP/s a GPU, of which 35 %" in said
 
 
+def test_a_phase_that_learns_by_the_adapters_loss_runs_no_llm(tmp_path: Path) -> None:
+    model = tmp_path / "model.yaml"
+    values = {"base": PART_2B, "speech_adapter": "ctc_spelling"}
+    model.write_text(yaml.safe_dump({**values, "speech_adapter_conf": {"characters": " abc"}}))
+    plans = {}
+    for loss in ("adapter", "answer"):
+        config = [stage(tmp_path, {"loss": loss, "steps": 10})]
+        found = plan(tmp_path, "--model_config", str(model), config=config)["phases"]
+        plans[loss] = found[0]
+    alone, whole = plans["adapter"], plans["answer"]
+    assert alone["memory"]["llm_weights"] == whole["memory"]["llm_weights"] > 0
+    assert alone["memory"]["llm_activations"] == alone["memory"]["scores"] == 0
+    assert alone["memory"]["peak"] < whole["memory"]["peak"]
+    assert alone["seconds"] < 0.5 * whole["seconds"]
+
+
 def test_an_llm_that_trains_is_float32_in_all_phases_of_its_stage(tmp_path: Path) -> None:
     def llm_weights(*trained: list[str]) -> list[float]:
         path = tmp_path / "stage.yaml"
