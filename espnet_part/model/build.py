@@ -29,6 +29,7 @@ def build_model(cfg: ModelConfig, load_weights: bool = True) -> SpeechLLM:
     Raises:
         ConfigError: a base model, its weights, its tokenizer or a LoRA target is not there.
     """
+    _attend_without_plans()
     # is a model of ESPnet's; a part alone is built without ESPnet
     from espnet_part.model.speech_llm import SpeechLLM
 
@@ -48,6 +49,7 @@ def build_encoder(kind: str, conf: Any, load_weights: bool = True) -> Any:
     Raises:
         ConfigError: see `espnet_part.model.kinds.EncoderModulePart`.
     """
+    _attend_without_plans()
     return ENCODERS.module(kind).build(conf, load_weights)
 
 
@@ -58,6 +60,17 @@ def build_adapter(kind: str, conf: Any, encoder_dim: int, llm_dim: int) -> Any:
         kind: its name. conf: the kind's own settings (`ModelConfig.speech_adapter_conf`).
     """
     return ADAPTERS.module(kind).build(conf, encoder_dim, llm_dim)
+
+
+def _attend_without_plans() -> None:
+    """Take cuDNN's attention out of torch's choice, for this process.
+
+    On Hopper and Blackwell GPUs it comes first, and makes a plan for each shape of a batch that it has not
+    seen, which takes up to a second; batches of speech by size have a new shape at most steps. (FunASR's
+    issue 3704; here, on an H100: 0.46 s for each of the first 50 steps of a stage, 0.055 s from the 100th
+    on.) The kernels that remain give the same within rounding, and know no plans.
+    """
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def meta_shapes(cfg: ModelConfig) -> dict[str, tuple[int, ...]]:
