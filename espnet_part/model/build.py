@@ -29,7 +29,6 @@ def build_model(cfg: ModelConfig, load_weights: bool = True) -> SpeechLLM:
     Raises:
         ConfigError: a base model, its weights, its tokenizer or a LoRA target is not there.
     """
-    _attend_without_plans()
     # is a model of ESPnet's; a part alone is built without ESPnet
     from espnet_part.model.speech_llm import SpeechLLM
 

@@ -75,7 +75,7 @@ def test_the_llm_reads_its_own_tokens_of_what_is_spelled() -> None:
     adapter = small()
     path = [1, 2, 2, 0, 3, 4, 0, 0, 1, 1, 0, 1, 5, 0]  # " aa-bc-- -  é-"
     assert _collapse(path, CHARACTERS)[0] == "abc é"
-    heard = adapter._tokens(path, path)
+    heard = adapter._tokens(path)
     wanted = tokenizer()("abc é", add_special_tokens=False)["input_ids"]
     assert [token.id for token in heard] == wanted
     assert (heard[0].start, heard[-1].end) == (1, 13)
@@ -91,7 +91,7 @@ def test_the_states_of_a_token_are_those_that_it_was_heard_in() -> None:
     adapter = small()
     torch.nn.init.normal_(adapter.projection.weight)
     states = torch.randn(2, 9, 16)
-    heard = [adapter._tokens([0, 0, 2, 3, 4, 4, 0, 1, 3], [0] * 9), []]
+    heard = [adapter._tokens([0, 0, 2, 3, 4, 4, 0, 1, 3]), []]
     read, lengths = adapter._read(states, heard)
     assert lengths.tolist() == [len(heard[0]), 1]
     assert not read[1].any()  # nothing heard

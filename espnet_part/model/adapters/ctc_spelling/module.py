@@ -82,7 +82,8 @@ class CTCSpellingAdapter(TransformerCNNAdapter):
         """
         states, frames = self.states(x, lengths)
         log_probs = self.spelling(states).float().log_softmax(dim=-1)
-        heard = [self._tokens(*paths) for paths in _paths(log_probs, frames)]
+        choices = 2 if self.training and self.noise else 1
+        heard = [self._tokens(*paths) for paths in _paths(log_probs, frames, choices)]
         read, read_lengths = self._read(states, heard)
         if transcripts is None:
             return read, read_lengths
@@ -94,11 +95,12 @@ class CTCSpellingAdapter(TransformerCNNAdapter):
         known = "".join(c if c in self.characters else "" if c.isalnum() else " " for c in lower)
         return [self.characters.index(c) + 1 for c in " ".join(known.split())]
 
-    def _tokens(self, path: Sequence[int], second: Sequence[int]) -> list[Token]:
-        """The LLM's tokens of a clip, from the likeliest unit of each frame and the next likeliest."""
+    def _tokens(self, path: Sequence[int], second: Sequence[int] | None = None) -> list[Token]:
+        """The LLM's tokens of a clip, from the likeliest unit of each frame; with noise where the next
+        likeliest are given."""
         assert self._llm is not None, "read_llm comes first"
         text, spans = _collapse(path, self.characters)
-        if self.training and self.noise:
+        if second is not None:
             text, spans = _mishear(text, spans, second, self.noise, self.characters)
         if not text:
             return []
@@ -143,12 +145,12 @@ class CTCSpellingAdapter(TransformerCNNAdapter):
         return losses * torch.tensor(known, device=losses.device)
 
 
-def _paths(log_probs: Tensor, frames: Tensor) -> list[tuple[list[int], list[int]]]:
-    """The likeliest and the next likeliest unit of each frame, clip by clip."""
-    paths = log_probs.topk(2, dim=-1).indices.transpose(1, 2).tolist()
+def _paths(log_probs: Tensor, frames: Tensor, choices: int) -> list[list[list[int]]]:
+    """The likeliest units of each frame, as so many paths a clip, the best first."""
+    paths = log_probs.topk(choices, dim=-1).indices.transpose(1, 2).tolist()
     return [
-        (best[:length], second[:length])
-        for (best, second), length in zip(paths, frames.tolist(), strict=True)
+        [path[:length] for path in clip]
+        for clip, length in zip(paths, frames.tolist(), strict=True)
     ]
 
 
