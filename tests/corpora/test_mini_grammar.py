@@ -36,7 +36,9 @@ SENTENCES = [
          "es": "Hoy el profesor compra una manzana roja.",
          "fr": "Aujourd'hui le professeur achète une pomme rouge.",
          "it": "Oggi il professore compra una mela rossa.",
-         "zh": "今天老师买一个红色的苹果。"},
+         "zh": "今天老师买一个红色的苹果。",
+         "pt": "Hoje o professor compra uma maçã vermelha.",
+         "ru": "Сегодня учитель покупает красное яблоко."},
     ),
     (
         Frame("transitive", "mother", True, "see", definite=True, adjective="expensive",
@@ -45,7 +47,9 @@ SENTENCES = [
          "de": "Meine Mutter sieht oft das teure Haus.",
          "es": "Mi madre ve la casa cara a menudo.",
          "fr": "Ma mère voit la maison chère souvent.",
-         "it": "Mia madre vede la casa cara spesso."},
+         "it": "Mia madre vede la casa cara spesso.",
+         "pt": "Minha mãe vê a casa cara muitas vezes.",
+         "ru": "Моя мать видит этот дорогой дом часто."},
     ),
     (
         Frame("modal", "friend", False, "paint", modal="want", definite=False,
@@ -54,7 +58,9 @@ SENTENCES = [
          "de": "Der Freund will morgen ein großes Buch malen.",
          "es": "El amigo quiere pintar un libro grande mañana.",
          "fr": "L'ami veut peindre un grand livre demain.",
-         "it": "L'amico vuole dipingere un libro grande domani."},
+         "it": "L'amico vuole dipingere un libro grande domani.",
+         "pt": "O amigo quer pintar um livro grande amanhã.",
+         "ru": "Друг хочет нарисовать большую книгу завтра."},
     ),
     (
         Frame("question", "uncle", False, "sell", question="where", definite=True,
@@ -64,7 +70,9 @@ SENTENCES = [
          "es": "¿Dónde vende el tío el reloj viejo?",
          "fr": "Où est-ce que l'oncle vend la vieille montre ?",
          "it": "Dove vende lo zio l'orologio vecchio?",
-         "zh": "叔叔在哪里卖那块旧的手表？"},
+         "zh": "叔叔在哪里卖那块旧的手表？",
+         "pt": "Onde vende o tio o relógio velho?",
+         "ru": "Где дядя продаёт эти старые часы?"},
     ),
     (
         Frame("count", "child", False, "lose", number="three", adjective="white", object="hat",
@@ -73,7 +81,9 @@ SENTENCES = [
          "de": "Das Kind verliert drei weiße Hüte im Garten.",
          "es": "El niño pierde tres sombreros blancos en el jardín.",
          "fr": "L'enfant perd trois chapeaux blancs dans le jardin.",
-         "it": "Il bambino perde tre cappelli bianchi nel giardino."},
+         "it": "Il bambino perde tre cappelli bianchi nel giardino.",
+         "pt": "A criança perde três chapéus brancos no jardim.",
+         "ru": "Ребёнок теряет три белые шляпы в саду."},
     ),
     (
         Frame("property", definite=True, adjective="green", object="hat", copula="not",
@@ -82,7 +92,9 @@ SENTENCES = [
          "de": "Der grüne Hut ist nicht teuer.",
          "es": "El sombrero verde no es caro.",
          "fr": "Le chapeau vert n'est pas cher.",
-         "it": "Il cappello verde non è caro."},
+         "it": "Il cappello verde non è caro.",
+         "pt": "O chapéu verde não é caro.",
+         "ru": "Эта зелёная шляпа не дорогая."},
     ),
     (
         Frame("gift", "aunt", False, "bring", adjective="old", object="coat", recipient="brother"),
@@ -90,7 +102,39 @@ SENTENCES = [
          "de": "Die Tante bringt einen alten Mantel für meinen Bruder.",
          "es": "La tía trae un abrigo viejo para mi hermano.",
          "fr": "La tante apporte un vieux manteau pour mon frère.",
-         "it": "La zia porta un cappotto vecchio per mio fratello."},
+         "it": "La zia porta un cappotto vecchio per mio fratello.",
+         "pt": "A tia traz um casaco velho para meu irmão.",
+         "ru": "Тётя приносит старое пальто для моего брата."},
+    ),
+    (
+        Frame("count", "mother", True, "find", number="two", adjective="blue", object="watch",
+              place="station"),
+        {"en": "My mother finds two blue watches at the station.",
+         "pt": "Minha mãe encontra dois relógios azuis na estação.",
+         "ru": "Моя мать находит двое синих часов на вокзале."},
+    ),
+    (
+        Frame("count", "sister", False, "buy", number="two", adjective="small", object="cup",
+              place="market"),
+        {"pt": "A irmã compra duas xícaras pequenas no mercado.",
+         "ru": "Сестра покупает две маленькие чашки на рынке."},
+    ),
+    (
+        Frame("count", "doctor", False, "sell", number="five", adjective="new", object="key",
+              place="school"),
+        {"ru": "Врач продаёт пять новых ключей в школе."},
+    ),
+    (
+        Frame("modal", "aunt", True, "see", modal="must", definite=True, adjective="black",
+              object="letter", time="now", fronted=True),
+        {"pt": "Agora minha tia deve ver a carta preta.",
+         "ru": "Сейчас моя тётя должна увидеть это чёрное письмо."},
+    ),
+    (
+        Frame("gift", "teacher", True, "bring", adjective="beautiful", object="flower",
+              recipient="mother"),
+        {"pt": "Meu professor traz uma flor bonita para minha mãe.",
+         "ru": "Мой учитель приносит красивый цветок для моей матери."},
     ),
 ]  # fmt: skip
 
@@ -109,7 +153,7 @@ def test_a_frame_is_one_sentence_and_a_sentence_one_frame(lang):
     assert len({sentence(frame, lang) for frame in drawn}) == len(drawn)
 
 
-@pytest.mark.parametrize("lang", ["en", "de", "es", "fr", "it"])
+@pytest.mark.parametrize("lang", ["en", "de", "es", "fr", "it", "pt", "ru"])
 def test_sentences_are_cased_and_punctuated(lang):
     for frame in frames(500):
         text = sentence(frame, lang)

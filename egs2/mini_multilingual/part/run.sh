@@ -16,7 +16,7 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 # shellcheck source=../../TEMPLATE/part/utils/recipe.sh
 . utils/recipe.sh
 
-langs="en de es"      # Languages: en and at least one of de es fr it zh.
+langs="en de es"      # Languages: en and at least one of de es fr it pt ru zh.
 systems="part"        # Directories of conf/ to train, the first one at the top of RESULTS.md.
 seeds="0"             # Seeds of the trainings; the tag of a system gets _seedN for each but the first.
 data_opts=            # More options for the corpus (python -m espnet_part.corpora.mini.prepare --help).
@@ -27,7 +27,7 @@ model_config=conf/model.yaml
 help_message="Usage: $0 [options]
 
 Own options, then those of part.sh:
-  --langs LIST        en and at least one of de es fr it zh [${langs}]
+  --langs LIST        en and at least one of de es fr it pt ru zh [${langs}]
   --systems LIST      directories of conf/ to train and compare: part, two_stage, two_stage_lora,
                       no_staging, no_lora, no_progressive [${systems}]
   --seeds LIST        seeds of the trainings [${seeds}]
@@ -52,7 +52,7 @@ all_different --systems ${system_list[@]+"${system_list[@]}"}
 read -r -a lang_list <<<"${langs//,/ }"
 all_different --langs ${lang_list[@]+"${lang_list[@]}"}
 for lang in "${lang_list[@]}"; do
-    [[ " en de es fr it zh " == *" ${lang} "* ]] || die "--langs: no such language here: ${lang}; see --help"
+    [[ " en de es fr it pt ru zh " == *" ${lang} "* ]] || die "--langs: no such language here: ${lang}; see --help"
 done
 [[ " ${lang_list[*]} " == *" en "* && "${#lang_list[@]}" -gt 1 ]] ||
     die "--langs ${langs}: must name en and another language"

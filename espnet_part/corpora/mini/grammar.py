@@ -280,6 +280,10 @@ def _french_article(article: str, noun: str, feminine: bool, family: bool) -> st
     return ("un", "une")[feminine]
 
 
+def _portuguese_article(article: str, noun: str, feminine: bool, family: bool) -> str:
+    return {"the": ("o", "a"), "a": ("um", "uma"), "my": ("meu", "minha")}[article][feminine]
+
+
 def _italian_article(article: str, noun: str, feminine: bool, family: bool) -> str:
     vowel = noun[0] in "aeiou"
     impure = noun[0] == "z" or (noun[0] == "s" and noun[1] not in "aeiou")
@@ -294,7 +298,7 @@ def _italian_article(article: str, noun: str, feminine: bool, family: bool) -> s
 
 @dataclass(frozen=True)
 class _Romance:
-    """What Spanish, French and Italian share: gender, agreement, a fixed order of words."""
+    """What Spanish, French, Italian and Portuguese share: gender, agreement, a fixed order of words."""
 
     language: str
     article: Callable[[str, str, bool, bool], str]
@@ -316,7 +320,8 @@ class _Romance:
             f"{adjective} {noun}" if frame.adjective in self.preceding else f"{noun} {adjective}"
         )
         if frame.number:
-            return f"{lex.NUMBERS[frame.number][self.language]} {words}"
+            number = lex.NUMBERS[frame.number][self.language]
+            return f"{lex.FEMININE_NUMBERS.get(number, number) if feminine else number} {words}"
         return f"{self.article('the' if frame.definite else 'a', words, feminine, False)} {words}"
 
     def __call__(self, frame: Frame) -> list[str]:
@@ -338,6 +343,63 @@ class _Romance:
         if frame.recipient:
             recipient = f"{self.recipient} {self.person(frame.recipient, 'my')}"
         return _clause(frame, subject, verb, [thing, recipient, place], time)
+
+
+_RUSSIAN_GENDERS = ("m", "f", "n", "p")  # p: a noun that has no singular
+_RUSSIAN_THIS = {"m": "этот", "f": "эта", "n": "это", "p": "эти"}
+_RUSSIAN_MY = {"m": "мой", "f": "моя"}
+
+
+def _russian_counted(frame: Frame) -> str:
+    """A number and what it counts, accusative: two to four rule the genitive singular."""
+    _, _, genitive, genitive_plural, gender = lex.OBJECTS[frame.object]["ru"]
+    forms = lex.ADJECTIVES[frame.adjective]["ru"]
+    number = lex.NUMBERS[frame.number]["ru"]
+    few = frame.number in ("two", "three", "four")
+    if gender == "p":
+        number = lex.RUSSIAN_COLLECTIVES.get(number, number)
+    elif gender == "f":
+        number = lex.FEMININE_NUMBERS.get(number, number)
+    adjective = forms[3] if few and gender == "f" else forms[5]
+    return f"{number} {adjective} {genitive if few else genitive_plural}"
+
+
+def _russian_thing(frame: Frame) -> str:
+    """The object, nominative in a property and else accusative; "this" marks the definite."""
+    if frame.number:
+        return _russian_counted(frame)
+    nominative, accusative, _, _, gender = lex.OBJECTS[frame.object]["ru"]
+    forms = lex.ADJECTIVES[frame.adjective]["ru"]
+    noun, adjective = nominative, forms[_RUSSIAN_GENDERS.index(gender)]
+    this = _RUSSIAN_THIS[gender]
+    if frame.template != "property":
+        noun = accusative
+        if gender == "f":  # the one gender whose accusative differs, for things
+            this, adjective = "эту", forms[4]
+    return f"{this} {adjective} {noun}" if frame.definite else f"{adjective} {noun}"
+
+
+def _russian(frame: Frame) -> list[str]:
+    place, time = _common(frame, "ru")
+    thing = _russian_thing(frame) if frame.object else ""
+    if frame.template == "property":
+        gender = _RUSSIAN_GENDERS.index(lex.OBJECTS[frame.object]["ru"][4])
+        quality = lex.ADJECTIVES[frame.quality]["ru"][gender]
+        return [thing, place, lex.COPULAS[frame.copula]["ru"], quality]
+    person, _, gender_of_person = lex.PERSONS[frame.subject]["ru"]
+    subject = f"{_RUSSIAN_MY[gender_of_person]} {person}" if frame.possessive else person
+    present, infinitive = _verb(frame, "ru")
+    if frame.question:
+        return [lex.QUESTIONS[frame.question]["ru"], subject, present, thing]
+    verb = [present]
+    if frame.modal:
+        modal = lex.MODALS[frame.modal]["ru"]
+        verb = ["должна" if modal == "должен" and gender_of_person == "f" else modal, infinitive]
+    recipient = ""
+    if frame.recipient:
+        _, genitive, gender_of_recipient = lex.PERSONS[frame.recipient]["ru"]
+        recipient = f"для {'моей' if gender_of_recipient == 'f' else 'моего'} {genitive}"
+    return _clause(frame, subject, verb, [thing, recipient, place], time)
 
 
 def _chinese_thing(frame: Frame) -> str:
@@ -374,4 +436,6 @@ _SPEAKERS: dict[str, Callable[[Frame], list[str]]] = {
     ),
     "it": _Romance("it", _italian_article, (), "per", ("", True)),
     "zh": _chinese,
+    "pt": _Romance("pt", _portuguese_article, (), "para", ("", True)),
+    "ru": _russian,
 }  # fmt: skip

@@ -291,7 +291,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--langs",
         default=" ".join(defaults.langs),
-        help="languages, English among them: en de es fr it zh (default: %(default)s)",
+        help="languages, English among them: en de es fr it pt ru zh (default: %(default)s)",
     )
     parser.add_argument("--out", type=Path, default=Path("data"), help="default: %(default)s")
     for name, what in (

@@ -23,7 +23,10 @@ from espnet_part.sample_rate import SAMPLE_RATE
 MEND = "install it with `pip install 'espnet_part[mini]'` (or `pip install espeakng-loader`)"
 
 # eSpeak NG's name of each language
-VOICE_NAMES = {"en": "en-us", "de": "de", "es": "es", "fr": "fr", "it": "it", "zh": "cmn"}
+VOICE_NAMES = {
+    "en": "en-us", "de": "de", "es": "es", "fr": "fr", "it": "it", "zh": "cmn", "pt": "pt-br",
+    "ru": "ru",
+}  # fmt: skip
 # Variants of one vocal tract each. Test and dev have two voices of training and two of their own.
 TRAIN_VARIANTS = (
     "m1", "m2", "m3", "m4", "m5", "m7", "f1", "f2", "f4", "f5", "Andy", "Annie",
