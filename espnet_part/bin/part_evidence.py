@@ -65,13 +65,14 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_part.evidence.costs import cost_table, shares
     from espnet_part.evidence.document import write_evidence
     from espnet_part.evidence.plan import load_plan
-    from espnet_part.evidence.runner import Evidence, OutOfTime
+    from espnet_part.evidence.record import Evidence
+    from espnet_part.evidence.runner import OutOfTime, Runner
     from espnet_part.lock import locked
 
     recipe = Path(args.recipe).resolve()
     plan = load_plan(args.config or recipe / "conf/evidence.yaml")
     out = Path(args.out).resolve() if args.out else recipe / "evidence"
-    evidence = Evidence(plan, recipe, out, args.only)
+    evidence = Runner(plan, recipe, out, args.only)
     if not args.report:
         print(cost_table(*shares(evidence), args.jobs), flush=True)
     if args.dry_run:

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from espnet_part.evidence.plan import Cost
-from espnet_part.evidence.runner import Evidence, Work
+from espnet_part.evidence.record import Evidence, Work
 from espnet_part.evidence.schedules import count_steps
 from espnet_part.report.history import read_stage_times
 

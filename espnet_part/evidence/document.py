@@ -20,7 +20,7 @@ from espnet_part.evidence.findings import (
     verdict,
 )
 from espnet_part.evidence.plan import Run, Setting
-from espnet_part.evidence.runner import Evidence
+from espnet_part.evidence.record import Evidence
 from espnet_part.evidence.schedules import count_steps
 from espnet_part.files import atomic_write
 from espnet_part.report.environment import environment

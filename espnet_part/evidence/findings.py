@@ -16,7 +16,7 @@ from espnet_part.evidence.evaluation import (
     test_figures,
 )
 from espnet_part.evidence.plan import Claim, Measure, Question, Run, Setting
-from espnet_part.evidence.runner import Evidence
+from espnet_part.evidence.record import Evidence
 from espnet_part.score.references import GroupKey
 from espnet_part.score.two_level import Estimate, estimate
 

@@ -11,7 +11,7 @@ from espnet_part.config import load_yaml
 from espnet_part.errors import ConfigError
 from espnet_part.evidence import evaluation
 from espnet_part.evidence.plan import Plan, Run, Setting, grid_runs, load_plan, question_runs
-from espnet_part.evidence.runner import Evidence
+from espnet_part.evidence.record import Evidence
 from espnet_part.evidence.schedules import count_steps, stage_files
 from espnet_part.evidence.workspace import Workspace
 

@@ -15,7 +15,7 @@ import yaml
 
 from espnet_part.config import load_yaml
 from espnet_part.evidence.plan import Run, load_plan
-from espnet_part.evidence.runner import Evidence
+from espnet_part.evidence.record import Evidence
 from espnet_part.kaldi import read_table
 from tests.recipes.tiny import copy_recipe, environment
 

@@ -20,7 +20,8 @@ from espnet_part.evidence.document import _question, write_evidence
 from espnet_part.evidence.evaluation import Point, final_point, points
 from espnet_part.evidence.findings import find_out
 from espnet_part.evidence.plan import Plan, Run, load_plan
-from espnet_part.evidence.runner import Evidence, OutOfTime
+from espnet_part.evidence.record import Evidence
+from espnet_part.evidence.runner import OutOfTime, Runner
 from espnet_part.evidence.schedules import count_steps
 from espnet_part.evidence.workspace import BEST, Workspace
 from espnet_part.kaldi import read_table, write_table
@@ -34,7 +35,7 @@ WORDS = SENTENCE.split()
 WRONG = {"part": 0.1, "two_stage": 0.4}
 
 
-class Staged(Evidence):
+class Staged(Runner):
     """Writes what part.sh and part_inference would, and notes what was asked of them.
 
     Attributes:
