@@ -7,9 +7,10 @@ import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from espnet_part.display import plain
-from espnet_part.errors import UserError
+from espnet_part.errors import ConfigError, UserError
 
 Main = Callable[..., None]
 
@@ -57,6 +58,21 @@ class HelpFormatter(argparse.HelpFormatter):
         if "\n" not in text:
             return super()._fill_text(text, width, indent)
         return "".join(indent + line for line in text.splitlines(keepends=True))
+
+
+def check_words(parser: argparse.ArgumentParser, words: Sequence[str], where: str) -> None:
+    """Read words as a command would, and name where they stand if it cannot, as argparse does not.
+
+    Raises:
+        ConfigError: names ``where`` and the option.
+    """
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise ConfigError(f"{where}: {plain(message, 300)}")
+
+    parser.__class__ = Parser
+    parser.parse_args(words)
 
 
 def str2bool(value: str) -> bool:

@@ -121,6 +121,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_part.compare.published import read_published
     from espnet_part.compare.readers import SPECIAL_TOKENS, read_output
     from espnet_part.compare.reference_set import from_directory, from_systems, recorded_ref_dir
+    from espnet_part.errors import ConfigError
     from espnet_part.files import atomic_write
     from espnet_part.score.score_config import ScoreConfig, load_score_config
 
@@ -129,6 +130,10 @@ def main(cmd: Sequence[str] | None = None) -> None:
     keys = Keys(args.id_key, args.hypothesis_key, args.reference_key)
     tokens = SPECIAL_TOKENS if args.special_tokens is None else args.special_tokens
     ref_dir = Path(args.ref_dir) if args.ref_dir else None
+    for option in ("task", "lang", "tgt_lang"):
+        if ref_dir is not None and getattr(args, option):
+            mend = {"task": ": --tasks chooses some", "lang": ": --langs chooses some"}
+            raise ConfigError(f"--{option}: --ref_dir says it of each{mend.get(option, '')}")
     test_set = args.set or (ref_dir.resolve().name if ref_dir else "")
     published = [read_published(name, test_set) for name in args.published]
     outputs = [read_output(system, test_set, keys, tokens) for system in args.systems]

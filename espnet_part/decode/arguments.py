@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
-from espnet_part.command import HelpFormatter
+from espnet_part.command import HelpFormatter, check_words
 from espnet_part.config import load_yaml
-from espnet_part.display import plain
 from espnet_part.errors import ConfigError, did_you_mean
 
 
@@ -109,21 +107,5 @@ def read_config(path: str) -> list[str]:
             raise ConfigError(f"{path}: {did_you_mean(str(key), sorted(known))}")
         if value is not None:
             words.append(f"--{key}={value}")
-    check_words(words, path)
+    check_words(get_parser(), words, path)
     return words
-
-
-def check_words(words: Sequence[str], file: str) -> None:
-    """Name the file where a value in it is of the wrong kind, as argparse does not.
-
-    Raises:
-        ConfigError: names file and option.
-    """
-
-    class Parser(argparse.ArgumentParser):
-        def error(self, message: str) -> NoReturn:
-            raise ConfigError(f"{file}: {plain(message, 300)}")
-
-    parser = get_parser()
-    parser.__class__ = Parser
-    parser.parse_args(words)

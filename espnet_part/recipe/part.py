@@ -29,6 +29,7 @@ from espnet_part.recipe.preflight import (
     Findings,
     check_data,
     check_decoding,
+    check_packing,
     check_scoring,
     check_training,
 )
@@ -128,6 +129,7 @@ class PartRecipe:
         self.selectors_checked = check_training(found, self.stage_files, o.model_config, words)
         check_decoding(found, o.decode_config, split_words(o.inference_args, "--inference_args"))
         check_scoring(found, self.score_config)
+        check_packing(found, split_words(o.pack_args, "--pack_args"))
         found.add(self._limit_errors())
         found.add(self._augmentation_errors())
         found.raise_all()

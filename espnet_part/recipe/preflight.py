@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from espnet_part import stage_file
+from espnet_part.command import check_words
 from espnet_part.config import build, load_yaml
 from espnet_part.data.prompts import Prompts, language_name
-from espnet_part.decode.arguments import SEARCH, check_words, get_parser, read_config
+from espnet_part.decode import arguments as decoding
+from espnet_part.decode.arguments import SEARCH, read_config
 from espnet_part.decode.search import Search
 from espnet_part.errors import ConfigError, UserError
 from espnet_part.kaldi import iter_table
@@ -22,6 +24,7 @@ from espnet_part.model.adapters import ADAPTERS
 from espnet_part.model.config import ModelConfig, load_model_file
 from espnet_part.model.protected import protected
 from espnet_part.model.shapes import parameter_shapes
+from espnet_part.pack import arguments as packing
 from espnet_part.recipe.training_options import option_errors, word_criteria, word_errors
 from espnet_part.schedule.schedule import Schedule
 from espnet_part.score.score_config import load_score_config
@@ -141,13 +144,19 @@ def check_decoding(found: Findings, config: str, words: Sequence[str]) -> None:
     if found.check_file("decode_config", config):
         given = found.attempt(lambda: read_config(config)) or []
     before = len(found.lines)
-    found.attempt(partial(check_words, words, "--inference_args"))
+    found.attempt(partial(check_words, decoding.get_parser(), words, "--inference_args"))
     if len(found.lines) == before:
-        args = get_parser().parse_args([*given, *words])
+        args = decoding.get_parser().parse_args([*given, *words])
         search = {key: getattr(args, key) for key in SEARCH}
         found.attempt(lambda: build(Search, search, config or "--inference_args"))
         if args.batch_size < 1:
             found.add([f"{config or '--inference_args'}: batch_size: must be at least 1"])
+
+
+def check_packing(found: Findings, words: Sequence[str]) -> None:
+    """Check more options of part_pack, which comes last."""
+    needed = ["--outpath", "model.zip"]
+    found.attempt(partial(check_words, packing.get_parser(), [*needed, *words], "--pack_args"))
 
 
 def check_scoring(found: Findings, config: str) -> None:

@@ -142,6 +142,13 @@ def test_references_of_an_asr1_directory(data, capsys):
         assert message in capsys.readouterr().err
 
 
+def test_tasks_of_a_directory_are_not_said_twice(data, capsys):
+    for option in ("--task", "--lang", "--tgt_lang"):
+        with pytest.raises(SystemExit):
+            main(["x.txt", "--ref_dir", str(data), option, "de"])
+        assert f"{option}: --ref_dir says it of each" in capsys.readouterr().err
+
+
 def test_references_of_st1_and_of_json(data):
     def detokenize(line):
         return line.replace(" .", ".")

@@ -16,6 +16,7 @@ from espnet_part.recipe.preflight import (
     Findings,
     check_data,
     check_decoding,
+    check_packing,
     check_scoring,
     check_training,
 )
@@ -190,6 +191,16 @@ def test_decode_configurations(tmp_path: Path, content: str, words: list[str], s
     found = Findings()
     check_decoding(found, str(tmp_path / "decode.yaml"), words)
     assert len(found.lines) == 1 and said in found.lines[0]
+
+
+def test_more_options_of_packing() -> None:
+    found = Findings()
+    check_packing(found, ["--license", "cc-by-4.0"])
+    assert found.lines == []
+    check_packing(found, ["--licence", "cc-by-4.0"])
+    check_packing(found, ["--hf_private", "perhaps"])
+    assert len(found.lines) == 2 and all(line.startswith("--pack_args: ") for line in found.lines)
+    assert "--licence" in found.lines[0] and "perhaps" in found.lines[1]
 
 
 def test_options_are_those_of_the_real_parser() -> None:
