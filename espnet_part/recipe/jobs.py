@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +18,7 @@ from espnet_part.recipe.options import RecipeOptions
 from espnet_part.recipe.progress import Progress
 
 Words = Sequence[str | Path]
+_ENDED = re.compile(r"^# Ended \(code (\d{1,3})\)[^\n]*\s*\Z", re.MULTILINE)
 
 
 class JobFailed(Exception):
@@ -168,6 +171,17 @@ def _pipe() -> Iterator[tuple[int, list[int]]]:
     finally:
         for descriptor in (end, *kept):
             os.close(descriptor)
+
+
+def killed_by(log: Path | None) -> str:
+    """The signal that ended a job, as its launcher noted at the end of the log; empty for none."""
+    try:
+        text = log.read_text(encoding="utf-8", errors="replace") if log else ""
+    except OSError:
+        return ""
+    ended = _ENDED.search(text)
+    number = int(ended[1]) - 128 if ended else 0
+    return signal.Signals(number).name if number in set(signal.Signals) else ""
 
 
 def show_failure(logs: Sequence[Path]) -> Path | None:

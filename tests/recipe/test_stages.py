@@ -19,6 +19,7 @@ import pytest
 
 from espnet_part.errors import UserError
 from espnet_part.recipe import locks
+from espnet_part.recipe.jobs import JobFailed
 from espnet_part.recipe.markers import Done, Marker
 from espnet_part.recipe.stages import Piece, Runner, Stage, deal_out, move_aside, read_product
 
@@ -75,6 +76,29 @@ class Work:
             product=lambda: (self.root / "out").read_text(),
         )
         return Stage(number=3, name="filter", pieces=lambda: [piece])
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        (
+            "# Ended (code 137) at noon, elapsed time 9 seconds\n",
+            "was killed by SIGKILL, most often because",
+        ),
+        ("# Ended (code 143) at noon\n", "was killed by SIGTERM; see"),
+        ("# Ended (code 1) at noon\n", "failed; see"),
+        ("# Ended (code 255) at noon\n", "failed; see"),
+        ("# Ended (code 137) at noon\nthen it began anew\n", "failed; see"),
+        ("", "failed; see"),
+    ],
+)
+def test_a_job_that_was_killed_says_so(tmp_path: Path, end: str, said: str) -> None:
+    log = tmp_path / "train.log"
+    log.write_text(f"step 30\n{end}")
+    error = str(make_runner(tmp_path).failure(9, "PART stage 3", JobFailed([log])))
+    assert error.startswith(f"stage 9 (PART stage 3) {said}") and f"see {log}" in error
+    gone = str(make_runner(tmp_path).failure(9, "PART stage 3", JobFailed([tmp_path / "gone.log"])))
+    assert gone.startswith("stage 9 (PART stage 3) failed; once")
 
 
 def test_a_stage_is_run_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
