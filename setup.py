@@ -57,8 +57,8 @@ REQUIREMENTS = [
 EXTRAS = {
     # the speech of the embedded corpus; eSpeak NG is GPL-3.0-or-later, hence never a requirement
     "mini": ["espeakng-loader>=0.2.4"],
-    # egs2/asterisk: G.722 recordings, LLMs in GGUF
-    "asterisk": ["av>=12", "gguf>=0.10"],
+    # egs2/asterisk: G.722 recordings, LLMs in GGUF, gettext catalogues and who reads them
+    "asterisk": ["av>=12", "espeakng-loader>=0.2.4", "gguf>=0.10", "polib>=1.2"],
     # sacreBLEU's word segmentation
     "ja": ["sacrebleu[ja]"],
     "ko": ["sacrebleu[ko]"],
@@ -72,6 +72,7 @@ EXTRAS = {
         "hypothesis>=6.100",
         "mypy>=1.11",
         "opencc>=1.1.9",
+        "polib>=1.2",
         "pytest>=8.0",
         "pytest-xdist>=3.6",
         "ruff>=0.9",

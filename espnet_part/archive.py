@@ -46,7 +46,9 @@ class _Member:
     open: Callable[[], IO[bytes]] | None = None
 
 
-def unpack(archive: str | Path, directory: str | Path) -> None:
+def unpack(
+    archive: str | Path, directory: str | Path, wanted: Callable[[str], bool] | None = None
+) -> None:
     """Unpack a tar (plain, gz, bz2, xz) or a zip into a new directory.
 
     The archive is read once, as a stream. What comes out lies aside until all of it is there, so a
@@ -56,6 +58,7 @@ def unpack(archive: str | Path, directory: str | Path) -> None:
     Args:
         archive: its kind is found from its first bytes, not from its name.
         directory: must not exist, or be empty.
+        wanted: says by a member's name whether it is unpacked; by default all are.
 
     Raises:
         DataError: the archive is missing, damaged, cut short or encrypted; a member has an absolute
@@ -73,7 +76,7 @@ def unpack(archive: str | Path, directory: str | Path) -> None:
     aside.mkdir(parents=True)
     try:
         with _refusing(archive), _members(archive) as members:
-            _Writer(archive, aside).write(members)
+            _Writer(archive, aside, wanted).write(members)
         aside.rename(directory)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
@@ -110,9 +113,12 @@ class _Writer:
     What is there already is asked of the disk: a corpus has too many names to keep.
     """
 
-    def __init__(self, archive: Path, root: Path):
+    def __init__(
+        self, archive: Path, root: Path, wanted: Callable[[str], bool] | None = None
+    ) -> None:
         self.archive = archive
         self.root = root
+        self.wanted = wanted
         self.made = {PurePosixPath()}
         self.links: list[tuple[PurePosixPath, str]] = []
         self.size = 0
@@ -122,6 +128,8 @@ class _Writer:
     def write(self, members: Iterator[_Member]) -> None:
         for member in members:
             name = self._checked(member.name, member.name)
+            if self.wanted is not None and not self.wanted(str(name)):
+                continue
             try:
                 if member.kind == "directory":
                     self._make(name)

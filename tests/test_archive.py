@@ -83,6 +83,17 @@ def test_files_come_out_as_they_went_in(tmp_path: Path, kind: str) -> None:
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["out"]
 
 
+def test_what_is_not_wanted_is_passed_over(tmp_path: Path) -> None:
+    link = special("./links/a", tarfile.SYMTYPE, "../../another/package")
+    archive = tar(tmp_path / "a.tar", ("./texts/a.mo", b"a"), ("./texts/b.txt", b"b"), link)
+    unpack(archive, tmp_path / "out", lambda name: name.endswith(".mo"))
+    assert content_of(tmp_path / "out") == {"texts/a.mo": b"a"}
+    # what is refused, is refused all the same
+    outside = tar(tmp_path / "b.tar", ("../b.txt", b"b"))
+    with pytest.raises(DataError, match=r"b\.txt"):
+        unpack(outside, tmp_path / "other", lambda name: False)
+
+
 def test_permissions_are_ordinary(tmp_path: Path) -> None:
     info = tarfile.TarInfo("setuid")
     info.mode = 0o6777

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -111,8 +111,11 @@ def _addresses(name: str, mirror: str) -> list[str]:
 
 
 @contextmanager
-def unpacked(package: Path) -> Iterator[Path]:
+def unpacked(package: Path, wanted: Callable[[str], bool] | None = None) -> Iterator[Path]:
     """A directory with a Debian package's files, there for the block.
+
+    Args:
+        wanted: says of which, by their names; links into other packages lead nowhere.
 
     Raises:
         DataError: no Debian package, or a damaged one.
@@ -124,7 +127,7 @@ def unpacked(package: Path) -> Iterator[Path]:
             while size and (block := file.read(min(size, _BLOCK))):
                 out.write(block)
                 size -= len(block)
-        unpack(archive, Path(place) / "files")
+        unpack(archive, Path(place) / "files", wanted)
         yield Path(place) / "files"
 
 

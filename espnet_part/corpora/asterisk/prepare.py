@@ -28,7 +28,9 @@ from espnet_part.corpora.asterisk.packages import (
     unpacked,
 )
 from espnet_part.corpora.asterisk.prompts import Prompt, read_prompts
+from espnet_part.corpora.asterisk.reading import read_texts
 from espnet_part.corpora.asterisk.splits import split_prompts
+from espnet_part.corpora.asterisk.texts import PROGRAMS, Texts, choose_texts, fetch_texts
 from espnet_part.corpora.languages import parse_languages
 from espnet_part.corpora.ledger import Ledger
 from espnet_part.corpora.writer import DirectoryWriter, direction
@@ -41,6 +43,7 @@ from espnet_part.tasks import ASR, S2TT, T2TT, TASKS
 
 PIVOT = "en"
 SPLITS = ("train", "dev", "test")
+TRAIN = SPLITS[0]
 DEV_PROMPTS, TEST_PROMPTS = 28, 64
 _BEYOND = "beyond --max_prompts"
 _NO_PROMPT = "no usable prompt in the other language"
@@ -68,11 +71,13 @@ def prepare(
     downloads: Path,
     mirror: str = MIRROR,
     max_prompts: int | None = None,
+    texts: int = 0,
 ) -> Ledger:
     """Write ``train``, ``dev``, ``test`` and ``test_exchanged``.
 
     Args:
         max_prompts: of each split, for a trial; all by default.
+        texts: messages of programs, read by eSpeak NG, that are added to ``train``.
 
     Raises:
         DataError: a package cannot be had or is damaged; PyAV is missing.
@@ -82,8 +87,16 @@ def prepare(
     )
     ledger = Ledger("Asterisk core sounds", "1.6.1", licenses)
     languages = {lang: read_language(lang, out, downloads, mirror) for lang in langs}
-    texts = {lang: language.texts for lang, language in languages.items()}
-    split = split_prompts(texts, DEV_PROMPTS, TEST_PROMPTS)
+    prompts = {lang: language.texts for lang, language in languages.items()}
+    split = split_prompts(prompts, DEV_PROMPTS, TEST_PROMPTS)
+    read: list[Texts] = []
+    if texts:
+        held_out = [
+            {lang: own[key] for lang, own in prompts.items() if key in own}
+            for key, name in split.items()
+            if name != TRAIN
+        ]
+        read = choose_texts(fetch_texts(langs, downloads, mirror), texts, held_out)
     beyond = frozenset(
         key
         for name in SPLITS
@@ -95,8 +108,17 @@ def prepare(
             for lang in langs:
                 for example in make_examples(lang, languages, name, split, ledger, beyond):
                     writer.add(example)
+            if name == TRAIN and read:
+                ledger.note(f"{len(read)} texts of programs are read by eSpeak NG ({_programs()})")
+                for example in read_texts(read, langs, out):
+                    ledger.read(name, direction(example.lang, example.tgt), example.task)
+                    writer.add(example)
     write_exchanged(out / "test", out / "test_exchanged")
     return ledger
+
+
+def _programs() -> str:
+    return "; ".join(f"{program.domain}: {program.license}" for program in PROGRAMS)
 
 
 def write_exchanged(source: Path, target: Path) -> None:
@@ -241,6 +263,13 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max_prompts", type=count, metavar="N", help="of each split, for a trial; by default all"
     )
+    parser.add_argument(
+        "--texts",
+        type=int,
+        default=0,
+        metavar="N",
+        help="messages of translated programs, read by eSpeak NG, to be trained on as well",
+    )
     parser.add_argument("--mirror", default=MIRROR, metavar="URL", help="Debian mirror")
     return parser
 
@@ -254,7 +283,10 @@ def main(cmd: Sequence[str] | None = None) -> None:
         raise ConfigError(
             f"--langs {args.langs}: must hold {PIVOT} and another of {' '.join(LANGUAGES)}"
         )
-    print(prepare(langs, args.out, args.download_dir, args.mirror, args.max_prompts).summary())
+    if args.texts < 0:
+        raise ConfigError(f"--texts must not be negative: {args.texts}")
+    ledger = prepare(langs, args.out, args.download_dir, args.mirror, args.max_prompts, args.texts)
+    print(ledger.summary())
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 SIMILAR = 0.85
 """Texts whose share of common characters (Indel ratio) is at least this are near-duplicates."""
@@ -68,6 +68,17 @@ def find_clusters(texts: Texts) -> dict[str, str]:
             one, other = root(same[bare[first]][0]), root(same[bare[second]][0])
             parent[max(one, other)] = min(one, other)
     return {name: root(name) for name in parent}
+
+
+def nearly_alike(texts: Sequence[str], others: Sequence[str]) -> set[int]:
+    """Places of the ``texts`` that are nearly one of the others."""
+    from rapidfuzz import fuzz, process
+
+    bare = [[_bare(text) for text in group] for group in (texts, others)]
+    if not all(bare):
+        return set()
+    ratios = process.cdist(*bare, scorer=fuzz.ratio, score_cutoff=100 * SIMILAR)
+    return {int(place) for place in ratios.nonzero()[0]}
 
 
 def _bare(text: str) -> str:
