@@ -110,7 +110,7 @@ status is 1.""",
     return parser
 
 
-SEARCH = ("beam_size", "length_penalty", "max_tokens_per_second")
+SEARCH = ("beam_size", "length_penalty", "max_tokens_per_second", "ctc_margin")
 WINDOWS = ("max_window", "min_window", "min_silence", "pad")
 
 

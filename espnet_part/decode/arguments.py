@@ -66,6 +66,13 @@ def add_search_arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--max_tokens_per_second", type=float, default=25.0, help="longest output, by audio"
     )
+    parser.add_argument(
+        "--ctc_margin",
+        type=float,
+        metavar="NATS",
+        help="write what an adapter that hears by CTC (ctc_spelling) hears by itself, where it finds "
+        "the transcription less likely by more than so many nats a character; by default never",
+    )
     parser.add_argument("--num_threads", type=int, help="CPU threads; by default torch's choice")
     parser.add_argument("--log_level", default="INFO", help="DEBUG, INFO, WARNING or ERROR")
 
@@ -78,6 +85,7 @@ SEARCH = (
     "max_tokens_ratio",
     "max_tokens_extra",
     "max_new_tokens",
+    "ctc_margin",
 )
 
 

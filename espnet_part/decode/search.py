@@ -20,6 +20,9 @@ class Search:
         max_tokens_ratio: tokens a source token, for text tasks.
         max_tokens_extra: added to either limit, for very short inputs.
         max_new_tokens: a limit whatever the input; null for none.
+        ctc_margin: a transcription that the adapter's CTC finds less likely than what it hears by
+            itself, by more than so many nats a character, is replaced by that: it is recited, or
+            repeats itself without end. Null never does so. For adapters that hear by CTC.
     """
 
     beam_size: int = 1
@@ -28,6 +31,7 @@ class Search:
     max_tokens_ratio: float = 3.0
     max_tokens_extra: int = 10
     max_new_tokens: int | None = None
+    ctc_margin: float | None = None
 
     def __post_init__(self) -> None:
         for key in ("beam_size", "max_tokens_per_second", "max_tokens_ratio", "max_tokens_extra"):
@@ -35,6 +39,8 @@ class Search:
                 raise ValueError(f"`{key}` must be positive (got {getattr(self, key)!r})")
         if self.max_new_tokens is not None and self.max_new_tokens <= 0:
             raise ValueError(f"`max_new_tokens` must be positive (got {self.max_new_tokens})")
+        if self.ctc_margin is not None and not self.ctc_margin >= 0:
+            raise ValueError(f"`ctc_margin` must not be negative (got {self.ctc_margin})")
 
     def limit_speech(self, seconds: float) -> int:
         """Most new tokens for so many seconds of audio; no output is endless."""

@@ -145,6 +145,8 @@ class Speech2Text:
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size: must be at least 1, not {batch_size}")
+        if search.ctc_margin is not None and not hasattr(model.adapter, "second_opinion"):
+            raise ConfigError("ctc_margin: this model's adapter does not hear by CTC")
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.chat = ChatFormat(tokenizer)
@@ -282,13 +284,34 @@ class Speech2Text:
             if isinstance(value, torch.Tensor)
         }
         with torch.inference_mode(), self._autocast():
+            batch = self.model.encode(batch)
             ids, scores = self.model.generate(
                 **batch,
                 max_new_tokens=limits,
                 beam_size=self.search.beam_size,
                 length_penalty=self.search.length_penalty,
             )
-        return [[self._hypothesis(*best)] for best in zip(ids, scores, strict=True)]
+            found = [self._hypothesis(*best) for best in zip(ids, scores, strict=True)]
+            if self.search.ctc_margin is not None and batch.get("encoder_out") is not None:
+                self._doubt(rows, found, batch, self.search.ctc_margin)
+        return [[hypothesis] for hypothesis in found]
+
+    def _doubt(
+        self,
+        rows: Sequence[Row],
+        found: list[Hypothesis],
+        batch: dict[str, torch.Tensor],
+        margin: float,
+    ) -> None:
+        """Replace transcriptions that are not what the adapter hears by what it hears."""
+        clips = batch["speech_row"].tolist()
+        own, scores, margins = self.model.adapter.second_opinion(
+            batch["encoder_out"], batch["encoder_out_lengths"], [found[row].text for row in clips]
+        )
+        for row, text, score, by in zip(clips, own, scores, margins, strict=True):
+            if TASKS[rows[row].example.task].transcribes and by > margin:
+                ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+                found[row] = self._hypothesis(ids, score)
 
     def _hypothesis(self, token_int: list[int], score: float) -> Hypothesis:
         text = self.tokenizer.decode(token_int, skip_special_tokens=True).strip()

@@ -98,6 +98,17 @@ class TranscribingAdapter(Adapter, Protocol):
         its loss by clip, (S,) in nats."""
 
 
+class HearingAdapter(Adapter, Protocol):
+    """An adapter that knows by itself what is said in a clip, and how likely another text is.
+
+    It is known by its method `second_opinion`.
+    """
+
+    def second_opinion(self, x: Any, lengths: Any, texts: Any) -> tuple[Any, Any, Any]:
+        """Its own transcript of each clip, their log probabilities, and by how many nats a unit the
+        ``texts`` (a list of S) are less likely to it than its own."""
+
+
 class ConfPart(Protocol):
     """``conf.py``; without torch.
 

@@ -171,6 +171,15 @@ class SpeechLLM(AbsESPnetModel):
         limits = torch.as_tensor(max_new_tokens, device=input_ids.device).expand(len(input_ids))
         return self.llm.generate(embeddings, mask, limits, beam_size, length_penalty)
 
+    def encode(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The batch with the encoder's states in place of the speech, for more than one reading of it."""
+        speech, lengths = batch.get("speech"), batch.get("speech_lengths")
+        if speech is None or len(speech) == 0:
+            return batch
+        states, state_lengths = self.encoder(speech, lengths)
+        rest = {key: batch[key] for key in batch.keys() - {"speech", "speech_lengths"}}
+        return rest | {"encoder_out": states, "encoder_out_lengths": state_lengths}
+
     @property
     def protected(self) -> tuple[str, ...]:
         """Prefixes of parameters that never train unless a selector names them outright: the

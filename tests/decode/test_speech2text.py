@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from espnet_part.data.audio import BadAudio
 from espnet_part.data.datadir import DataDir, Example
+from espnet_part.data.prompts import Prompts
 from espnet_part.decode.search import Search
 from espnet_part.decode.speech2text import Speech2Text
 from espnet_part.errors import ConfigError, DataError
-from tests.decode.conftest import make_speech
+from tests.decode.conftest import MODEL, PROMPTS, make_speech, make_tokenizer
 
 
 def _decode(model, examples, batch_size, **search):
@@ -70,6 +72,63 @@ def test_peer_defect_07_no_endless_output(model, data):
         if example.audio:
             assert by_id[example.utt_id] <= search.limit_speech(example.num_samples / 16000)
     assert by_id["v1"] <= search.limit_text(len("Buenos días".encode()))
+
+
+@pytest.fixture(scope="module")
+def spelling(tmp_path_factory):
+    """A tiny model whose adapter hears by CTC."""
+    from espnet_part.model.build import build_model, load_tokenizer
+    from espnet_part.model.config import ModelConfig
+
+    path = tmp_path_factory.mktemp("spelling")
+    make_tokenizer(path / "tokenizer")
+    (path / "prompts.yaml").write_text(yaml.safe_dump(PROMPTS))
+    adapter = {"characters": " abcdefgh", "dim": 16, "heads": 2, "ff": 16, "layers": 1}
+    settings = {**MODEL, "speech_adapter": "ctc_spelling", "speech_adapter_conf": adapter}
+    settings["llm_conf"] = {**MODEL["llm_conf"], "tokenizer": str(path / "tokenizer")}
+    config = ModelConfig.from_mapping(settings, "model.yaml")
+    torch.manual_seed(0)
+    model = build_model(config)
+    torch.nn.init.normal_(model.adapter.spelling.weight, std=2.0)
+    prompts = Prompts.load(path / "prompts.yaml")
+    return Speech2Text.from_parts(model, load_tokenizer(config.llm_conf), prompts)
+
+
+def test_transcriptions_that_the_ctc_does_not_believe(spelling, data):
+    examples, _ = DataDir.load(data)
+    plain = _decode(spelling, examples, 8)
+    heard = _decode(spelling, examples, 8, ctc_margin=0.0)
+    for example, before, after in zip(examples, plain, heard, strict=True):
+        if example.task != "asr":
+            assert after == before  # a translation is not what is heard
+            continue
+        waveform = torch.from_numpy(spelling.prepare(example).speech)[None]
+        states, lengths = spelling.model.encoder(waveform, torch.tensor([waveform.shape[1]]))
+        own, scores, margins = spelling.model.adapter.second_opinion(states, lengths, [before.text])
+        assert margins[0] > 0  # a random LLM
+        assert after.text == own[0].strip() and set(after.text) <= set(" abcdefgh")
+        assert after.score == pytest.approx(scores[0], abs=1e-4)
+        assert spelling.tokenizer.decode(after.token_int).strip() == after.text
+    assert any(after.text for after in heard[:5])
+    for batch_size in (1, 3):
+        again = _decode(spelling, examples, batch_size, ctc_margin=0.0)
+        assert [x.token_int for x in again] == [x.token_int for x in heard]
+    # the wider the margin, the less is replaced
+    believed = [
+        sum(
+            a.token_int == b.token_int
+            for a, b in zip(plain, _decode(spelling, examples, 8, ctc_margin=m), strict=True)
+        )
+        for m in (0.0, 5.0, 20.0, 1e9)
+    ]
+    assert believed == sorted(believed) and believed[0] < believed[-1]
+
+
+def test_a_margin_needs_an_adapter_that_hears(model):
+    with pytest.raises(ConfigError, match="ctc_margin: this model's adapter does not hear by CTC"):
+        Speech2Text.from_parts(model.model, model.tokenizer, model.prompts, Search(ctc_margin=1.0))
+    with pytest.raises(ValueError, match="must not be negative"):
+        Search(ctc_margin=-1.0)
 
 
 def test_limits():

@@ -132,6 +132,39 @@ def test_the_loss_is_that_of_ctc_and_weighted() -> None:
     assert loss[1] == 0  # longer than the clip: no path, no infinity
 
 
+def test_the_second_opinion_is_by_ctc() -> None:
+    adapter = small()
+    x, lengths = torch.randn(4, 12, 8), torch.tensor([12, 9, 1, 5])
+    texts = ["Ab, c!", "", "abcabcabc", "bcé"]
+    own, scores, margins = adapter.second_opinion(x, lengths, texts)
+    states, frames = adapter.states(x, lengths)
+    log_probs = adapter.spelling(states).double().log_softmax(-1)
+
+    def log_prob(clip: int, text: str) -> float:
+        n, units = int(frames[clip]), adapter.spell(text)
+        targets, length = torch.tensor([units], dtype=torch.long), torch.tensor([len(units)])
+        loss = F.ctc_loss(
+            log_probs[clip : clip + 1, :n].transpose(0, 1), targets, frames[clip : clip + 1], length,
+            reduction="sum",
+        )  # fmt: skip
+        return -loss.item()
+
+    for clip, text in enumerate(texts):
+        path = log_probs[clip, : frames[clip]].argmax(-1).tolist()
+        assert own[clip] == _collapse(path, CHARACTERS)[0]
+        assert scores[clip] == pytest.approx(log_prob(clip, own[clip]), abs=1e-4)
+        difference = log_prob(clip, own[clip]) - log_prob(clip, text)
+        assert margins[clip] == pytest.approx(difference / max(1, len(own[clip])), abs=1e-4)
+    assert margins[2] == float("inf")  # nine characters in a frame
+    assert adapter.second_opinion(x, lengths, own)[2] == pytest.approx([0.0] * 4, abs=1e-5)
+    alone = [
+        adapter.second_opinion(x[i : i + 1, :n], lengths[i : i + 1], texts[i : i + 1])
+        for i, n in enumerate(lengths)
+    ]
+    assert [one[0][0] for one in alone] == own
+    assert [one[2][0] for one in alone] == pytest.approx(margins, abs=1e-4)
+
+
 def test_everything_trains() -> None:
     adapter = small().train()
     out, _, loss = adapter(torch.randn(2, 30, 8), torch.tensor([30, 20]), ["abc", None])

@@ -89,6 +89,27 @@ class CTCSpellingAdapter(TransformerCNNAdapter):
             return read, read_lengths
         return read, read_lengths, self.ctc_weight * self._loss(log_probs, frames, transcripts)
 
+    def second_opinion(
+        self, x: Tensor, lengths: Tensor, texts: Sequence[str]
+    ) -> tuple[list[str], list[float], list[float]]:
+        """What it hears by itself, beside what the LLM has written.
+
+        Args:
+            x, lengths: as in `forward`. texts: what the LLM has written for each clip.
+
+        Returns:
+            The spelling of each clip; its log probability; and by how many nats a character of it the
+            text is less likely by CTC: infinite where it has more characters than the clip has frames.
+        """
+        states, frames = self.states(x, lengths)
+        log_probs = self.spelling(states).float().log_softmax(dim=-1)
+        own = [_collapse(path, self.characters)[0] for (path,) in _paths(log_probs, frames, 1)]
+        spelled = [self.spell(text) for text in own]
+        mine = self._ctc(log_probs, frames, spelled, zero_infinity=False)
+        theirs = self._ctc(log_probs, frames, [self.spell(t) for t in texts], zero_infinity=False)
+        characters = torch.tensor([max(1, len(units)) for units in spelled], device=mine.device)
+        return own, (-mine).tolist(), ((theirs - mine) / characters).tolist()
+
     def spell(self, text: str) -> list[int]:
         """A transcript in the CTC's units; signs that it has not are spaces, letters left out."""
         lower = unicodedata.normalize("NFC", text.lower())
@@ -131,18 +152,25 @@ class CTCSpellingAdapter(TransformerCNNAdapter):
     def _loss(self, log_probs: Tensor, frames: Tensor, transcripts: Sequence[str | None]) -> Tensor:
         spelled = [self.spell(text or "") for text in transcripts]
         known = [text is not None for text in transcripts]
+        losses = self._ctc(log_probs, frames, spelled, zero_infinity=True)
+        return losses * torch.tensor(known, device=losses.device)
+
+    @staticmethod
+    def _ctc(
+        log_probs: Tensor, frames: Tensor, spelled: Sequence[Sequence[int]], zero_infinity: bool
+    ) -> Tensor:
+        """(S,) negative log probabilities of the units of each clip."""
         targets = torch.tensor([unit for units in spelled for unit in units], dtype=torch.long)
         lengths = torch.tensor([len(units) for units in spelled])
-        losses = F.ctc_loss(
+        return F.ctc_loss(
             log_probs.transpose(0, 1),
             targets.to(log_probs.device),
             frames,
             lengths.to(log_probs.device),
             BLANK,
             reduction="none",
-            zero_infinity=True,
+            zero_infinity=zero_infinity,
         )
-        return losses * torch.tensor(known, device=losses.device)
 
 
 def _paths(log_probs: Tensor, frames: Tensor, choices: int) -> list[list[list[int]]]:
