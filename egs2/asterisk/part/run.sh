@@ -70,6 +70,7 @@ exec ./part.sh \
     --inference_nj 2 \
     --cache_features true \
     --model_config "${model_config}" \
+    --decode_config conf/decode_ctc.yaml \
     --part_config "${part_config:-conf/part}" \
     --report_title "RESULTS: asterisk (${langs})" \
     ${more_speech[@]+"${more_speech[@]}"} \
