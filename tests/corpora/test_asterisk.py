@@ -240,6 +240,20 @@ def test_a_trial_takes_some_prompts_and_names_the_others(downloads: Path, tmp_pa
     assert sum("beyond --max_prompts" in line for line in dropped) == 6  # 3 of 6 in each language
 
 
+def test_recordings_beyond_whispers_window_are_left_out(
+    downloads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "LONGEST", 0.4)  # all of these are longer
+    monkeypatch.setattr(prepare, "write_exchanged", lambda source, target: None)
+    out = tmp_path / "data"
+    with pytest.raises(DataError, match="none of 18 rows is usable: 12 x longer than 30 s"):
+        prepare.prepare(("en", "fr"), out, downloads, max_prompts=3)
+    examples, _ = DataDir.load(out / "train")
+    assert {example.task for example in examples} == {"t2tt"}  # the texts are as good as any
+    dropped = (out / "train/dropped.tsv").read_text()
+    assert dropped.count("\tasr\t") and dropped.count("\ts2tt\t")
+
+
 def test_a_damaged_package_is_named(downloads: Path, tmp_path: Path) -> None:
     (downloads / packages.package_names("fr")[0]).write_bytes(b"cut")
     with pytest.raises(DataError, match=r"g722_.*\.deb: is not the file that is expected"):

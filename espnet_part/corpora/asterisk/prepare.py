@@ -45,6 +45,9 @@ PIVOT = "en"
 SPLITS = ("train", "dev", "test")
 TRAIN = SPLITS[0]
 DEV_PROMPTS, TEST_PROMPTS = 28, 64
+LONGEST = 30.0
+"""Seconds of a recording: what Whisper's window holds, in whole systems as in an encoder."""
+_TOO_LONG = f"longer than {LONGEST:g} s"
 _BEYOND = "beyond --max_prompts"
 _NO_PROMPT = "no usable prompt in the other language"
 
@@ -222,7 +225,11 @@ def make_examples(
             ledger.clean(name, lang, "directions to the speaker", ASR.name)
         wav, samples = own.wavs[key]
         speech: dict[str, Any] = {"audio": wav, "num_samples": samples, "spk": lang}
-        yield Example(f"{utt}-asr", ASR.name, lang, lang, prompt.text, **speech)
+        too_long = samples > LONGEST * SAMPLE_RATE
+        if too_long:
+            ledger.drop(name, lang, key, _TOO_LONG, task=ASR.name)
+        else:
+            yield Example(f"{utt}-asr", ASR.name, lang, lang, prompt.text, **speech)
         for tgt in targets:
             text = languages[tgt].texts.get(key)
             texts_too = name != "test"
@@ -234,7 +241,10 @@ def make_examples(
                 ledger.drop(name, direction(lang, tgt), key, _NO_PROMPT, task=said)
                 continue
             pair = (lang, tgt, text, prompt.text)
-            yield Example(f"{utt}-s2tt-{tgt}", S2TT.name, *pair, **speech)
+            if too_long:
+                ledger.drop(name, direction(lang, tgt), key, _TOO_LONG, task=S2TT.name)
+            else:
+                yield Example(f"{utt}-s2tt-{tgt}", S2TT.name, *pair, **speech)
             if texts_too:
                 yield Example(f"{utt}-t2tt-{tgt}", T2TT.name, *pair)
 
