@@ -304,12 +304,21 @@ class Speech2Text:
         margin: float,
     ) -> None:
         """Replace transcriptions that are not what the adapter hears by what it hears."""
-        clips = batch["speech_row"].tolist()
+        clips = {
+            row: clip
+            for clip, row in enumerate(batch["speech_row"].tolist())
+            if TASKS[rows[row].example.task].transcribes
+        }
+        if not clips:
+            return
+        chosen = list(clips.values())
         own, scores, margins = self.model.adapter.second_opinion(
-            batch["encoder_out"], batch["encoder_out_lengths"], [found[row].text for row in clips]
+            batch["encoder_out"][chosen],
+            batch["encoder_out_lengths"][chosen],
+            [found[row].text for row in clips],
         )
         for row, text, score, by in zip(clips, own, scores, margins, strict=True):
-            if TASKS[rows[row].example.task].transcribes and by > margin:
+            if by > margin:
                 ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
                 found[row] = self._hypothesis(ids, score)
 

@@ -18,7 +18,7 @@ from espnet_part.recipe.options import RecipeOptions
 from espnet_part.recipe.progress import Progress
 
 Words = Sequence[str | Path]
-_ENDED = re.compile(r"^# Ended \(code (\d{1,3})\)[^\n]*\s*\Z", re.MULTILINE)
+_ENDED = re.compile(r"# Ended \(code (\d{1,3})\)")
 
 
 class JobFailed(Exception):
@@ -173,29 +173,30 @@ def _pipe() -> Iterator[tuple[int, list[int]]]:
             os.close(descriptor)
 
 
-def killed_by(log: Path | None) -> str:
-    """The signal that ended a job, as its launcher noted at the end of the log; empty for none."""
-    try:
-        text = log.read_text(encoding="utf-8", errors="replace") if log else ""
-    except OSError:
-        return ""
-    ended = _ENDED.search(text)
-    number = int(ended[1]) - 128 if ended else 0
-    return signal.Signals(number).name if number in set(signal.Signals) else ""
+def show_failure(logs: Sequence[Path]) -> tuple[Path | None, str]:
+    """Print the end of the first of the logs whose job did not end well.
 
-
-def show_failure(logs: Sequence[Path]) -> Path | None:
-    """Print the end of the first of the logs whose job did not end well; return it."""
+    Returns:
+        That log, and the signal that ended its job, as the launcher noted it; empty for none.
+    """
     for path in logs:
         try:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             continue
-        if lines and lines[-1].startswith("# Ended (code 0)"):
+        ended = _ENDED.match(lines[-1]) if lines else None
+        code = int(ended[1]) if ended else None
+        if code == 0:
             continue
         print(f"---------- the end of {path}:", file=sys.stderr)
         for line in lines[-20:]:
             print("".join(c for c in line[:500] if c.isprintable() or c == "\t"), file=sys.stderr)
         print("----------", file=sys.stderr)
-        return path
-    return None
+        return path, _signal_name(code)
+    return None, ""
+
+
+def _signal_name(code: int | None) -> str:
+    """Of an exit status as shells give it."""
+    number = (code or 0) - 128
+    return signal.Signals(number).name if number in set(signal.Signals) else ""

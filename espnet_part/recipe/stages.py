@@ -16,7 +16,7 @@ from typing import Any
 
 from espnet_part.errors import UserError
 from espnet_part.files import atomic_write
-from espnet_part.recipe.jobs import JobFailed, Jobs, killed_by, show_failure
+from espnet_part.recipe.jobs import JobFailed, Jobs, show_failure
 from espnet_part.recipe.markers import Marker
 from espnet_part.recipe.options import RecipeOptions
 
@@ -149,10 +149,9 @@ class Runner:
     def failure(self, number: int, name: str, failure: JobFailed) -> UserError:
         """What is said of a job of a stage that failed; the end of its log has been shown."""
         sys.stdout.flush()
-        log = show_failure(failure.logs)
+        log, signal = show_failure(failure.logs)
         what = failure.what or name
         see = f"see {log}; " if log else ""
-        signal = killed_by(log)
         happened = f"was killed by {signal}" if signal else "failed"
         if signal == "SIGKILL":
             happened += ", most often because the machine's memory is used up"

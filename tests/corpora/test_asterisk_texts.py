@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from espnet_part.corpora.asterisk import prepare, texts
+from espnet_part.corpora.asterisk.packages import Package
 from espnet_part.corpora.asterisk.reading import read_texts
 from espnet_part.corpora.asterisk.texts import (
     Catalogues,
@@ -153,7 +154,7 @@ def programs(tmp_path: Path, downloads: Path, monkeypatch: pytest.MonkeyPatch) -
     for name in ("mail_1.deb", "mail_2.deb"):
         (downloads / name).write_bytes(package)
         digest = hashlib.sha256(package).hexdigest()
-        known.append(Catalogues(name, digest, len(package), "pool", "mail", "MIT"))
+        known.append(Catalogues(Package(name, digest, len(package), "pool", ""), "mail", "MIT"))
     monkeypatch.setattr(texts, "PROGRAMS", tuple(known))
     return downloads
 

@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
@@ -21,11 +20,40 @@ from espnet_part.download import RemoteFile, fetch
 from espnet_part.errors import DataError
 
 MIRROR = "https://deb.debian.org/debian"
+PIVOT = "en"
+"""The language that all others are translated from and into, and that of a message's id."""
 _OLD = "https://snapshot.debian.org/archive/debian/20240101T000000Z"
 _POOL = "pool/main/a/asterisk-core-sounds"
 _VERSION = "1.6.1-1"
 _LARGEST_TRANSCRIPTS = 1 << 24
 _BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Package:
+    """A Debian package of a fixed version.
+
+    Attributes:
+        name: of its file. sha256, size: of its content.
+        pool: its directory in the archive. snapshot: where it is when mirrors have dropped it.
+    """
+
+    name: str
+    sha256: str
+    size: int
+    pool: str
+    snapshot: str
+
+    def fetch(self, directory: Path, mirror: str) -> Path:
+        """Its file, fetched where it is not in ``directory``.
+
+        Raises:
+            DataError: from `espnet_part.download.fetch`.
+        """
+        places = (mirror, self.snapshot)
+        urls = [f"{place.rstrip('/')}/{self.pool}/{self.name}" for place in places]
+        file = RemoteFile(name=self.name, sha256=self.sha256, size=self.size, find=lambda: urls)
+        return fetch(file, directory)
 
 
 @dataclass(frozen=True)
@@ -100,14 +128,9 @@ def fetch_packages(lang: str, directory: Path, mirror: str = MIRROR) -> tuple[Pa
     paths = []
     names = package_names(lang)
     for name, (sha256, size) in zip(names, (language.audio, language.texts), strict=True):
-        find = partial(_addresses, name, mirror)
-        file = RemoteFile(name=name, sha256=sha256, size=size, find=find)
-        paths.append(fetch(file, directory))
+        package = Package(name, sha256, size, _POOL, _OLD)
+        paths.append(package.fetch(directory, mirror))
     return paths[0], paths[1]
-
-
-def _addresses(name: str, mirror: str) -> list[str]:
-    return [f"{place.rstrip('/')}/{_POOL}/{name}" for place in (mirror, _OLD)]
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from espnet_part.command import HelpFormatter, command, count
 from espnet_part.corpora.asterisk.packages import (
     LANGUAGES,
     MIRROR,
+    PIVOT,
     fetch_packages,
     find_recordings,
     read_transcripts,
@@ -36,12 +37,11 @@ from espnet_part.corpora.ledger import Ledger
 from espnet_part.corpora.writer import DirectoryWriter, direction
 from espnet_part.data.datadir import DataDir, Example
 from espnet_part.errors import ConfigError, DataError
-from espnet_part.files import sync_file
+from espnet_part.files import atomic_write
 from espnet_part.progress import open_bar
 from espnet_part.sample_rate import SAMPLE_RATE
 from espnet_part.tasks import ASR, S2TT, T2TT, TASKS
 
-PIVOT = "en"
 SPLITS = ("train", "dev", "test")
 TRAIN = SPLITS[0]
 DEV_PROMPTS, TEST_PROMPTS = 28, 64
@@ -186,11 +186,8 @@ def write_flac(g722: Path, flac: Path) -> int:
     except (av.FFmpegError, OSError) as error:
         raise DataError(f"{g722.name}: cannot be decoded: {error}") from None
     samples = np.concatenate(blocks) if blocks else np.zeros(0, np.int16)
-    flac.parent.mkdir(parents=True, exist_ok=True)
-    aside = flac.with_suffix(".tmp")
-    soundfile.write(aside, samples, SAMPLE_RATE, subtype="PCM_16", format="FLAC")
-    sync_file(aside)
-    aside.replace(flac)
+    with atomic_write(flac, "wb") as file:
+        soundfile.write(file, samples, SAMPLE_RATE, subtype="PCM_16", format="FLAC")
     return len(samples)
 
 

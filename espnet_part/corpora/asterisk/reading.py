@@ -6,10 +6,11 @@ import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from espnet_part.corpora.asterisk.texts import SOURCE, Texts
+from espnet_part.corpora.asterisk.packages import PIVOT
+from espnet_part.corpora.asterisk.texts import Texts
 from espnet_part.corpora.mini.speech import TRAIN_VARIANTS, Delivery, Synthesizer
 from espnet_part.data.datadir import Example
-from espnet_part.files import sync_file
+from espnet_part.files import atomic_write
 from espnet_part.progress import open_bar
 from espnet_part.sample_rate import SAMPLE_RATE
 from espnet_part.tasks import ASR, S2TT, T2TT
@@ -30,21 +31,17 @@ def read_texts(texts: Sequence[Texts], langs: Sequence[str], out: Path) -> Itera
     """
     import soundfile
 
-    others = [lang for lang in langs if lang != SOURCE]
-    directory = out / "audio/texts"
-    directory.mkdir(parents=True, exist_ok=True)
+    others = [lang for lang in langs if lang != PIVOT]
     with Synthesizer() as synthesizer, open_bar("reading texts", len(texts), "texts") as bar:
         for number, text in enumerate(texts):
             lang = langs[number % len(langs)]
-            tgt = SOURCE if lang != SOURCE else others[number // len(langs) % len(others)]
+            tgt = PIVOT if lang != PIVOT else others[number // len(langs) % len(others)]
             rng = random.Random(f"{number} {text[lang]}")
             delivery = Delivery.draw(rng, rng.choice(TRAIN_VARIANTS))
             samples = synthesizer.say(text[lang], lang, delivery, number)
-            path = (directory / f"{lang}_{number:06}.flac").resolve()
-            aside = path.with_suffix(".tmp")
-            soundfile.write(aside, samples, SAMPLE_RATE, subtype="PCM_16", format="FLAC")
-            sync_file(aside)
-            aside.replace(path)
+            path = (out / f"audio/texts/{lang}_{number:06}.flac").resolve()
+            with atomic_write(path, "wb") as file:
+                soundfile.write(file, samples, SAMPLE_RATE, subtype="PCM_16", format="FLAC")
             utt, pair = f"texts_{lang}_{number:06}", (lang, tgt, text[tgt], text[lang])
             speaker = f"texts_{lang}_{delivery.variant}"
             yield Example(

@@ -14,17 +14,13 @@ import struct
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from espnet_part.corpora.asterisk.packages import MIRROR, unpacked
+from espnet_part.corpora.asterisk.packages import MIRROR, PIVOT, Package, unpacked
 from espnet_part.corpora.asterisk.splits import nearly_alike
-from espnet_part.download import RemoteFile, fetch
 from espnet_part.errors import DataError
 
-_OLD = "https://snapshot.debian.org/archive/debian/20250901T000000Z"
-SOURCE = "en"
-"""The language of the messages' ids."""
+_SNAPSHOT = "https://snapshot.debian.org/archive/debian/20250901T000000Z"
 WORDS = range(3, 17)
 """Words of a text, in every language."""
 
@@ -39,48 +35,56 @@ class Catalogues:
     """A Debian package with the catalogues of a program in all languages.
 
     Attributes:
-        package: file name; its sha256, its size. pool: its directory in the archive.
-        domain: name of the catalogues. license: of the program and its messages.
+        package: where they are. domain: their name. license: of the program and its messages.
     """
 
-    package: str
-    sha256: str
-    size: int
-    pool: str
+    package: Package
     domain: str
     license: str
 
 
 PROGRAMS = (
     Catalogues(
-        "evolution-common_3.46.4-2+deb12u1_all.deb",
-        "52e3a67ba3f2815fa864f600f5e3c2afd6ebc0b3487b50525df75006d4172b46",
-        8545480,
-        "pool/main/e/evolution",
+        Package(
+            "evolution-common_3.46.4-2+deb12u1_all.deb",
+            "52e3a67ba3f2815fa864f600f5e3c2afd6ebc0b3487b50525df75006d4172b46",
+            8545480,
+            "pool/main/e/evolution",
+            _SNAPSHOT,
+        ),
         "evolution",
         "LGPL-2.0 or LGPL-3.0",
     ),
     Catalogues(
-        "pidgin-data_2.14.12-1_all.deb",
-        "fe25279f89fdcc3b38874880f53bf205987e2048154cabc6fe529759e7d8df76",
-        4172228,
-        "pool/main/p/pidgin",
+        Package(
+            "pidgin-data_2.14.12-1_all.deb",
+            "fe25279f89fdcc3b38874880f53bf205987e2048154cabc6fe529759e7d8df76",
+            4172228,
+            "pool/main/p/pidgin",
+            _SNAPSHOT,
+        ),
         "pidgin",
         "GPL-2.0-or-later",
     ),
     Catalogues(
-        "gnucash-common_4.13-1_all.deb",
-        "8477b415856eb671125ee63ac6a4ee1d23efeca3de6e55e5a14c6ebb32642b31",
-        5194912,
-        "pool/main/g/gnucash",
+        Package(
+            "gnucash-common_4.13-1_all.deb",
+            "8477b415856eb671125ee63ac6a4ee1d23efeca3de6e55e5a14c6ebb32642b31",
+            5194912,
+            "pool/main/g/gnucash",
+            _SNAPSHOT,
+        ),
         "gnucash",
         "GPL-2.0-or-later",
     ),
     Catalogues(
-        "caja-common_1.26.1-1+deb12u1_all.deb",
-        "3626fe14c110b5dd9a4bde93e9560ca04372384f0a2e7fb65f968df9c534e5f7",
-        2340632,
-        "pool/main/c/caja",
+        Package(
+            "caja-common_1.26.1-1+deb12u1_all.deb",
+            "3626fe14c110b5dd9a4bde93e9560ca04372384f0a2e7fb65f968df9c534e5f7",
+            2340632,
+            "pool/main/c/caja",
+            _SNAPSHOT,
+        ),
         "caja",
         "GPL-2.0-or-later",
     ),
@@ -98,11 +102,9 @@ def fetch_texts(langs: Sequence[str], downloads: Path, mirror: str = MIRROR) -> 
     """
     found: dict[str, Texts] = {}
     for program in PROGRAMS:
-        find = partial(_addresses, program, mirror)
-        file = RemoteFile(name=program.package, sha256=program.sha256, size=program.size, find=find)
-        with unpacked(fetch(file, downloads), _is_catalogue) as files:
+        with unpacked(program.package.fetch(downloads, mirror), _is_catalogue) as files:
             for text in read_catalogues(files, program.domain, langs):
-                found.setdefault(text[SOURCE].casefold(), text)
+                found.setdefault(text[PIVOT].casefold(), text)
     return [found[key] for key in sorted(found, key=_digest)]
 
 
@@ -129,7 +131,7 @@ def read_catalogues(files: Path, domain: str, langs: Sequence[str]) -> Iterator[
         DataError: a catalogue is missing or damaged; polib is missing.
     """
     messages: dict[str, dict[str, str]] = defaultdict(dict)
-    others = [lang for lang in langs if lang != SOURCE]
+    others = [lang for lang in langs if lang != PIVOT]
     for lang in others:
         path = files / f"usr/share/locale/{lang}/LC_MESSAGES/{domain}.mo"
         for message, translated in _read_catalogue(path):
@@ -138,7 +140,7 @@ def read_catalogues(files: Path, domain: str, langs: Sequence[str]) -> Iterator[
         if len(by_lang) < len(others):
             continue
         text = {lang: aloud(by_lang.get(lang, message)) for lang in langs}
-        translated_alike = any(text[lang] == text[SOURCE] for lang in others)
+        translated_alike = any(text[lang] == text[PIVOT] for lang in others)
         if all(text.values()) and not translated_alike:
             yield text
 
@@ -169,10 +171,6 @@ def _read_catalogue(path: Path) -> Iterator[tuple[str, str]]:
     for entry in entries:
         if entry.msgid and entry.msgstr:
             yield entry.msgid, entry.msgstr
-
-
-def _addresses(program: Catalogues, mirror: str) -> list[str]:
-    return [f"{place.rstrip('/')}/{program.pool}/{program.package}" for place in (mirror, _OLD)]
 
 
 def _digest(text: str) -> bytes:

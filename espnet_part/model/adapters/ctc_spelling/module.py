@@ -80,8 +80,7 @@ class CTCSpellingAdapter(TransformerCNNAdapter):
             (S, T', llm_dim), zero behind each length, and lengths (S,); with ``transcripts`` also the
             weighted CTC loss (S,), zero where the transcript is not known or longer than the clip.
         """
-        states, frames = self.states(x, lengths)
-        log_probs = self.spelling(states).float().log_softmax(dim=-1)
+        states, frames, log_probs = self._hear(x, lengths)
         choices = 2 if self.training and self.noise else 1
         heard = [self._tokens(*paths) for paths in _paths(log_probs, frames, choices)]
         read, read_lengths = self._read(states, heard)
@@ -101,14 +100,18 @@ class CTCSpellingAdapter(TransformerCNNAdapter):
             The spelling of each clip; its log probability; and by how many nats a character of it the
             text is less likely by CTC: infinite where it has more characters than the clip has frames.
         """
-        states, frames = self.states(x, lengths)
-        log_probs = self.spelling(states).float().log_softmax(dim=-1)
+        _, frames, log_probs = self._hear(x, lengths)
         own = [_collapse(path, self.characters)[0] for (path,) in _paths(log_probs, frames, 1)]
         spelled = [self.spell(text) for text in own]
         mine = self._ctc(log_probs, frames, spelled, zero_infinity=False)
         theirs = self._ctc(log_probs, frames, [self.spell(t) for t in texts], zero_infinity=False)
         characters = torch.tensor([max(1, len(units)) for units in spelled], device=mine.device)
         return own, (-mine).tolist(), ((theirs - mine) / characters).tolist()
+
+    def _hear(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The states, the frames of each clip, and the log probabilities of their units."""
+        states, frames = self.states(x, lengths)
+        return states, frames, self.spelling(states).float().log_softmax(dim=-1)
 
     def spell(self, text: str) -> list[int]:
         """A transcript in the CTC's units; signs that it has not are spaces, letters left out."""
