@@ -14,7 +14,7 @@ from espnet_part.config import load_yaml
 from espnet_part.errors import ConfigError, did_you_mean
 from espnet_part.kaldi import iter_table
 from espnet_part.model.adapters import ADAPTERS
-from espnet_part.model.config import ModelConfig, load_model_file
+from espnet_part.model.config import ModelConfig
 from espnet_part.model.protected import protected
 from espnet_part.model.shapes import model_shapes
 from espnet_part.schedule.schedule import Schedule
@@ -47,7 +47,7 @@ def read_shapes(path: str) -> tuple[Shapes, tuple[str, ...]]:
     Raises:
         ConfigError: from the model file.
     """
-    return _shapes(_read_model(path))
+    return _shapes(ModelConfig.load(path))
 
 
 def count_tasks(directories: Sequence[str]) -> Counter[str]:
@@ -70,15 +70,11 @@ def check(stage: str, model: str, data_dirs: Sequence[str]) -> None:
         UserError: the first thing that is wrong.
     """
     schedule = read_schedule(stage)
-    config = _read_model(model)
+    config = ModelConfig.load(model)
     shapes, spared = _shapes(config)
     schedule.resolve(list(shapes), spared)
     schedule.check_losses(ADAPTERS.conf(config.speech_adapter).OWN_LOSS)
     schedule.check_tasks(count_tasks(data_dirs))
-
-
-def _read_model(path: str) -> ModelConfig:
-    return ModelConfig.from_mapping(load_model_file(path), path)
 
 
 def _shapes(config: ModelConfig) -> tuple[Shapes, tuple[str, ...]]:

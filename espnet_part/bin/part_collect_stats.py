@@ -47,10 +47,10 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_part.data.prompts import Prompts
     from espnet_part.errors import ConfigError
     from espnet_part.files import atomic_write
-    from espnet_part.model.config import ModelConfig, load_model_file
+    from espnet_part.model.config import ModelConfig
 
     # everything that can be wrong in small files comes before the slow imports
-    config = ModelConfig.from_mapping(load_model_file(args.model_config), args.model_config)
+    config = ModelConfig.load(args.model_config)
     if config.prompts is None:
         raise ConfigError(f"{args.model_config}: the key `prompts` is missing")
     prompts = Prompts.load(config.prompts)

@@ -56,11 +56,11 @@ def main(cmd: Sequence[str] | None = None) -> None:
     )
     from espnet_part.data.datadir import DataDir, check_share, report_faults
     from espnet_part.errors import ConfigError, DataError
-    from espnet_part.model.config import ModelConfig, load_model_file
+    from espnet_part.model.config import ModelConfig
 
     if args.batch_bins < 1:
         raise ConfigError(f"--batch_bins: must be positive, not {args.batch_bins}")
-    config = ModelConfig.from_mapping(load_model_file(args.model_config), args.model_config)
+    config = ModelConfig.load(args.model_config)
     examples, faults = DataDir.load(args.data_dir, need_text=False)
     if faults:
         logging.warning("%s:\n%s", args.data_dir, report_faults(faults))

@@ -7,6 +7,8 @@ import math
 import pydantic
 from pydantic.dataclasses import dataclass
 
+from espnet_part.errors import ConfigError
+
 
 @dataclass(frozen=True, kw_only=True, config=pydantic.ConfigDict(extra="forbid"))
 class Search:
@@ -41,6 +43,18 @@ class Search:
             raise ValueError(f"`max_new_tokens` must be positive (got {self.max_new_tokens})")
         if self.ctc_margin is not None and not self.ctc_margin >= 0:
             raise ValueError(f"`ctc_margin` must not be negative (got {self.ctc_margin})")
+
+    def check_adapter(self, hears: bool, where: str = "search") -> None:
+        """Check that a search which asks what the adapter hears has an adapter that can tell.
+
+        Raises:
+            ConfigError: it has not.
+        """
+        if self.ctc_margin is not None and not hears:
+            raise ConfigError(
+                f"{where}: ctc_margin: the model's speech_adapter does not hear by itself "
+                "(`ctc_spelling` does)"
+            )
 
     def limit_speech(self, seconds: float) -> int:
         """Most new tokens for so many seconds of audio; no output is endless."""

@@ -20,6 +20,7 @@ from espnet_part.data.datadir import Example
 from espnet_part.data.prompts import Prompts
 from espnet_part.decode.search import Search
 from espnet_part.errors import ConfigError, DataError
+from espnet_part.model.adapters import ADAPTERS
 from espnet_part.sample_rate import SAMPLE_RATE
 from espnet_part.tasks import ASR, TASKS
 
@@ -79,6 +80,9 @@ class Speech2Text:
         if config.prompts is None:
             raise ConfigError(f"{where}: the key `prompts` is missing")
         settings = build(Search, search, "search")
+        settings.check_adapter(
+            ADAPTERS.conf(config.speech_adapter).HEARS
+        )  # before weights are read
         prompts = Prompts.load(config.prompts)
         llm = dataclasses.replace(config.llm_conf, dtype=dtype)  # type: ignore[arg-type]
         model = build_model(dataclasses.replace(config, llm_conf=llm))
@@ -145,8 +149,7 @@ class Speech2Text:
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size: must be at least 1, not {batch_size}")
-        if search.ctc_margin is not None and not hasattr(model.adapter, "second_opinion"):
-            raise ConfigError("ctc_margin: this model's adapter does not hear by CTC")
+        search.check_adapter(hasattr(model.adapter, "second_opinion"))
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.chat = ChatFormat(tokenizer)

@@ -91,7 +91,7 @@ DEFAULT_ADAPTER = "transformer_cnn"
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ModelConfig:
-    """Encoder, adapter, LLM, LoRA and prompts; made by `from_mapping`.
+    """Encoder, adapter, LLM, LoRA and prompts; made by `load` or `from_mapping`.
 
     Attributes:
         encoder, speech_adapter: names of their kinds; the settings beside each are the kind's own.
@@ -104,6 +104,15 @@ class ModelConfig:
     llm_conf: LLMConf
     lora_conf: LoRAConf | None = None
     prompts: str | None = None
+
+    @classmethod
+    def load(cls, path: str) -> ModelConfig:
+        """Read a model file (see `load_model_file`).
+
+        Raises:
+            ConfigError: names the file and the key.
+        """
+        return cls.from_mapping(load_model_file(path), path)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], where: str) -> ModelConfig:

@@ -122,6 +122,8 @@ class ConfPart(Protocol):
         PROTECTED: of an encoder, as in `Encoder`. Each of the three may be missing: none.
         OWN_LOSS: whether an adapter learns by a loss of its own (see `TranscribingAdapter`); may be
             missing: it does not.
+        HEARS: whether an adapter knows by itself what is said (see `HearingAdapter`); may be missing:
+            it does not.
     """
 
     Conf: type[Any]
@@ -129,6 +131,7 @@ class ConfPart(Protocol):
     MODELS: tuple[str, ...]
     PROTECTED: tuple[str, ...]
     OWN_LOSS: bool
+    HEARS: bool
 
 
 class EncoderModulePart(Protocol):
@@ -253,7 +256,13 @@ class Kinds:
             ConfigError: no such kind, or it cannot be imported.
         """
         part = self.need(name, "conf", "configured")
-        defaults = {"FILES": (), "MODELS": (), "PROTECTED": (), "OWN_LOSS": False}
+        defaults = {
+            "FILES": (),
+            "MODELS": (),
+            "PROTECTED": (),
+            "OWN_LOSS": False,
+            "HEARS": False,
+        }
         for key, default in defaults.items():
             if not hasattr(part, key):
                 setattr(part, key, default)

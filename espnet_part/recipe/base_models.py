@@ -14,7 +14,7 @@ from pathlib import Path
 
 from espnet_part.command import command
 from espnet_part.errors import ConfigError, DataError
-from espnet_part.model.config import ModelConfig, load_model_file
+from espnet_part.model.config import ModelConfig
 from espnet_part.model.encoders import ENCODERS
 from espnet_part.recipe.keys import tree_digest
 
@@ -27,7 +27,7 @@ def base_names(path: str) -> list[tuple[str, str | None]]:
     Raises:
         ConfigError: from the model file.
     """
-    config = ModelConfig.from_mapping(load_model_file(path), path)
+    config = ModelConfig.load(path)
     encoder, llm = config.encoder_conf, config.llm_conf
     kind = ENCODERS.conf(config.encoder)
     names: list[tuple[str | None, str | None]] = [

@@ -18,7 +18,7 @@ from espnet_part.data.augmentation import read_factors
 from espnet_part.data.text import TEXT_NORMALIZERS
 from espnet_part.errors import ConfigError, UserError
 from espnet_part.files import atomic_write
-from espnet_part.model.config import ModelConfig, load_model_file
+from espnet_part.model.config import ModelConfig
 from espnet_part.recipe import keys, locks
 from espnet_part.recipe.base_models import identify_base_models, identify_local, made_here
 from espnet_part.recipe.decoding import join_shards, write_shards
@@ -127,7 +127,8 @@ class PartRecipe:
         o, found = self.o, Findings()
         words = split_words(o.part_args, "--part_args")
         self.selectors_checked = check_training(found, self.stage_files, o.model_config, words)
-        check_decoding(found, o.decode_config, split_words(o.inference_args, "--inference_args"))
+        words = split_words(o.inference_args, "--inference_args")
+        check_decoding(found, o.decode_config, words, o.model_config)
         check_scoring(found, self.score_config)
         check_packing(found, split_words(o.pack_args, "--pack_args"))
         found.add(self._limit_errors())
@@ -821,7 +822,7 @@ def check_initial(weights: Path, model_file: str) -> None:
 
     if not weights.exists():
         raise ConfigError(f"{weights} is missing; run the stage before first")
-    model = ModelConfig.from_mapping(load_model_file(model_file), model_file)
+    model = ModelConfig.load(model_file)
     metadata, names = read_header(weights)
     check_function(function_digests(model), metadata.get("function", {}), names, weights)
 

@@ -21,7 +21,7 @@ from espnet_part.decode.search import Search
 from espnet_part.errors import ConfigError, UserError
 from espnet_part.kaldi import iter_table
 from espnet_part.model.adapters import ADAPTERS
-from espnet_part.model.config import ModelConfig, load_model_file
+from espnet_part.model.config import ModelConfig
 from espnet_part.model.protected import protected
 from espnet_part.model.shapes import parameter_shapes
 from espnet_part.pack import arguments as packing
@@ -106,7 +106,7 @@ def _check_model(found: Findings, path: str, schedules: list[Schedule]) -> Model
         return None
     if not found.check_file("model_config", path):
         return None
-    config = found.attempt(lambda: ModelConfig.from_mapping(load_model_file(path), path))
+    config = found.attempt(partial(ModelConfig.load, path))
     if config is None:
         return None
     own_loss = ADAPTERS.conf(config.speech_adapter).OWN_LOSS
@@ -138,8 +138,8 @@ def _names(config: ModelConfig) -> list[str]:
     return list(parameter_shapes(config) or ())
 
 
-def check_decoding(found: Findings, config: str, words: Sequence[str]) -> None:
-    """Check the configuration of the search, and more options of part_inference."""
+def check_decoding(found: Findings, config: str, words: Sequence[str], model_file: str) -> None:
+    """Check the configuration of the search against the model, and more options of part_inference."""
     given: list[str] = []
     if found.check_file("decode_config", config):
         given = found.attempt(lambda: read_config(config)) or []
@@ -148,9 +148,15 @@ def check_decoding(found: Findings, config: str, words: Sequence[str]) -> None:
     if len(found.lines) == before:
         args = decoding.get_parser().parse_args([*given, *words])
         search = {key: getattr(args, key) for key in SEARCH}
-        found.attempt(lambda: build(Search, search, config or "--inference_args"))
+        where = config or "--inference_args"
+        settings = found.attempt(lambda: build(Search, search, where))
+        if settings is not None and Path(model_file).is_file():
+            model = found.attempt(partial(ModelConfig.load, model_file))
+            if model is not None:
+                hears = ADAPTERS.conf(model.speech_adapter).HEARS
+                found.attempt(partial(settings.check_adapter, hears, f"{where} with {model_file}"))
         if args.batch_size < 1:
-            found.add([f"{config or '--inference_args'}: batch_size: must be at least 1"])
+            found.add([f"{where}: batch_size: must be at least 1"])
 
 
 def check_packing(found: Findings, words: Sequence[str]) -> None:

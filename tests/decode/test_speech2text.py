@@ -125,7 +125,7 @@ def test_transcriptions_that_the_ctc_does_not_believe(spelling, data):
 
 
 def test_a_margin_needs_an_adapter_that_hears(model):
-    with pytest.raises(ConfigError, match="ctc_margin: this model's adapter does not hear by CTC"):
+    with pytest.raises(ConfigError, match="search: ctc_margin: the model"):
         Speech2Text.from_parts(model.model, model.tokenizer, model.prompts, Search(ctc_margin=1.0))
     with pytest.raises(ValueError, match="must not be negative"):
         Search(ctc_margin=-1.0)

@@ -52,7 +52,7 @@ def test_the_shared_configurations_are_right(stages: dict[int, str], tmp_path: P
     configs = list((ROOT / "conf/decode").glob("*.yaml"))
     assert configs
     for config in configs:
-        check_decoding(found, str(config), ["--batch_size", "4"])
+        check_decoding(found, str(config), ["--batch_size", "4"], str(tmp_path / "model.yaml"))
     check_scoring(found, str(ROOT / "conf/score.yaml"))
     assert found.lines == []
 
@@ -189,8 +189,25 @@ def test_a_model_that_stage_4_makes_is_checked_later(
 def test_decode_configurations(tmp_path: Path, content: str, words: list[str], said: str) -> None:
     (tmp_path / "decode.yaml").write_text(content)
     found = Findings()
-    check_decoding(found, str(tmp_path / "decode.yaml"), words)
+    check_decoding(found, str(tmp_path / "decode.yaml"), words, "")
     assert len(found.lines) == 1 and said in found.lines[0]
+
+
+def test_a_search_that_asks_what_the_adapter_hears_needs_one_that_does(tmp_path: Path) -> None:
+    decode, model = tmp_path / "decode.yaml", tmp_path / "model.yaml"
+    decode.write_text("ctc_margin: 3")
+    model.write_text(yaml.safe_dump(MODEL))
+    found = Findings()
+    check_decoding(found, str(decode), [], str(model))
+    assert found.lines == [
+        f"{decode} with {model}: ctc_margin: the model's speech_adapter does not hear by itself "
+        "(`ctc_spelling` does)"
+    ]
+    spelling = {"speech_adapter": "ctc_spelling", "speech_adapter_conf": {"characters": "ab "}}
+    model.write_text(yaml.safe_dump({**MODEL, **spelling}))
+    found = Findings()
+    check_decoding(found, str(decode), [], str(model))
+    assert found.lines == []
 
 
 def test_more_options_of_packing() -> None:

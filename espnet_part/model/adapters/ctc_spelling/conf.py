@@ -41,3 +41,4 @@ class CTCSpellingConf(TransformerCNNConf):
 Conf = CTCSpellingConf
 #: See `espnet_part.model.kinds.ConfPart`.
 OWN_LOSS = True
+HEARS = True
