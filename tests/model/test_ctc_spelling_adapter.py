@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from typing import Any
 
@@ -10,9 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn import functional as F
-from transformers import PreTrainedTokenizerFast
 
 from espnet_part.errors import ConfigError
 from espnet_part.model.adapters.ctc_spelling.conf import CTCSpellingConf
@@ -25,22 +22,10 @@ from espnet_part.model.adapters.ctc_spelling.module import (
 from espnet_part.model.build import build_adapter
 from espnet_part.model.config import ModelConfig
 from espnet_part.model.shapes import parameter_shapes
-from tests.model.tiny import make_batch, make_model, mapping
+from tests.model.tiny import byte_tokenizer, make_batch, make_model, mapping
 
 CHARACTERS = " abcé"
 SIZES = {"dim": 16, "heads": 2, "ff": 32, "layers": 1, "dropout": 0.0}
-
-
-@functools.cache
-def tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE whose é is two tokens of a byte each."""
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    alphabet = sorted({*"abc", "Ġ", *pre_tokenizers.ByteLevel.alphabet()})
-    trainer = trainers.BpeTrainer(vocab_size=270, initial_alphabet=alphabet, show_progress=False)
-    bpe.train_from_iterator(["abc abc cab bca", "ab cab abc"] * 5, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=bpe)
 
 
 def small(**changes: Any) -> CTCSpellingAdapter:
@@ -48,7 +33,7 @@ def small(**changes: Any) -> CTCSpellingAdapter:
     conf = CTCSpellingConf(**{**SIZES, "characters": CHARACTERS, "downsample": 1, **changes})
     adapter = build_adapter("ctc_spelling", conf, 8, 12).eval()
     adapter.match_scale(0.02)
-    adapter.read_llm(torch.nn.Embedding(400, 12), tokenizer())
+    adapter.read_llm(torch.nn.Embedding(400, 12), byte_tokenizer())
     # frames are spelled in various ways
     torch.nn.init.normal_(adapter.spelling.weight, std=2.0)
     return adapter
@@ -76,7 +61,7 @@ def test_the_llm_reads_its_own_tokens_of_what_is_spelled() -> None:
     path = [1, 2, 2, 0, 3, 4, 0, 0, 1, 1, 0, 1, 5, 0]  # " aa-bc-- -  é-"
     assert _collapse(path, CHARACTERS)[0] == "abc é"
     heard = adapter._tokens(path)
-    wanted = tokenizer()("abc é", add_special_tokens=False)["input_ids"]
+    wanted = byte_tokenizer()("abc é", add_special_tokens=False)["input_ids"]
     assert [token.id for token in heard] == wanted
     assert (heard[0].start, heard[-1].end) == (1, 13)
     # two tokens of one character were heard in the same frames
@@ -197,7 +182,7 @@ def speech_llm() -> Any:
         speech_adapter="ctc_spelling", speech_adapter_conf={**SIZES, "characters": CHARACTERS}
     )
     # a table for all ids of the tokenizer, which a tiny LLM has not
-    model.adapter.read_llm(torch.nn.Embedding(400, model.llm.dim), tokenizer())
+    model.adapter.read_llm(torch.nn.Embedding(400, model.llm.dim), byte_tokenizer())
     return model
 
 

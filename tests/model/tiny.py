@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from espnet_part.model.build import build_model
 from espnet_part.model.config import ModelConfig
@@ -115,3 +118,15 @@ def take_row(batch: dict[str, Tensor], row: int) -> dict[str, Tensor]:
                 "speech_position": batch["speech_position"][mine],
             }
     return one
+
+
+@functools.cache
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level BPE whose é is two tokens of a byte each."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = sorted({*"abc", "Ġ", *pre_tokenizers.ByteLevel.alphabet()})
+    trainer = trainers.BpeTrainer(vocab_size=270, initial_alphabet=alphabet, show_progress=False)
+    bpe.train_from_iterator(["abc abc cab bca", "ab cab abc"] * 5, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe)

@@ -12,7 +12,7 @@ from espnet_part.plan import compute
 from espnet_part.plan.batch import Example, Rates, make_batch
 from espnet_part.plan.compute import batch_flops
 from espnet_part.plan.operations import describe_model
-from tests.model.test_ctc_spelling_adapter import tokenizer
+from tests.model.tiny import byte_tokenizer
 from tests.plan.measure import ADAPTER, PHASES, QFORMER, small_batch, small_config, small_model
 
 RATES = Rates(50, lambda states: -(-states // 2))
@@ -65,7 +65,7 @@ def test_a_phase_without_answers_equals_torchs_counter(phase: str) -> None:
     spells = {**ADAPTER, "characters": " abc"}
     cfg = small_config(speech_adapter="ctc_spelling", speech_adapter_conf=spells)
     model, trained = small_model(cfg, phase)
-    model.adapter.read_llm(torch.nn.Embedding(400, model.llm.dim), tokenizer())
+    model.adapter.read_llm(torch.nn.Embedding(400, model.llm.dim), byte_tokenizer())
     batch, described = small_batch([48000] * 3)
     model.train()
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
