@@ -17,6 +17,7 @@ from espnet_part.parsing import read_json
 from espnet_part.report.systems import System, locate
 from espnet_part.score.counting import units_of
 from espnet_part.score.decoded import collect_hypotheses
+from espnet_part.score.references import read_references
 from espnet_part.score.score_config import BootstrapConfig, ScoreConfig
 from espnet_part.score.significance import PairedResult, compare_systems
 from espnet_part.scripts import base_language
@@ -76,7 +77,8 @@ def _common_setting(first: System, second: System, name: str) -> _Setting:
     ref_dirs = [
         locate(Path(system.sets[name]["ref_dir"]), system.paths[name]) for system in (first, second)
     ]
-    if not _same_references(*ref_dirs):
+    ref_dir = _shared_references(*ref_dirs)
+    if ref_dir is None:
         raise DataError(f"scored against other references than {first.name}")
     tasks = tuple(task for task in scores[0]["tasks"] if task in scores[1]["tasks"])
     if not tasks:
@@ -87,7 +89,7 @@ def _common_setting(first: System, second: System, name: str) -> _Setting:
         cer_languages=tuple(sorted({*one.cer_languages, *two.cer_languages})),
         wer_languages=tuple(sorted({*one.wer_languages, *two.wer_languages})),
     )
-    return _Setting(ref_dirs[0], tasks, config)
+    return _Setting(ref_dir, tasks, config)
 
 
 def _without_units(config: ScoreConfig) -> ScoreConfig:
@@ -179,10 +181,21 @@ def other_settings(directory: Path, config: ScoreConfig) -> list[str]:
     ]
 
 
-def _same_references(one: Path, two: Path) -> bool:
+def _shared_references(one: Path, two: Path) -> Path | None:
+    """The directory of what both were scored against; None where they differ in that.
+
+    One may lack languages or directions of the other (Whisper translates into English alone); what it
+    has must be whole and the same.
+    """
     if one.resolve() == two.resolve():
-        return True
-    return read_table(one / "text") == read_table(two / "text")
+        return one
+    first, second = read_references(one), read_references(two)
+    (fewer, directory), (more, _) = sorted(
+        ((first, one), (second, two)), key=lambda pair: len(pair[0].groups)
+    )
+    whole = all(more.groups.get(key) == utts for key, utts in fewer.groups.items())
+    same = whole and all(more.texts[utt] == text for utt, text in fewer.texts.items())
+    return directory if same else None
 
 
 def read_hypotheses(system: System, name: str) -> dict[str, str]:

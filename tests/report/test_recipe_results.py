@@ -293,6 +293,35 @@ def test_paired_tests_need_the_same_settings(exp):
     assert "different normalisers" not in text
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([ROWS[0], ROWS[2]], ""),  # no Chinese
+        ([("a", "asr", "de", "de", "eins zwei drei"), ROWS[2]], "scored against other references"),
+        ([*ROWS, ("d", "asr", "de", "de", "vier")], "scored against other references"),
+    ],
+)
+def test_paired_tests_are_of_what_both_were_scored_on(exp, rows, said):
+    directory = exp / "baseline/decode/test"
+    reference = exp.parent / "other"
+    _references(reference, rows)
+    hypotheses = {row[0]: WRONG.get(row[0], row[4]) for row in rows}
+    (directory / "text").write_text("".join(f"{k} {v}\n" for k, v in hypotheses.items()))
+    scores = score_directory(reference, hypotheses).as_dict()
+    scores |= {"ref_dir": str(reference), "hypotheses": str(directory)}
+    (directory / "score.json").write_text(json.dumps(scores))
+    paired, text = _paired(exp)
+    if said:
+        assert paired == {} and f"- no paired test of B on test: {said}" in text
+        return
+    assert {(test["task"], test["key"]) for test in paired["test"]} >= {
+        ("asr", "de"),
+        ("s2tt", "de-en"),
+    }
+    assert all("zh" not in test["key"] for test in paired["test"])
+    assert "|de|+25.0 [+25.0, +25.0] p=1.000|" in text
+
+
 def test_paired_tests_notice_that_a_decoding_has_changed(exp):
     (exp / "baseline/decode/test/text").write_text("a eins zwei drei vier\nb 你好世界\nc no\n")
     paired, text = _paired(exp)
