@@ -25,7 +25,7 @@ class SpeechLLMOutput(NamedTuple):
     Attributes:
         loss: float32 scalar with a graph, summed over the labelled tokens.
         row_loss, row_tokens, row_correct: (B,), detached: summed loss, labelled tokens, and those
-            of them that were the likeliest.
+            of them that were the likeliest (NaN where the LLM was not run).
     """
 
     loss: Tensor
@@ -144,7 +144,8 @@ class SpeechLLM(AbsESPnetModel):
         tokens = (labels != IGNORE).sum(dim=1).to(by_row.dtype)
         # what only the LLM reads gets a gradient as well, of zero: see `read`
         loss = besides.sum() + prompt.embeddings.float().sum() * 0.0
-        return SpeechLLMOutput(loss, by_row, tokens, torch.zeros_like(by_row))
+        nothing_answered = torch.full_like(by_row, torch.nan)
+        return SpeechLLMOutput(loss, by_row, tokens, nothing_answered)
 
     @torch.no_grad()
     def generate(

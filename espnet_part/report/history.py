@@ -30,6 +30,11 @@ class Interval:
     seconds: float
     memory: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def of_adapter(self) -> bool:
+        """Whether the loss of training is the adapter's own, in a phase that does not run the LLM."""
+        return "loss" in self.train and "acc" not in self.train and "acc" in self.valid
+
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """JSON objects, one a line. A damaged line, as a killed job leaves it, is named and skipped.

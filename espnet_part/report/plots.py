@@ -12,6 +12,12 @@ from espnet_part.report.figure import COLOURS, drawing, name_phases, new_figure,
 from espnet_part.report.history import Interval
 
 _PHASE_SHADES = ("#FFFFFF", "#F2F2F2")
+_LINES = (
+    ("train", False, COLOURS[0], "-"),
+    ("train", True, COLOURS[2], "-."),
+    ("valid", False, COLOURS[5], "--"),
+)
+"""Split, whether it is of phases that do not run the LLM, colour, style."""
 _CHARACTERS = 115
 """Of names that fit over the axis."""
 
@@ -37,17 +43,22 @@ def learning_curves(intervals: Sequence[Interval], title: str = "") -> Any:
     for axis, key, label in zip(
         axes, ("loss", "acc"), ("loss per target token", "token accuracy"), strict=True
     ):
-        for split, colour, style in (("train", COLOURS[0], "-"), ("valid", COLOURS[5], "--")):
+        for split, own, colour, style in _LINES:
             points = [
-                (interval.step, getattr(interval, split)[key])
+                (interval.step, _value(interval, split, own, key))
                 for interval in intervals
                 if math.isfinite(getattr(interval, split).get(key, math.nan))
             ]
-            if points:
+            if any(math.isfinite(value) for _, value in points):
                 steps, values = zip(*points, strict=True)
-                marker = "o" if len(points) < 40 else None
                 axis.plot(
-                    steps, values, style, color=colour, marker=marker, markersize=3.5, label=split
+                    steps,
+                    values,
+                    style,
+                    color=colour,
+                    marker="o" if len(points) < 40 else None,
+                    markersize=3.5,
+                    label=f"{split}, the adapter's own" if own else split,
                 )
         axis.set_ylabel(label)
         axis.grid(True, axis="y", color="#D9D9D9", linewidth=0.6)
@@ -61,6 +72,13 @@ def learning_curves(intervals: Sequence[Interval], title: str = "") -> Any:
     if title:
         figure.suptitle(title)
     return figure
+
+
+def _value(interval: Interval, split: str, own: bool, key: str) -> float:
+    """NaN, where a line breaks, for a training loss of the other kind."""
+    if split == "train" and interval.of_adapter != own:
+        return math.nan
+    return getattr(interval, split)[key]
 
 
 def _mark_phases(axes: Sequence[Any], intervals: Sequence[Interval], last: int) -> None:

@@ -34,7 +34,8 @@ def training_table(
                     seeds.get(training, ""),
                     phase,
                     str(last.step - start),
-                    _shown(last.train.get("loss")),
+                    _shown(last.train.get("loss"))
+                    + (" (the adapter's own)" if last.of_adapter else ""),
                     _shown(last.valid.get("loss")),
                     _shown(last.valid.get("acc")),
                     f"{last.seconds - started:.0f}",

@@ -65,7 +65,10 @@ class Counts:
         return float(column[self.tasks.index(task)] if task else column.sum())
 
     def means(self) -> dict[str, float]:
-        """Loss (nats a token) and token accuracy, over all and by task; NaN for an absent task."""
+        """Loss (nats a token) and token accuracy, over all and by task.
+
+        NaN for an absent task, and for the accuracy where the LLM was not run.
+        """
         result = {}
         for suffix in ("", *(f"_{task}" for task in self.tasks)):
             tokens = self["tokens" + suffix] or math.nan

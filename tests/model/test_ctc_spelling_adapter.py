@@ -217,6 +217,7 @@ def test_the_adapter_learns_alone_without_the_llm() -> None:
     besides = model.read(**batch, transcripts=["abc", "ab"])[1]
     torch.testing.assert_close(output.row_loss, torch.cat([besides, torch.zeros(1)]).detach())
     assert output.row_tokens.sum() == (batch["labels"] != -100).sum()
+    assert output.row_correct.isnan().all()  # nothing was answered
     output.loss.backward()
     assert [n for n, p in model.adapter.named_parameters() if p.grad is None] == []
     assert model.adapter.spelling.weight.grad.any()

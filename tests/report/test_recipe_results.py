@@ -6,9 +6,10 @@ import pytest
 
 from espnet_part.bin.part_report import main
 from espnet_part.errors import DataError
-from espnet_part.report.history import read_history, read_stage_times
-from espnet_part.report.plots import plot_learning_curves
+from espnet_part.report.history import Interval, read_history, read_stage_times
+from espnet_part.report.plots import learning_curves, plot_learning_curves
 from espnet_part.report.systems import find_trainings
+from espnet_part.report.training_tables import training_table
 from espnet_part.score.scoring import score_directory
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -384,6 +385,32 @@ def test_seeds_are_averaged(exp):
     assert "|system|seeds|de|zh CER|average|" in text
     assert "|P|2|12.5 ± 17.7|25.0 ± 35.4|18.8 ± 26.5|" in text
     assert "|B|1|" not in text
+
+
+def test_a_loss_of_the_adapter_is_not_drawn_as_that_of_the_answers():
+    """A phase that does not run the LLM has another loss, and no accuracy."""
+    valid = {"loss": 3.0, "acc": 0.5}
+    intervals = [
+        Interval("stage1", "spelling", 10, {"loss": 9.0}, valid, 1.0),
+        Interval("stage1", "spelling", 20, {"loss": 8.0}, valid, 2.0),
+        Interval("stage1", "adapter", 30, {"loss": 2.0, "acc": 0.4}, valid, 3.0),
+    ]
+    loss, accuracy = learning_curves(intervals).axes
+    drawn = {
+        line.get_label(): [value for value in line.get_ydata() if value == value]
+        for line in loss.get_lines()
+        if not line.get_label().startswith("_")
+    }
+    assert drawn == {
+        "train": [2.0],
+        "train, the adapter's own": [9.0, 8.0],
+        "valid": [3.0, 3.0, 3.0],
+    }
+    labels = [line.get_label() for line in accuracy.get_lines()]
+    assert [label for label in labels if not label.startswith("_")] == ["train", "valid"]
+    table = str(training_table({"x": intervals}, {"x": []}))
+    assert "|spelling|20|8.000 (the adapter's own)|3.000|" in table
+    assert "|adapter|10|2.000|3.000|" in table
 
 
 def test_an_empty_history_is_refused(tmp_path):

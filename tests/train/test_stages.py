@@ -47,6 +47,22 @@ def test_only_ever_trained_weights_are_saved(first: Path) -> None:
     assert not any(name.startswith("encoder.layers.0") for name in load_file(first))
 
 
+def test_a_phase_that_runs_no_llm_tells_no_accuracy(workspace: Workspace, log: Path) -> None:
+    config = model_config(workspace.root, speech_adapter="ctc_spelling")
+    sizes = {"dim": 16, "heads": 2, "ff": 32, "layers": 1}
+    config["speech_adapter_conf"] = {**sizes, "characters": " abcdefghijklmnopqrstuvwxyz"}
+    model = workspace.write("spelling_model.yaml", config)
+    spelling = {**ADAPTER, "name": "spelling", "loss": "adapter", "steps": 4}
+    workspace.write("spelling.yaml", stage([spelling, {**ADAPTER, "steps": 4}]))
+    cmd = workspace.command("spelling.yaml", "spelling", "--model_config", str(model))
+    assert part_train(cmd, log) == 0, log.read_text()
+    lines = (workspace.root / "spelling/history.jsonl").read_text().splitlines()
+    one, two = map(json.loads, lines)
+    assert one["phase"] == "spelling" and one["train"]["loss"] > 0
+    assert not any(key.startswith("acc") for key in one["train"])
+    assert "acc" in one["valid"] and "acc" in two["train"] and "acc" in two["valid"]
+
+
 def test_another_base_model_is_refused(workspace: Workspace, first: Path, log: Path) -> None:
     config = model_config(workspace.root)
     config["llm_conf"]["config"]["rope_theta"] = 5e5  # same shapes, another model
