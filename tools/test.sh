@@ -20,8 +20,8 @@ Sets up what is missing (with the extras mini and dev), then style, types and al
   tools/test.sh tests/schedule -k selector   some tests
   tools/test.sh -s --pdb tests/test_task.py  in one process, with the debugger
 
-What was skipped, and why, stands at the end. shellcheck, sctk (sclite), ffmpeg and chromium, from
-the system's packages, are used where they are installed. A recipe of this checkout may run at the same
+What was skipped, and why, stands at the end. shellcheck, sctk (sclite), ffmpeg, chromium and Slurm
+(slurm-wlm and munge), from the system's packages, are used where they are installed. A recipe of this checkout may run at the same
 time: tests work in directories of their own.
 EOT
         exit 0
@@ -65,7 +65,7 @@ for argument in "$@"; do
     case "${argument}" in -n* | --pdb | --dist* | -s) parallel=() ;; esac
 done
 python -m pytest ${parallel[@]+"${parallel[@]}"} "$@" || status=$?
-for name in shellcheck sclite ffmpeg chromium; do
+for name in shellcheck sclite ffmpeg chromium slurmctld; do
     # Debian's package calls it "sctk sclite"
     command -v "${name}" >/dev/null 2>&1 || { [ "${name}" = sclite ] && command -v sctk >/dev/null 2>&1; } ||
         echo "test.sh: WARNING: ${name} is not installed: what it checks was NOT checked" >&2
