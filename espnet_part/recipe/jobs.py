@@ -101,28 +101,54 @@ class Jobs:
         return [*self._options.launchers["decode_cmd"], "--gpu", "0"], ["--ngpu", "0"]
 
     def train(self, directory: Path, title: str, module: str, words: Words) -> None:
-        """Run a training on all GPUs and nodes, through ``espnet2.bin.launch``."""
+        """Run a training on all GPUs and nodes."""
         options = self._options
         launcher = list(options.launchers["cuda_cmd"])
+        log, launch_log = directory / "train.log", directory / "launch.log"
+        job: list[str | Path] = ["env", f"OMP_NUM_THREADS={options.num_threads}"]
+        job += [options.python, "-m", module, *words]
         if Path(launcher[0]).name != "run.pl":  # which has no job names
             launcher += ["--name", title]
+        if Path(launcher[0]).name == "slurm.pl":
+            command = self._on_slurm(launcher, log, job)
+        else:
+            command = self._by_espnet(launcher, log, job)
+        with launch_log.open("wb") as file, Progress([log], notes=launch_log):
+            status = self._start(command, file, file)
+        if status:
+            raise JobFailed([log, launch_log])
+
+    def _on_slurm(self, launcher: Words, log: Path, job: Words) -> Words:
+        """A process a node, which starts one a GPU. The script of slurm.pl says where they meet.
+
+        Not by ``espnet2.bin.launch``: that moves a log away which the job of a lost terminal still
+        writes, and settles a meeting place that a requeued job cannot use again.
+        """
+        options = self._options
+        job = [*job, "--ngpu", str(options.ngpu), "--multiprocessing_distributed", "true"]
+        if options.num_nodes > 1:
+            for name, value in (("port", options.master_port), ("addr", options.master_addr)):
+                job += [f"--dist_master_{name}", value] if value else []
+            job += [] if options.ngpu else ["--dist_backend", "gloo"]
+            as_rank = 'RANK=$SLURM_PROCID exec "$@"'
+            job = ["srun", "--export=ALL", "--kill-on-bad-exit=1", "bash", "-c", as_rank, "-", *job]
+        nodes = ["--num_nodes", str(options.num_nodes)]
+        return [*launcher, "--gpu", str(options.ngpu), *nodes, log, *job]
+
+    def _by_espnet(self, launcher: Words, log: Path, job: Words) -> Words:
+        """Through ``espnet2.bin.launch``."""
+        options = self._options
         more: list[str] = []
         if options.master_port:
             more += ["--master_port", options.master_port]
         if options.master_addr:
             more += ["--master_addr", options.master_addr]
-        log, launch_log = directory / "train.log", directory / "launch.log"
         command: list[str | Path] = [options.python, "-m", "espnet2.bin.launch"]
-        command += ["--cmd", shlex.join(launcher), "--log", log, "--ngpu", str(options.ngpu)]
-        command += ["--num_nodes", str(options.num_nodes)]
-        command += ["--init_file_prefix", directory / ".dist_init_"]
+        command += ["--cmd", shlex.join(map(str, launcher)), "--log", log]
+        command += ["--ngpu", str(options.ngpu), "--num_nodes", str(options.num_nodes)]
+        command += ["--init_file_prefix", log.parent / ".dist_init_"]
         command += ["--multiprocessing_distributed", "true", *more, "--"]
-        command += ["env", f"OMP_NUM_THREADS={options.num_threads}"]
-        command += [options.python, "-m", module, *words]
-        with Progress([log]), launch_log.open("wb") as file:
-            status = self._start(command, file, file)
-        if status:
-            raise JobFailed([log, launch_log])
+        return [*command, *job]
 
     def _start(self, words: Words, stdout: IO[bytes] | None, stderr: IO[bytes] | None) -> int:
         sys.stdout.flush()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 _PROGRESS = re.compile(r"\d+%\||\bETA\b", re.IGNORECASE)
+_NOTE = re.compile(r"slurm\.pl: ")
 _PREFIX = re.compile(r"^.*?\b(?:INFO|WARNING)\b:?\s*")  # the logger's time and module
 
 
@@ -49,16 +50,24 @@ class Progress:
 
     On a terminal the line is drawn over the last one; elsewhere a line is printed at most every
     ``pause`` seconds. Runs in a thread of its own while the block does.
+
+    Args:
+        notes: a file of whose lines all that are a launcher's are shown, each once.
     """
 
     def __init__(
-        self, logs: Sequence[Path], stream: TextIO | None = None, pause: float = 15.0
+        self,
+        logs: Sequence[Path],
+        stream: TextIO | None = None,
+        pause: float = 15.0,
+        notes: Path | None = None,
     ) -> None:
         several = len(logs) > 1
         self._followers = [
             _Follower(path, f"job {job} of {len(logs)}: " if several else "")
             for job, path in enumerate(logs, 1)
         ]
+        self._notes = _Follower(notes, "") if notes is not None else None
         self._stream = stream or sys.stdout
         self._terminal = self._stream.isatty()
         self._pause = pause
@@ -90,10 +99,19 @@ class Progress:
                 self._show()
 
     def _look(self) -> None:
+        for line in self._notes.lines() if self._notes is not None else ():
+            if _NOTE.match(line):
+                self._print(line)
         for follower in self._followers:
             for line in follower.lines():
                 if _PROGRESS.search(line):
                     self._latest = follower.label + _PREFIX.sub("", line).strip()
+
+    def _print(self, line: str) -> None:
+        """A line that stays."""
+        over = "\r\033[K" if self._terminal else ""
+        text = "".join(c for c in line if c.isprintable())
+        print(f"{over}  {text}", file=self._stream, flush=True)
 
     def _show(self) -> None:
         self._shown, self._shown_at = self._latest, time.monotonic()

@@ -31,3 +31,15 @@ def test_a_line_of_an_array_says_whose_it_is(tmp_path: Path) -> None:
     with Progress(logs, shown):
         logs[1].write_text("decoding: 3/4 utterances, 70 % of the work, 0:03 so far, ETA 0:01\n")
     assert shown.getvalue().startswith("  job 2 of 2: decoding: 3/4 utterances, 70 % of the work")
+
+
+def test_what_a_launcher_says_is_shown_once(tmp_path: Path) -> None:
+    notes, shown = tmp_path / "launch.log", io.StringIO()
+    notes.write_text("slurm.pl: job 1: of an earlier run\n")
+    with Progress([tmp_path / "a.log"], shown, notes=notes):
+        with notes.open("a") as file:
+            file.write(
+                "2026 (launch:1) INFO: slurm.pl is called\nslurm.pl: job 7: queued (Resources)\n"
+            )
+        (tmp_path / "a.log").write_text("x 50%|#|\n")
+    assert shown.getvalue() == "  slurm.pl: job 7: queued (Resources)\n  x 50%|#|\n"

@@ -4,8 +4,8 @@
 #   run.pl JOB=1:4 some/where.JOB.log command JOB
 #
 # starts four jobs with a log file each; slurm.pl, queue.pl, pbs.pl and ssh.pl take the same command
-# line and hand the jobs to a cluster. run.pl comes with this template; the others are those of an
-# ESPnet or Kaldi checkout, found when MAIN_ROOT (see path.sh) points to one.
+# line and hand the jobs to a cluster. run.pl and slurm.pl come with this template; the others are those
+# of an ESPnet or Kaldi checkout, found when MAIN_ROOT (see path.sh) points to one.
 #
 #   train_cmd    data preparation, statistics, scoring
 #   cuda_cmd     training, and whatever else uses GPUs
@@ -22,10 +22,10 @@ case "${cmd_backend}" in
         cuda_cmd="run.pl"
         decode_cmd="run.pl"
         ;;
-    slurm) # partitions and limits: conf/slurm.conf
-        train_cmd="slurm.pl --config conf/slurm.conf"
-        cuda_cmd="slurm.pl --config conf/slurm.conf"
-        decode_cmd="slurm.pl --config conf/slurm.conf"
+    slurm) # partitions and limits: conf/slurm.local.yaml (conf/slurm.yaml explains it)
+        train_cmd="utils/slurm.pl --kind cpu"
+        cuda_cmd="utils/slurm.pl --kind train"
+        decode_cmd="utils/slurm.pl --kind decode"
         ;;
     sge) # queues: conf/queue.conf
         train_cmd="queue.pl --config conf/queue.conf"

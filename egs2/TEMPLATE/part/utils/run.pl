@@ -17,8 +17,6 @@ CUDA_VISIBLE_DEVICES. --mem, --time and other scheduler's options are accepted a
 from __future__ import annotations
 
 import os
-import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -29,7 +27,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NoReturn
 
-OPERATORS = {"|", "||", "&&", ";", ">", ">>", "<", "2>", "2>>", "2>&1"}
+from espnet_part.launch.command_line import MOST_FAILURES, UsageError, parse, shell_line
+
 # a job ends when this process does, even by SIGKILL
 LEASH = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
 running: set[subprocess.Popen[bytes]] = set()
@@ -42,40 +41,6 @@ def fail(message: str) -> NoReturn:
     sys.exit(255)
 
 
-def parse(words: list[str]) -> tuple[dict[str, str], str | None, range, str, list[str]]:
-    options: dict[str, str] = {}
-    name, jobs = None, range(1, 2)
-    while words and (words[0].startswith("-") or re.fullmatch(r"[A-Za-z_]\w*=\d[\d:]*", words[0])):
-        word = words.pop(0)
-        if word.startswith("-"):
-            if not words:
-                fail(f"the option {word} needs a value")
-            options[word.lstrip("-").replace("-", "_")] = words.pop(0)
-            continue
-        match = re.fullmatch(r"([A-Za-z_]\w*)=(\d+)(?::(\d+))?", word)
-        if not match:
-            fail(f"bad job range {word}: must be JOB=1:N")
-        name, first = match[1], int(match[2])
-        jobs = range(first, int(match[3] or first) + 1)
-        if not jobs:
-            fail(f"bad job range {word}: the end lies before the start")
-    if len(words) < 2:
-        fail("usage: run.pl [options] [JOB=1:N] LOG COMMAND ...")
-    if name is not None and name not in words[0] and len(jobs) > 1:
-        fail(f"the log file must hold {name}, or {len(jobs)} jobs would share it: {words[0]}")
-    return options, name, jobs, words[0], words[1:]
-
-
-def number(options: dict[str, str], *names: str, default: int) -> int:
-    for name in names:
-        if name in options:
-            try:
-                return int(options[name])
-            except ValueError:
-                fail(f"--{name} must be a number: {options[name]}")
-    return default
-
-
 def visible_gpus() -> list[str]:
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [device for device in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if device]
@@ -84,10 +49,6 @@ def visible_gpus() -> list[str]:
     except (OSError, subprocess.CalledProcessError):
         return []
     return [str(i) for i, line in enumerate(listing.stdout.splitlines()) if line.startswith("GPU")]
-
-
-def shell_line(command: list[str]) -> str:
-    return " ".join(word if word in OPERATORS else shlex.quote(word) for word in command)
 
 
 def run_one(line: str, log: Path, threads: int, devices: list[str] | None) -> int:
@@ -139,10 +100,14 @@ def main() -> None:
     if not words or words[0] in ("-h", "--help"):
         print(__doc__)
         sys.exit(0 if words else 255)
-    options, name, jobs, log, command = parse(words)
-    threads = number(options, "num_threads", default=1)
-    at_once = number(options, "max_jobs_run", default=len(jobs))
-    gpus_each = number(options, "gpu", default=0)
+    try:
+        launch = parse(words, "run.pl")
+        threads = launch.number("num_threads", 1)
+        at_once = launch.number("max_jobs_run", len(launch.jobs))
+        gpus_each = launch.number("gpu", 0)
+    except UsageError as error:
+        fail(str(error))
+    jobs = launch.jobs
 
     slots: list[list[str] | None] = [None] * max(1, min(at_once, len(jobs)))
     if gpus_each > 0:
@@ -157,12 +122,9 @@ def main() -> None:
     codes: dict[int, int] = {}
 
     def work(job: int, slot: list[str] | None) -> None:
-        def fill(text: str) -> str:
-            return text if name is None else text.replace(name, str(job))
-
         try:
-            line = shell_line([fill(word) for word in command])
-            codes[job] = run_one(line, Path(fill(log)), threads, slot)
+            line = shell_line([launch.fill(word, job) for word in launch.command])
+            codes[job] = run_one(line, Path(launch.fill(launch.log, job)), threads, slot)
         except OSError as error:
             print(f"run.pl: error: job {job}: {error}", file=sys.stderr)
             codes[job] = 1
@@ -182,17 +144,8 @@ def main() -> None:
 
     failed = sorted(job for job, code in codes.items() if code != 0)
     if failed:
-        first = log if name is None else log.replace(name, str(failed[0]))
-        if len(jobs) == 1:
-            print(f"run.pl: job failed, log is in {first}", file=sys.stderr)
-        else:
-            where = log if name is None else log.replace(name, "*")
-            print(
-                f"run.pl: {len(failed)} / {len(jobs)} failed, log is in {where}"
-                f" (failed: {', '.join(map(str, failed[:20]))}; first {first})",
-                file=sys.stderr,
-            )
-        sys.exit(min(len(failed), 254))
+        print(f"run.pl: {launch.failure(failed)}", file=sys.stderr)
+        sys.exit(min(len(failed), MOST_FAILURES))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,117 @@
+"""Talking to Slurm through its commands: submitting, and what has become of a job.
+
+Works from Slurm 22.05 on, with and without accounting: states are squeue's, which knows a job for minutes
+after its end (MinJobAge); what it has forgotten is asked of sacct, where there is one, and is read from
+the job's log at last (see `slurm`).
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from espnet_part.errors import UserError
+
+ENDED = frozenset(
+    {
+        *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"),
+        *("OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT"),
+    }
+)
+"""States in which a job stays. What is put in the queue again (REQUEUED) becomes PENDING."""
+_SEPARATOR = "\t"
+_PATIENCE = 60.0  # s that a busy controller has to answer
+
+
+class SlurmError(UserError):
+    """A command of Slurm's failed, or is missing; what it said."""
+
+
+@dataclass(frozen=True)
+class JobState:
+    """What squeue says of a job, or of a task of an array.
+
+    Attributes:
+        state: such as PENDING. reason: why it is pending, or has ended so.
+        start: when it is expected to start, or has started; N/A where nobody knows.
+        nodes: where it runs.
+    """
+
+    state: str
+    reason: str = ""
+    start: str = ""
+    nodes: str = ""
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in ENDED
+
+
+def call(*words: str, script: str | None = None) -> str:
+    """What a command of Slurm's prints.
+
+    Raises:
+        SlurmError: it is missing, fails, or does not answer.
+    """
+    try:
+        done = subprocess.run(
+            words, input=script or "", capture_output=True, text=True, timeout=_PATIENCE
+        )
+    except FileNotFoundError:
+        raise SlurmError(f"{words[0]} is missing: is this a machine of a Slurm cluster?") from None
+    except subprocess.TimeoutExpired:
+        raise SlurmError(f"{words[0]} has not answered for {_PATIENCE:.0f} s") from None
+    if done.returncode:
+        said = " ".join(done.stderr.split()) or f"status {done.returncode}"
+        raise SlurmError(f"{words[0]}: {said}")
+    return done.stdout
+
+
+def submit(options: Sequence[str], script: str) -> str:
+    """Submit a script; return the job's number.
+
+    Raises:
+        SlurmError: it is refused, with what sbatch said.
+    """
+    said = call("sbatch", "--parsable", *options, script=script)
+    return said.strip().splitlines()[-1].partition(";")[0]  # ;cluster
+
+
+def states(job: str) -> dict[int | None, JobState]:
+    """The states of a job (by None) or of an array's tasks (by their numbers); none that is forgotten.
+
+    Raises:
+        SlurmError: nobody answers.
+    """
+    form = _SEPARATOR.join(("%i", "%T", "%r", "%S", "%N"))
+    try:
+        said = call("squeue", "--noheader", "--array", "--states=all", f"--jobs={job}", "-o", form)
+    except SlurmError as error:
+        if "Invalid job id" in str(error):
+            return {}
+        raise
+    found: dict[int | None, JobState] = {}
+    for line in said.splitlines():
+        name, *rest = line.strip("\n").split(_SEPARATOR)
+        task = name.partition("_")[2]
+        found[int(task) if task.isdecimal() else None] = JobState(*(item.strip() for item in rest))
+    return found
+
+
+def accounted(job: str) -> dict[int | None, JobState]:
+    """As `states`, of what squeue has forgotten; none where there is no accounting."""
+    form = "JobID,State,Start,NodeList"
+    try:
+        said = call(
+            "sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={job}", "-o", form
+        )
+    except SlurmError:
+        return {}
+    found: dict[int | None, JobState] = {}
+    for line in said.splitlines():
+        name, state, start, nodes = line.split("|")[:4]
+        task = name.partition("_")[2]
+        word = state.split()[0]  # CANCELLED by 1000
+        found[int(task) if task.isdecimal() else None] = JobState(word, "", start, nodes)
+    return found

@@ -1,0 +1,81 @@
+"""The script that sbatch gets: the job's words as they are, its log, and how it ended."""
+
+from __future__ import annotations
+
+import fnmatch
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from espnet_part.launch.command_line import OPERATORS, Launch
+from espnet_part.launch.slurm_settings import FORWARDED, JobSettings
+
+_SCRIPT = """\
+#!/usr/bin/env bash
+# Written by slurm.pl, for sbatch.
+unset SLURM_EXPORT_ENV # else srun passes on no more than sbatch has taken along
+cd -- {directory} || exit 255
+job=${{SLURM_ARRAY_JOB_ID:-${{SLURM_JOB_ID}}}}${{SLURM_ARRAY_TASK_ID:+_${{SLURM_ARRAY_TASK_ID}}}}
+echo "# Running on ${{SLURMD_NODENAME:-$(hostname)}}, job ${{job}}"
+echo "# Started at $(date)"
+{setup}
+{meeting}
+echo {title}
+started=$(date +%s)
+( {command} )
+code=$?
+seconds=$(($(date +%s) - started))
+echo "# Accounting: time=${{seconds}} threads=${{SLURM_CPUS_PER_TASK:-1}}"
+echo "# Ended (code ${{code}}) at $(date), elapsed time ${{seconds}} seconds"
+exit "${{code}}"
+"""
+
+
+#: Where the processes of several nodes meet: another port after a requeue, when the old one may be held.
+_MEETING = """\
+first=$(scontrol show hostnames "${SLURM_JOB_NODELIST}" | head -n 1)
+address=$(scontrol show node "${first}" | sed -n 's/.*NodeAddr=\\([^ ]*\\).*/\\1/p')
+export MASTER_ADDR="${address:-${first}}" WORLD_SIZE="${SLURM_NNODES}" NCCL_DEBUG="${NCCL_DEBUG:-WARN}"
+export MASTER_PORT="$((12000 + (SLURM_JOB_ID * 7 + ${SLURM_RESTART_COUNT:-0}) % 20000))\""""
+
+
+def script(launch: Launch, settings: JobSettings, directory: Path) -> str:
+    """The text of the script; one of an array stands for all its jobs."""
+    words = [_word(word, launch.name) for word in launch.command]
+    title = " ".join(shlex.quote(word) for word in launch.command)
+    return _SCRIPT.format(
+        directory=shlex.quote(str(directory)),
+        setup="\n".join(settings.setup) or ":",
+        meeting=_MEETING if launch.number("num_nodes", 1) > 1 else ":",
+        title=shlex.quote(f"# {title}"),
+        command=" ".join(words),
+    )
+
+
+def _word(word: str, name: str | None) -> str:
+    if word in OPERATORS:
+        return word
+    if name is None or name not in word:
+        return shlex.quote(word)
+    return '"${SLURM_ARRAY_TASK_ID}"'.join(
+        shlex.quote(part) if part else "" for part in word.split(name)
+    )
+
+
+def forwarded(environment: Mapping[str, str], more: Iterable[str]) -> list[str]:
+    """The names of the variables that a job gets.
+
+    sbatch takes their values along itself: they stand in no file, since some are secrets.
+    """
+    patterns = (*FORWARDED, *more)
+    return sorted(
+        name
+        for name in environment
+        if name.isidentifier() and any(fnmatch.fnmatchcase(name, p) for p in patterns)
+    )
+
+
+def log_pattern(launch: Launch) -> str:
+    """The log's name as sbatch takes it."""
+    log = launch.log.replace("%", "%%")
+    return log if launch.name is None else log.replace(launch.name, "%a")

@@ -1,0 +1,112 @@
+"""What Slurm is asked for: a cluster's own names and limits, from files that git does not see.
+
+Read, each laid over those before it:
+
+    conf/slurm.yaml                         beside the recipe's other files, shared: an example
+    ~/.config/espnet_part/slurm.yaml        the user's, for all recipes ($XDG_CONFIG_HOME)
+    conf/slurm.local.yaml                   of this recipe's copy; git ignores it
+
+Each holds sections: `all`, and by the kind of job `cpu` (preparation, statistics, scoring), `decode` and
+`train` (whatever uses GPUs); the keys are those of `JobSettings`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+import pydantic
+from pydantic.dataclasses import dataclass
+
+from espnet_part.config import build, load_yaml
+from espnet_part.errors import ConfigError, did_you_mean
+
+KINDS = ("cpu", "decode", "train")
+SHARED, LOCAL = Path("conf/slurm.yaml"), Path("conf/slurm.local.yaml")
+#: Names of variables that a job gets, besides those of `forward`: * stands for anything.
+FORWARDED = (
+    *("HOME", "USER", "LOGNAME", "PATH", "LANG", "LC_*", "LD_LIBRARY_PATH", "VIRTUAL_ENV"),
+    *("CONDA_*", "PYTHON*", "OMP_*", "MKL_*", "KMP_*", "TOKENIZERS_*", "MODULEPATH", "LMOD_*"),
+    *("HF_*", "TRANSFORMERS_*", "WANDB_*", "*_proxy", "*_PROXY", "NCCL_*", "GLOO_*", "TORCH_*"),
+    *("ESPNET_*", "XDG_CACHE_HOME", "CUDA_HOME"),
+)
+
+
+@dataclass(frozen=True, kw_only=True, config=pydantic.ConfigDict(extra="forbid"))
+class JobSettings:
+    """What a kind of job is asked for with; null leaves it to the cluster.
+
+    Attributes:
+        partition, account, qos, reservation, constraint, nodelist, exclude, time: options of sbatch.
+        mem: of a node, such as 64G. mem_per_cpu: instead of it.
+        gres: the name of a GPU in --gres, such as gpu or gpu:a100.
+        cpus_per_gpu: CPUs with each GPU: a process of training and its loading workers.
+        setup: lines of shell that run first in each job, such as module load cuda.
+        forward: names of more environment variables that jobs get; * stands for anything.
+        sbatch: more words for sbatch.
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    reservation: str | None = None
+    constraint: str | None = None
+    nodelist: str | None = None
+    exclude: str | None = None
+    time: str | None = None
+    mem: str | None = None
+    mem_per_cpu: str | None = None
+    gres: str = "gpu"
+    cpus_per_gpu: int = pydantic.Field(default=4, ge=1)
+    setup: list[str] = field(default_factory=list)
+    forward: list[str] = field(default_factory=list)
+    sbatch: list[str] = field(default_factory=list)
+
+    def options(self) -> list[str]:
+        """The words for sbatch that do not depend on the job."""
+        names = ("partition", "account", "qos", "reservation", "constraint", "nodelist", "exclude")
+        values = {name: getattr(self, name) for name in (*names, "time", "mem")}
+        values["mem-per-cpu"] = self.mem_per_cpu
+        return [f"--{name}={value}" for name, value in values.items() if value] + self.sbatch
+
+
+def settings_files() -> list[Path]:
+    """Where settings may be, the strongest last."""
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return [SHARED, config / "espnet_part/slurm.yaml", LOCAL]
+
+
+def load_settings(kind: str) -> tuple[JobSettings, list[Path]]:
+    """The settings of a kind of job, and the files that they are from.
+
+    Raises:
+        ConfigError: no such kind, or a file is wrong; names the file, the key and the mend.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"--kind: {did_you_mean(kind, KINDS)}")
+    values: dict[str, Any] = {}
+    read = []
+    for path in settings_files():
+        if not path.is_file():
+            continue
+        content = load_yaml(path)
+        read.append(path)
+        for section, given in content.items():
+            if section not in ("all", *KINDS):
+                raise ConfigError(f"{path}: {did_you_mean(str(section), ('all', *KINDS))}")
+            if given is not None and not isinstance(given, dict):
+                raise ConfigError(f"{path}: {section}: must be a mapping of keys")
+            _check(given or {}, f"{path}: {section}")
+        for section in ("all", kind):
+            values |= content.get(section) or {}
+    return build(JobSettings, values, str(read[-1]) if read else "slurm"), read
+
+
+def _check(values: dict[str, Any], where: str) -> None:
+    if isinstance(values.get("time"), int) and values["time"] is not None:
+        raise ConfigError(
+            f'{where}: time: YAML reads this as the number {values["time"]}: put it in quotes, "4:00:00"'
+        )
+    build(JobSettings, values, where)

@@ -1,0 +1,114 @@
+"""What slurm.pl asks for, and how it understands what Slurm says; a real cluster is in tests/slurm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from espnet_part.launch import slurm
+from espnet_part.launch.command_line import Launch, parse
+from espnet_part.launch.slurm import explain, follow, sbatch_options
+from espnet_part.launch.slurm_client import JobState, SlurmError
+from espnet_part.launch.slurm_settings import JobSettings
+
+
+def options(*words: str, **conf: object) -> list[str]:
+    launch = parse([*words, "a.JOB.log", "true"], "slurm.pl")
+    return sbatch_options(launch, JobSettings(**conf), {"PATH": "x"})  # type: ignore[arg-type]
+
+
+def test_what_sbatch_is_asked_for() -> None:
+    found = options("--gpu", "8", "--num_threads", "8", "--num_nodes", "4", "--name", "part_stage3")
+    assert {"--gres=gpu:8", "--cpus-per-task=32", "--nodes=4", "--job-name=part_stage3"} <= set(
+        found
+    )
+    found = options("--num_threads", "3", "--mem", "4G", "--time", "1:00:00", "JOB=2:9")
+    assert {"--cpus-per-task=3", "--mem-per-cpu=4G", "--time=1:00:00", "--array=2-9"} <= set(found)
+    assert not any("gres" in word for word in found)
+    assert "--array=1-9%2" in options("--max-jobs-run", "2", "JOB=1:9")
+    assert "--gres=gpu:a100:1" in options("--gpu", "1", gres="gpu:a100")
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What squeue says, time after time."""
+    said: list[object] = []
+
+    def states(job: str) -> object:
+        answer = said.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(slurm, "states", states)
+    monkeypatch.setattr(slurm, "accounted", lambda job: {})
+    monkeypatch.setattr(slurm.time, "sleep", lambda seconds: None)
+    return said
+
+
+def job(log: Path) -> Launch:
+    return Launch({}, None, range(1, 2), str(log), ["true"])
+
+
+def test_a_controller_that_does_not_answer_is_asked_again(
+    answers: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers += [
+        {None: JobState("PENDING", "Resources", "2026-11-27T10:00:00")},
+        SlurmError("squeue: Unable to contact slurm controller"),
+        SlurmError("squeue: Unable to contact slurm controller"),
+        {None: JobState("RUNNING", "None", "", "n1")},
+        {None: JobState("COMPLETED")},
+    ]
+    assert follow(job(tmp_path / "a.log"), "5")[1].state == "COMPLETED"
+    assert capsys.readouterr().err.splitlines() == [
+        "slurm.pl: job 5: queued (Resources), expected start 2026-11-27T10:00:00",
+        "slurm.pl: squeue: Unable to contact slurm controller; asking again until there is an answer",
+        "slurm.pl: job 5: running on n1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("log", "state"),
+    [
+        ("x\n# Ended (code 0) at now\n", "COMPLETED"),
+        ("x\n# Ended (code 3) at now\n", "FAILED"),
+        ("x\n", "CANCELLED"),
+        (None, "CANCELLED"),
+    ],
+)
+def test_what_slurm_has_forgotten_is_read_from_the_log(
+    answers: list[object], tmp_path: Path, log: str | None, state: str
+) -> None:
+    answers += [{}]
+    if log is not None:
+        (tmp_path / "a.log").write_text(log)
+    assert follow(job(tmp_path / "a.log"), "5")[1].state == state
+
+
+def test_a_requeued_job_has_not_ended(answers: list[object], tmp_path: Path) -> None:
+    answers += [
+        {None: JobState("RUNNING", "", "", "n1")},
+        {None: JobState("REQUEUED")},
+        {None: JobState("PENDING", "BeginTime")},
+        {None: JobState("RUNNING", "", "", "n2")},
+        {None: JobState("NODE_FAIL")},
+    ]
+    assert follow(job(tmp_path / "a.log"), "5")[1].state == "NODE_FAIL"
+    assert answers == []
+
+
+def test_an_array_that_is_pending_as_a_whole(answers: list[object]) -> None:
+    launch = Launch({}, "JOB", range(1, 4), "x.JOB.log", ["true"])
+    ended = {task: JobState("COMPLETED") for task in (1, 2, 3)}
+    answers += [
+        {None: JobState("PENDING", "Priority")},
+        {1: JobState("COMPLETED"), 2: JobState("RUNNING", "", "", "n1"), 3: JobState("PENDING")},
+        {**ended, 2: JobState("OUT_OF_MEMORY", "OutOfMemory")},
+    ]
+    over = follow(launch, "5")
+    assert [over[task].state for task in (1, 2, 3)] == ["COMPLETED", "OUT_OF_MEMORY", "COMPLETED"]
+    assert explain("5", launch, 2, over[2]) == (
+        "job 5_2: OUT_OF_MEMORY (OutOfMemory): ask for more by `mem` in conf/slurm.local.yaml"
+    )

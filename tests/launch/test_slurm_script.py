@@ -1,0 +1,59 @@
+"""The script that Slurm gets, run by bash, and what of the environment goes along."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from espnet_part.launch.command_line import OPERATORS, Launch
+from espnet_part.launch.slurm_script import forwarded, log_pattern, script
+from espnet_part.launch.slurm_settings import JobSettings
+
+SHOW = "import sys; print(ascii(sys.argv[1:]))"
+WORDS = st.text(
+    st.characters(blacklist_categories=["Cs"], blacklist_characters="\0\n\r"), max_size=12
+)
+
+
+def run(launch: Launch, **conf: object) -> subprocess.CompletedProcess[str]:
+    text = script(launch, JobSettings(**conf), Path("/tmp"))  # type: ignore[arg-type]
+    task = {} if launch.name is None else {"SLURM_ARRAY_JOB_ID": "8", "SLURM_ARRAY_TASK_ID": "7"}
+    environment = {"PATH": os.environ["PATH"], "SLURM_JOB_ID": "9", **task}
+    return subprocess.run(
+        ["bash"], input=text, env=environment, capture_output=True, text=True, timeout=60
+    )
+
+
+@given(words=st.lists(WORDS.filter(lambda word: word not in OPERATORS), max_size=5))
+@settings(max_examples=30)
+def test_words_reach_the_program_as_they_are(words: list[str]) -> None:
+    words = [*words, "JOB", "a JOB's"]
+    done = run(Launch({}, "JOB", range(7, 8), "x.JOB.log", [sys.executable, "-c", SHOW, *words]))
+    wanted = [word.replace("JOB", "7") for word in words]
+    assert f"{wanted!a}\n" in done.stdout, done.stderr
+
+
+def test_the_exit_status_is_the_commands_and_stands_at_the_end() -> None:
+    done = run(Launch({}, None, range(1, 2), "x.log", ["bash", "-c", "exit 7"]), setup=["A=1"])
+    assert done.returncode == 7
+    lines = done.stdout.splitlines()
+    assert lines[0].endswith("job 9") and lines[-1].startswith("# Ended (code 7) at ")
+    array = run(Launch({}, "JOB", range(7, 8), "x.JOB.log", ["true"]))
+    assert array.returncode == 0 and array.stdout.splitlines()[0].endswith("job 8_7")
+
+
+def test_what_goes_along() -> None:
+    names = ["PATH", "HF_TOKEN", "https_proxy", "HTTPS_PROXY", "LC_ALL", "DISPLAY"]
+    environment = dict.fromkeys([*names, "SLURM_JOB_ID", "BASH_FUNC_x%%", "MINE"], "x")
+    known = ["HF_TOKEN", "HTTPS_PROXY", "LC_ALL", "PATH", "https_proxy"]
+    assert forwarded(environment, []) == known
+    assert forwarded(environment, ["MI*"]) == sorted([*known, "MINE"])
+
+
+def test_the_log_of_a_task() -> None:
+    assert log_pattern(Launch({}, "JOB", range(1, 3), "a%/x.JOB.log", ["true"])) == "a%%/x.%a.log"
