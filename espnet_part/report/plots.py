@@ -47,7 +47,7 @@ def learning_curves(intervals: Sequence[Interval], title: str = "") -> Any:
             points = [
                 (interval.step, _value(interval, split, own, key))
                 for interval in intervals
-                if math.isfinite(getattr(interval, split).get(key, math.nan))
+                if math.isfinite(getattr(interval, split).get(key, math.nan)) or interval.of_adapter
             ]
             if any(math.isfinite(value) for _, value in points):
                 steps, values = zip(*points, strict=True)
@@ -78,7 +78,7 @@ def _value(interval: Interval, split: str, own: bool, key: str) -> float:
     """NaN, where a line breaks, for a training loss of the other kind."""
     if split == "train" and interval.of_adapter != own:
         return math.nan
-    return getattr(interval, split)[key]
+    return getattr(interval, split).get(key, math.nan)
 
 
 def _mark_phases(axes: Sequence[Any], intervals: Sequence[Interval], last: int) -> None:
