@@ -16,7 +16,7 @@ Main = Callable[..., None]
 
 
 def command(main: Main) -> Main:
-    """Turn a user's error, or the system's, into one line on stderr and exit status 1."""
+    """Turn a user's error, or the system's, into one line on stderr and an exit status, mostly 1."""
 
     @functools.wraps(main)
     def run(cmd: Sequence[str] | None = None) -> None:
@@ -26,7 +26,7 @@ def command(main: Main) -> Main:
             main(cmd)
         except UserError as error:
             print(f"{name}: error: {error}", file=sys.stderr)
-            sys.exit(1)
+            sys.exit(error.status)
         except BrokenPipeError:  # `part_describe … | head`
             sys.stderr.close()
         except OSError as error:  # no permission, no space, no such directory

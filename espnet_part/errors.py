@@ -13,6 +13,8 @@ _LONGEST = 2000
 class UserError(Exception):
     """Something that the user can mend; the message says what and how, in one line or a list of them."""
 
+    status = 1  # of the command that ends with it
+
     def __str__(self) -> str:
         # names and texts of others are in it, and it goes to terminals and logs
         return "\n".join(plain(line, _LONGEST) for line in super().__str__().split("\n"))

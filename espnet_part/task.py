@@ -35,7 +35,7 @@ from espnet_part.train.checkpoint import load_trained
 from espnet_part.train.learning_rate import parameter_groups
 from espnet_part.train.options import check_values, refuse_foreign
 from espnet_part.train.precision import hold_in_float32
-from espnet_part.train.process import prepared
+from espnet_part.train.process import parent_of_ranks, prepared
 from espnet_part.train.trainer import PARTTrainer
 
 
@@ -71,7 +71,8 @@ class PARTTask(AbsTask):
             return
         refuse_foreign(args, cls.get_parser())
         check_values(args)
-        super().main(args=args)
+        with parent_of_ranks():
+            super().main(args=args)
 
     @classmethod
     def main_worker(cls, args: argparse.Namespace) -> None:
@@ -83,7 +84,7 @@ class PARTTask(AbsTask):
                 raise
             # a process that ESPnet spawned: nobody above it would turn the error into one line
             print(f"part_train: error: {error}", file=sys.stderr)
-            sys.exit(1)
+            sys.exit(error.status)
 
     @classmethod
     def parse(cls, cmd: Sequence[str] | None) -> argparse.Namespace:

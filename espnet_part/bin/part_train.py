@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from espnet_part.command import command
+from espnet_part.train import notice
 
 
 def get_parser() -> Any:
@@ -31,6 +32,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         return
     # the loading processes each run the tokenizer in one thread
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    notice.ignore()
     _check(cmd)
     _task().main(cmd=cmd)
 

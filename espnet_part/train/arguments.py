@@ -293,7 +293,15 @@ def add_trainer_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         default=None,
         help="Steps between checkpoints. One is also written at every validation "
-        "(each --num_iters_per_epoch steps) and at the end of each phase",
+        "(each --num_iters_per_epoch steps), at the end of each phase, and before the training "
+        "ends at the signal USR1",
+    )
+    group.add_argument(
+        "--save_minutes",
+        type=float,
+        metavar="N",
+        default=None,
+        help="Minutes after which a checkpoint is due, whatever the number of steps",
     )
     group.add_argument(
         "--average_last",

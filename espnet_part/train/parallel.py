@@ -81,6 +81,10 @@ class Parallel:
             dist.all_reduce(values)
         return values.cpu()
 
+    def any(self, *wishes: bool) -> list[bool]:
+        """Of each wish, whether a process has it."""
+        return [wish > 0 for wish in self.sum(torch.tensor(wishes, dtype=torch.float64)).tolist()]
+
     def gather(self, value: Any) -> list[Any]:
         """The values of all processes, in their order, on each of them."""
         values = [value] * self.world

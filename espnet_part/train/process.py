@@ -6,8 +6,11 @@ import argparse
 import contextlib
 import copy
 import logging
+import multiprocessing
 import os
 import resource
+import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,10 +19,12 @@ from pathlib import Path
 import torch
 from espnet2.train.distributed_utils import DistributedOption
 from espnet2.utils.build_dataclass import build_dataclass
+from torch.multiprocessing.spawn import ProcessExitedException
 
 from espnet_part.errors import DataError
 from espnet_part.files import is_disk_full
 from espnet_part.lock import locked
+from espnet_part.train import notice
 
 FEW_FILES = 1024  # the usual limit; loading processes may need several hundred descriptors
 
@@ -32,6 +37,7 @@ def prepared(args: argparse.Namespace) -> Iterator[None]:
         UserError: another training is at work there.
         DataError: no space is left on the disk.
     """
+    notice.ignore()
     _allow_many_files()
     if args.num_threads is not None:
         torch.set_num_threads(args.num_threads)
@@ -68,6 +74,33 @@ def prepared(args: argparse.Namespace) -> Iterator[None]:
         raise
     finally:
         logging.getLogger().removeFilter(_says_something)
+
+
+@contextlib.contextmanager
+def parent_of_ranks() -> Iterator[None]:
+    """What the process does that starts one a GPU: it passes a notice on, and ends as they do.
+
+    Raises:
+        DataError: one of them was killed.
+    """
+
+    def pass_on(number: int, frame: object) -> None:
+        for child in multiprocessing.active_children():
+            if child.pid is not None:
+                os.kill(child.pid, number)
+
+    before = signal.signal(signal.SIGUSR1, pass_on)
+    try:
+        yield
+    except ProcessExitedException as error:
+        if error.signal_name is None:  # it has said itself what is wrong
+            sys.exit(error.exit_code)
+        raise DataError(
+            f"process {error.error_index} on {socket.gethostname()} was ended by {error.signal_name}"
+            + ("; often for lack of memory" if error.signal_name == "SIGKILL" else "")
+        ) from None
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def _is_main(args: argparse.Namespace) -> bool:

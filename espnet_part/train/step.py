@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -154,11 +154,17 @@ def train_step(
 
 @torch.no_grad()
 def validate(
-    model: nn.Module, batches: Any, tasks: tuple[str, ...], parallel: Parallel, *, amp: bool
+    model: nn.Module,
+    batches: Iterable[Batch],
+    tasks: tuple[str, ...],
+    parallel: Parallel,
+    *,
+    amp: bool,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> tuple[Counts, list[tuple[str, str]]]:
     """Count loss and accuracy over this rank's ``batches``, then over all ranks.
 
-    Also returns this rank's bad utterances and what is wrong with each.
+    Also returns this rank's bad utterances and what is wrong with each. Ends early where ``is_over``.
 
     Works on the bare model: ranks may hold different numbers of batches, and nothing in it waits.
     """
@@ -166,6 +172,8 @@ def validate(
     counts = Counts.zero(tasks)
     bad: list[tuple[str, str]] = []
     for batch in batches:
+        if is_over():
+            break
         bad += batch["bad"]
         with torch.autocast(parallel.device.type, torch.bfloat16, enabled=amp):
             output = model(**to_device(batch, parallel.device))

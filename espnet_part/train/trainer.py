@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+import sys
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ from espnet_part.train.checkpoint import (
     write_checkpoint,
     write_heard,
 )
+from espnet_part.train.notice import AGAIN, Notice, Stopped
 from espnet_part.train.options import TrainerOptions
 from espnet_part.train.parallel import Parallel
 from espnet_part.train.position import Position, check_same_schedule
@@ -93,7 +95,7 @@ class PARTTrainer:
             trainer_options,
             parallel,
         )
-        with parallel.naming_lost(lambda: run.position.total_step):
+        with parallel.naming_lost(lambda: run.position.total_step), run.notice.awaited():
             run.run()
 
 
@@ -138,6 +140,9 @@ class Run:
         self.heard = Heard.nothing(len(train_data.examples))  # when the phase began
         self.ever_trained: set[str] = set()
         self.saved: Checkpoint | None = None  # until the first phase has taken it over
+        self.notice = Notice()
+        self.saved_at = time.monotonic()
+        self.first_step = 0  # that this process has found done
         self.report = Report(options, parallel.is_main)
 
     def run(self) -> None:
@@ -149,6 +154,7 @@ class Run:
             self.parallel.together(self._start)
         self._forget_bad(anew=self.saved is None)
         data = self.parallel.together(self._plan)
+        self.first_step, self.saved_at = self.position.total_step, time.monotonic()
         while self.position.phase < len(self.schedule.phases):
             self._run_phase(data)
             self.heard = data[self.position.phase].heard_after(self.heard, self.position.data)
@@ -221,6 +227,8 @@ class Run:
         logging.info("phase %s: %d steps, trains %s", phase.name, steps, ", ".join(phase.train))
         self.report.start_phase(phase.name, self.position, steps)
         if self.position.step < steps:
+            if self.report.train is not None and self.position.step % interval == 0:
+                self._finish_epoch(phase, data, False)  # it was stopped before its validation
             self.report.start_epoch(self.position.epoch + 1)
         clock = time.perf_counter()
         left = steps - self.position.step
@@ -251,15 +259,16 @@ class Run:
             log_interval = self.options.log_interval or _log_interval(steps)
             if is_epoch_end or self.position.step % log_interval == 0:
                 self.report.progress(phase.name, self.position, steps, self.optimizer.param_groups)
+            is_over, is_save_due = self.parallel.any(self.notice.came, self._is_save_due())
+            if is_over:
+                self._stop(data)
             if is_epoch_end:
                 self._finish_epoch(phase, data, is_end)
                 if not is_end:
                     self.report.start_epoch(self.position.epoch + 1)
-                clock = time.perf_counter()
-            elif (
-                self.options.save_interval and self.position.step % self.options.save_interval == 0
-            ):
+            elif is_save_due:
                 self._save_checkpoint(data)
+            clock = time.perf_counter()
         if self.report.train is not None:  # the phase was cut inside an interval
             self._finish_epoch(phase, data, True)
         self.report.finish_phase()
@@ -303,14 +312,17 @@ class Run:
 
     def _finish_epoch(self, phase: Phase, data: PhaseData, is_phase_end: bool) -> None:
         """Validate, report, keep the model, and write a checkpoint."""
-        self.position.epoch += 1
         counts, bad = validate(
             self.model,
             (batch for step in self._validation().fixed_pass() for batch in step),
             self.schedule.tasks,
             self.parallel,
             amp=self.options.use_amp,
+            is_over=lambda: self.notice.came,
         )
+        if any(self.parallel.any(self.notice.came)):
+            self._stop(data)
+        self.position.epoch += 1
         set_modes(self.model)
         self._name_bad(bad, "valid", "w")
         self._stop_if_too_bad(counts["bad"], counts["bad"] + counts["examples"])
@@ -419,6 +431,33 @@ class Run:
 
     # --- checkpoints -----------------------------------------------------------------------------
 
+    def _is_save_due(self) -> bool:
+        steps, minutes = self.options.save_interval, self.options.save_minutes
+        if steps and self.position.step % steps == 0:
+            return True
+        return minutes is not None and time.monotonic() - self.saved_at >= 60 * minutes
+
+    def _stop(self, data: PhaseData) -> NoReturn:
+        """End before the schedule has, to go on from here.
+
+        Raises:
+            Stopped: always, but
+            DataError: nothing was done, and would be the next time.
+        """
+        step = self.position.total_step
+        if step == self.first_step:
+            raise DataError(
+                f"the time was over before one more step was done and validated (after step {step}): "
+                "give it more time, or less to validate"
+            )
+        self._save_checkpoint(data)
+        self.report.close()
+        if not self.parallel.is_main:
+            sys.exit(AGAIN)  # one process says it
+        raise Stopped(
+            f"stopped by SIGUSR1 after step {step}, with a checkpoint: started again, it goes on"
+        )
+
     def _save_checkpoint(self, data: PhaseData) -> None:
         if self.parallel.is_main:
             now = data.heard_after(self.heard, self.position.data)
@@ -447,6 +486,7 @@ class Run:
                 ),
             )
         self.parallel.barrier()
+        self.saved_at = time.monotonic()
 
     def _refuse_earlier_run(self) -> None:
         if find_checkpoints(self.checkpoints):

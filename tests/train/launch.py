@@ -23,6 +23,7 @@ def part_train(
     log: Path,
     *,
     kill: Kill | None = None,
+    notice: Kill | None = None,
     kill_after: float | None = None,
     world: int = 1,
     count_text_only: bool = False,
@@ -35,10 +36,11 @@ def part_train(
 
     Args:
         kill: SIGKILL before the n-th call of a function, given as "module:name".
+        notice: The same with SIGUSR1.
         kill_after: SIGKILL after this many seconds.
         world: Processes, joined through gloo.
         record_heard: A file for the ids of the utterances of all training steps.
-        kill_rank: The one of the processes that is killed; by default each of them.
+        kill_rank: The one of the processes that gets the signal; by default each of them.
         limit: For `resource.setrlimit`.
         last_rank: More arguments for the last of the processes alone.
         count_text_only: Write to the log which of a process's batches had no speech.
@@ -47,11 +49,12 @@ def part_train(
     processes = []
     for rank in range(world):
         more = () if world == 1 else _distributed(rank, world, rendezvous)
-        bomb = kill if kill_rank in (None, rank) else None
+        is_meant = kill_rank in (None, rank)
+        signals = {signal.SIGKILL: kill, signal.SIGUSR1: notice} if is_meant else {}
         own = last_rank if rank == world - 1 else ()
         process = CONTEXT.Process(
             target=_child,
-            args=([*cmd, *more, *own], str(log), bomb, count_text_only, record_heard, limit),
+            args=([*cmd, *more, *own], str(log), signals, count_text_only, record_heard, limit),
         )
         process.start()
         processes.append(process)
@@ -79,7 +82,7 @@ def _distributed(rank: int, world: int, rendezvous: Path) -> Sequence[str]:
 def _child(
     cmd: list[str],
     log: str,
-    kill: Kill | None,
+    signals: dict[signal.Signals, Kill | None],
     count_text_only: bool,
     record: Path | None,
     limit: tuple[int, tuple[int, int]] | None,
@@ -95,8 +98,9 @@ def _child(
     import torch
 
     torch.set_num_threads(1)
-    if kill is not None:
-        _arm(*kill)
+    for number, when in signals.items():
+        if when is not None:
+            _arm(*when, number)
     from espnet_part.bin import part_train as command
 
     if record is not None:
@@ -135,8 +139,8 @@ def _record_steps(file: Path) -> None:
     trainer.train_step = train_step  # type: ignore[assignment]
 
 
-def _arm(target: str, call: int) -> None:
-    """Replace a function by itself with a bomb that goes off at the n-th call."""
+def _arm(target: str, call: int, number: signal.Signals) -> None:
+    """Let the process send itself a signal before the n-th call of a function."""
     import importlib
 
     module_name, name = target.split(":")
@@ -147,11 +151,11 @@ def _arm(target: str, call: int) -> None:
     original = getattr(owner, name)
     calls = 0
 
-    def bomb(*args: Any, **kwargs: Any) -> Any:
+    def armed(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == call:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
         return original(*args, **kwargs)
 
-    setattr(owner, name, bomb)
+    setattr(owner, name, armed)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from espnet_part.train.notice import AGAIN
 from tests.train.launch import part_train
 from tests.train.tiny import ADAPTER, JOINT, TOP, Workspace, stage
 
@@ -94,6 +95,69 @@ def test_killed_and_resumed_is_bit_identical(
     assert part_train(cmd, log, kill=kill) == -9, log.read_text()
     assert part_train(cmd, log) == 0, log.read_text()
     assert_same_outcome(runs.root / "whole", directory)
+
+
+@pytest.mark.parametrize(
+    "notice",
+    [
+        pytest.param((f"{TRAINER}:train_step", 2), id="inside an interval"),
+        pytest.param((f"{TRAINER}:train_step", 4), id="at the end of an interval"),
+        pytest.param((f"{TRAINER}:train_step", 6), id="at the end of a phase"),
+        pytest.param((f"{TRAINER}:validate", 3), id="in a validation"),
+        pytest.param((f"{TRAINER}:average_best", 1), id="when all is trained"),
+    ],
+)
+def test_a_notice_stops_at_the_next_step_and_nothing_is_lost(
+    runs: Workspace, notice: tuple[str, int], log: Path
+) -> None:
+    directory = runs.root / "noticed"
+    shutil.rmtree(directory, ignore_errors=True)
+    cmd = runs.command("stage.yaml", "noticed")
+    status = part_train(cmd, log, notice=notice)
+    if "average_best" in notice[0]:
+        assert status == 0
+    else:
+        assert status == AGAIN, log.read_text()
+        last = log.read_text().splitlines()[-1]
+        step = int(max((directory / "checkpoints").iterdir()).name)
+        assert f"stopped by SIGUSR1 after step {step}, with a checkpoint" in last
+        if "train_step" in notice[0]:
+            assert step == notice[1]
+        assert part_train(cmd, log) == 0, log.read_text()
+        trained = [line for line in log.read_text().splitlines() if "step 4/6 " in line]
+        assert len(trained) == 1  # no step is done twice
+    assert_same_outcome(runs.root / "whole", directory)
+
+
+def test_a_notice_for_one_process_stops_all(runs: Workspace, log: Path) -> None:
+    more = ("--max_batch_size_per_gpu", "2")
+    for name, wanted in (("alone", 0), ("noticed_two", AGAIN)):
+        notice = (f"{TRAINER}:train_step", 5) if wanted else None
+        cmd = runs.command("stage.yaml", name, *more)
+        status = part_train(cmd, log, world=2, notice=notice, kill_rank=1)
+        assert status == wanted, log.read_text()
+    assert log.read_text().count("stopped by SIGUSR1 after step 5") == 1
+    notice = (f"{TRAINER}:validate", 2)  # one process breaks off, the other comes to the end
+    assert part_train(cmd, log, world=2, notice=notice, kill_rank=1) == AGAIN, log.read_text()
+    assert part_train(cmd, log, world=2) == 0, log.read_text()
+    assert_same_outcome(runs.root / "alone", runs.root / "noticed_two")
+
+
+def test_time_that_is_too_short_for_a_step_is_said(runs: Workspace, log: Path) -> None:
+    cmd = runs.command("stage.yaml", "too_short")
+    assert part_train(cmd, log, notice=(f"{TRAINER}:train_step", 4)) == AGAIN, log.read_text()
+    assert part_train(cmd, log, notice=(f"{TRAINER}:validate", 1)) == 1, log.read_text()
+    assert "the time was over before one more step was done and validated" in log.read_text()
+
+
+def test_a_checkpoint_after_so_many_minutes(runs: Workspace, log: Path) -> None:
+    more = ("--save_minutes", "1e-9", "--save_interval", "0")
+    cmd = runs.command("stage.yaml", "by_time", *more)
+    assert part_train(cmd, log, kill=(f"{TRAINER}:train_step", 3)) == -9, log.read_text()
+    assert max((runs.root / "by_time/checkpoints").iterdir()).name == "00000002"
+    cmd[cmd.index("1e-9")] = "-1"
+    assert part_train(cmd, log) == 1
+    assert "save_minutes: must be a number above 0" in log.read_text()
 
 
 def train_three_stages(workspace: Workspace, name: str, log: Path, **options: Any) -> int:
