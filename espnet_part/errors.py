@@ -7,6 +7,8 @@ from typing import Any
 
 from espnet_part.display import plain
 
+AGAIN = 75
+"""The exit status of what goes on when it is started again (EX_TEMPFAIL of sysexits.h)."""
 _LONGEST = 2000
 
 

@@ -9,6 +9,9 @@ ended. What a cluster wants to know (partition, account …) stands in conf/slur
 shell operator by itself (| || && ; > >> < 2>&1) is left to the shell. Exit status: the number of failed
 jobs (at most 254).
 
+A job of the kind train is told by SIGUSR1 that its time is nearly up; one that then ends with status 75 is
+put in the queue again, and goes on.
+
 A job outlives its launcher. LOG.slurm says which job writes LOG: the same command typed again follows it
 if it still waits or runs, and another command is refused until it has ended.
 """
@@ -55,7 +58,7 @@ _MENDS = {
 
 
 def sbatch_options(
-    launch: Launch, settings: JobSettings, environment: Mapping[str, str]
+    launch: Launch, kind: str, settings: JobSettings, environment: Mapping[str, str]
 ) -> list[str]:
     """What sbatch is asked for.
 
@@ -74,6 +77,8 @@ def sbatch_options(
         options += [f"--gres={settings.gres}:{gpus}"]
         threads = max(threads, gpus * settings.cpus_per_gpu)
     options += [f"--cpus-per-task={threads}"]
+    if kind == "train" and settings.warning:
+        options += ["--requeue", f"--signal=B:USR1@{settings.warning}"]
     if "mem" in given:  # as Kaldi's launchers have it: of a CPU
         options += [f"--mem-per-cpu={given['mem']}"]
     if "time" in given:
@@ -139,7 +144,7 @@ def begin(launch: Launch, kind: str) -> Submission:
                 f"job {known.job} of another command writes {launch.log}: wait for it, or end it: "
                 f"scancel {known.job}"
             )
-    options = sbatch_options(launch, settings, os.environ)
+    options = sbatch_options(launch, kind, settings, os.environ)
     for job in launch.jobs:
         log = Path(launch.fill(launch.log, job))
         log.parent.mkdir(parents=True, exist_ok=True)

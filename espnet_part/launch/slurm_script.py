@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from espnet_part.errors import AGAIN
 from espnet_part.launch.command_line import OPERATORS, Launch
 from espnet_part.launch.slurm_settings import FORWARDED, JobSettings
 
@@ -22,10 +23,22 @@ echo "# Started at $(date)"
 {meeting}
 echo {title}
 started=$(date +%s)
-( {command} )
-code=$?
+trap 'warned=yes; kill -USR1 -- "-${{work}}"' USR1 # the time is nearly up
+set -m # a process group, to which that can be said
+( trap '' USR1; {command} ) &
+work=$!
+warned=yes
+while [ "${{warned}}" ]; do # once, and again after each signal
+    warned=
+    wait "${{work}}"
+    code=$?
+done
 seconds=$(($(date +%s) - started))
 echo "# Accounting: time=${{seconds}} threads=${{SLURM_CPUS_PER_TASK:-1}}"
+if [ "${{code}}" = {again} ] && scontrol requeue "${{SLURM_JOB_ID}}"; then
+    echo "# Stopped at $(date), to go on from the queue"
+    exit {again}
+fi
 echo "# Ended (code ${{code}}) at $(date), elapsed time ${{seconds}} seconds"
 exit "${{code}}"
 """
@@ -44,6 +57,7 @@ def script(launch: Launch, settings: JobSettings, directory: Path) -> str:
     words = [_word(word, launch.name) for word in launch.command]
     title = " ".join(shlex.quote(word) for word in launch.command)
     return _SCRIPT.format(
+        again=AGAIN,
         directory=shlex.quote(str(directory)),
         setup="\n".join(settings.setup) or ":",
         meeting=_MEETING if launch.number("num_nodes", 1) > 1 else ":",

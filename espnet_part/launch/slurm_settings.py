@@ -43,6 +43,8 @@ class JobSettings:
         mem: of a node, such as 64G. mem_per_cpu: instead of it.
         gres: the name of a GPU in --gres, such as gpu or gpu:a100.
         cpus_per_gpu: CPUs with each GPU: a process of training and its loading workers.
+        warning: seconds before its end, by the time limit or for another job, at which a training writes a
+            checkpoint and is put in the queue again; 0 for never. Not less than a step and a checkpoint need.
         setup: lines of shell that run first in each job, such as module load cuda.
         forward: names of more environment variables that jobs get; * stands for anything.
         sbatch: more words for sbatch.
@@ -60,6 +62,7 @@ class JobSettings:
     mem_per_cpu: str | None = None
     gres: str = "gpu"
     cpus_per_gpu: int = pydantic.Field(default=4, ge=1)
+    warning: int = pydantic.Field(default=120, ge=0, le=65535)
     setup: list[str] = field(default_factory=list)
     forward: list[str] = field(default_factory=list)
     sbatch: list[str] = field(default_factory=list)

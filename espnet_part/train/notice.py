@@ -1,7 +1,7 @@
 """A notice that a training's time is nearly up: SIGUSR1, heeded at the next border between two steps.
 
 Slurm sends it some time before a job's limit, or before another job takes its place
-(``--signal=B:USR1@300``); anybody may, with `kill -USR1`.
+(``--signal=B:USR1@120``); anybody may, with `kill -USR1`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,7 @@ import contextlib
 import signal
 from collections.abc import Iterator
 
-from espnet_part.errors import UserError
-
-AGAIN = 75
-"""The exit status of what goes on when it is started again (EX_TEMPFAIL of sysexits.h)."""
+from espnet_part.errors import AGAIN, UserError
 
 
 class Stopped(UserError):

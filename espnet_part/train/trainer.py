@@ -17,7 +17,7 @@ import torch
 from espnet_part.data.dataset import DataPosition, PhaseData
 from espnet_part.data.heard import Heard
 from espnet_part.data.stage_data import SpeechSide, StageData, log_dropped, log_mixture, log_sizes
-from espnet_part.errors import DataError
+from espnet_part.errors import AGAIN, DataError
 from espnet_part.model.base import json_sha256
 from espnet_part.schedule.activation import activate, set_modes
 from espnet_part.schedule.schedule import Phase
@@ -38,7 +38,7 @@ from espnet_part.train.checkpoint import (
     write_checkpoint,
     write_heard,
 )
-from espnet_part.train.notice import AGAIN, Notice, Stopped
+from espnet_part.train.notice import Notice, Stopped
 from espnet_part.train.options import TrainerOptions
 from espnet_part.train.parallel import Parallel
 from espnet_part.train.position import Position, check_same_schedule

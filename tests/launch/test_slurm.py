@@ -13,9 +13,9 @@ from espnet_part.launch.slurm_client import JobState, SlurmError
 from espnet_part.launch.slurm_settings import JobSettings
 
 
-def options(*words: str, **conf: object) -> list[str]:
+def options(*words: str, kind: str = "cpu", **conf: object) -> list[str]:
     launch = parse([*words, "a.JOB.log", "true"], "slurm.pl")
-    return sbatch_options(launch, JobSettings(**conf), {"PATH": "x"})  # type: ignore[arg-type]
+    return sbatch_options(launch, kind, JobSettings(**conf), {"PATH": "x"})  # type: ignore[arg-type]
 
 
 def test_what_sbatch_is_asked_for() -> None:
@@ -28,6 +28,8 @@ def test_what_sbatch_is_asked_for() -> None:
     assert not any("gres" in word for word in found)
     assert "--array=1-9%2" in options("--max-jobs-run", "2", "JOB=1:9")
     assert "--gres=gpu:a100:1" in options("--gpu", "1", gres="gpu:a100")
+    assert not any("signal" in word for word in (*found, *options(kind="train", warning=0)))
+    assert {"--requeue", "--signal=B:USR1@120"} <= set(options(kind="train"))
 
 
 @pytest.fixture

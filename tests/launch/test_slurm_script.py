@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,6 +47,48 @@ def test_the_exit_status_is_the_commands_and_stands_at_the_end() -> None:
     assert lines[0].endswith("job 9") and lines[-1].startswith("# Ended (code 7) at ")
     array = run(Launch({}, "JOB", range(7, 8), "x.JOB.log", ["true"]))
     assert array.returncode == 0 and array.stdout.splitlines()[0].endswith("job 8_7")
+
+
+@pytest.mark.parametrize(("status", "queued"), [(75, True), (75, False), (0, True), (3, True)])
+def test_a_warning_reaches_the_program_and_what_goes_on_is_queued_again(
+    tmp_path: Path, status: int, queued: bool
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, signal, sys, time\n"
+        "def warned(*_):\n"
+        "    print('warned', flush=True)\n"
+        "    time.sleep(1)\n"
+        f"    sys.exit({status})\n"
+        "signal.signal(signal.SIGUSR1, warned)\n"
+        "print('begun', flush=True)\n"
+        "time.sleep(50)\n"
+    )
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f'#!/bin/sh\necho "scontrol $*"\nexit {int(not queued)}\n')
+    scontrol.chmod(0o755)
+    words = [sys.executable, str(program), "|", "cat"]
+    text = script(Launch({}, None, range(1, 2), "x.log", words), JobSettings(), Path("/tmp"))
+    text = text.replace("set -m", "set -m -o pipefail")
+    running = subprocess.Popen(
+        ["bash", "-c", text],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "9"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert running.stdout is not None
+    printed = ""
+    while "begun" not in printed:
+        printed += running.stdout.readline()
+    running.send_signal(signal.SIGUSR1)
+    printed += running.communicate(timeout=60)[0]
+    assert running.returncode == status, printed
+    assert printed.count("warned") == 1
+    goes_on = status == 75 and queued
+    assert ("scontrol requeue 9\n" in printed) == (status == 75)
+    assert ("# Stopped at " in printed) == goes_on
+    assert (f"# Ended (code {status})" in printed) != goes_on
 
 
 def test_what_goes_along() -> None:

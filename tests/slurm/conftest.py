@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -40,3 +41,17 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     finally:
         stopped = call(SCRIPT, "stop", "--dir", directory)
         assert stopped.returncode == 0 and not directory.exists(), stopped.stderr
+
+
+def until(is_so: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def start_now(cluster: Shell, job: str) -> None:
+    """Start a requeued job, which Slurm would do in two minutes."""
+    until(lambda: "PENDING" in cluster("squeue", "-h", "-j", job, "-o", "%T").stdout, 100)
+    time.sleep(3)  # the node needs a moment
+    until(lambda: cluster("scontrol", "update", f"JobId={job}", "StartTime=now").returncode == 0)

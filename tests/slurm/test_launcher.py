@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.conftest import Shell
+from tests.slurm.conftest import Shell, start_now, until
 
 SLURM = Path(__file__).parents[2] / "egs2/TEMPLATE/part/utils/slurm.pl"
 Launch = Callable[..., subprocess.CompletedProcess[str]]
@@ -38,13 +38,6 @@ def job_of(log: str) -> str:
     found = re.search(r'"job": "(\d+)"', Path(f"{log}.slurm").read_text())
     assert found
     return found[1]
-
-
-def until(is_so: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def started(log: str) -> bool:
@@ -184,14 +177,35 @@ def test_a_lost_launcher_is_followed_by_the_next(
     assert launch("f.log", "true").returncode == 0
 
 
+def test_before_its_time_limit_a_job_is_told_and_goes_back_into_the_queue(
+    launch: Launch, cluster: Shell
+) -> None:
+    """Slurm looks every half a minute."""
+    local('train: {time: "10", warning: 170}')
+    text = (
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))\n"
+        "time.sleep(0 if 'SLURM_RESTART_COUNT' in os.environ else 300)\n"
+    )
+    running = start("--kind", "train", "w.log", sys.executable, "-c", text)
+    until(lambda: started("w.log"))
+    job = job_of("w.log")
+    time.sleep(2)
+    assert cluster("scontrol", "update", f"JobId={job}", "TimeLimit=2:50").returncode == 0
+    start_now(cluster, job)
+    _, said = running.communicate(timeout=200)
+    assert running.returncode == 0, said
+    log = Path("w.log").read_text()
+    assert log.count("# Stopped at ") == 1 and log.count("# Ended (code 0)") == 1
+    assert "TIME LIMIT" not in log
+
+
 def test_a_requeued_job_is_followed_to_its_end(launch: Launch, cluster: Shell) -> None:
     running = start("r.log", "bash", "-c", 'test "$SLURM_RESTART_COUNT" || sleep 300')
     until(lambda: started("r.log"))
     job = job_of("r.log")
     assert cluster("scontrol", "requeue", job).returncode == 0
-    until(lambda: "PENDING" in cluster("squeue", "-h", "-j", job, "-o", "%T").stdout)
-    time.sleep(3)  # the node needs a moment; Slurm would wait two minutes
-    until(lambda: cluster("scontrol", "update", f"JobId={job}", "StartTime=now").returncode == 0)
+    start_now(cluster, job)
     _, said = running.communicate(timeout=200)
     assert running.returncode == 0, said
     log = Path("r.log").read_text()

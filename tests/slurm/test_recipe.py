@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from espnet_part.config import load_yaml
 from tests.corpora.tiny_fleurs import write_fleurs
 from tests.recipes.tiny import copy_recipe, environment, run_recipe, tiny_options
-from tests.slurm.conftest import Shell
+from tests.slurm.conftest import Shell, start_now
 
 pytestmark = pytest.mark.recipe
 
@@ -44,6 +44,16 @@ class Recipe:
 
     def run(self, *options: str, fails: bool = False) -> str:
         return run_recipe(self.path, *self.options, *options, fails=fails, **self.variables)
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [str(self.path / "run.sh"), *self.options, *options],
+            env=environment(**self.variables),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
 
     def train_longer(self, steps: int) -> None:
         stage = load_yaml(self.stage_file)
@@ -81,22 +91,42 @@ def test_two_nodes_train_together(recipe: Recipe) -> None:
         torch.testing.assert_close(together[name], tensor, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_training_whose_time_is_up_goes_on(recipe: Recipe, cluster: Shell, nodes: int) -> None:
+    recipe.train_longer(60)
+    more = ["--num_nodes", str(nodes), "--stop_stage", "7"]
+    recipe.run(*more, "--part_tag", f"whole{nodes}")
+    running = recipe.start(*more, "--part_tag", f"warned{nodes}")
+    log = recipe.path / f"exp/warned{nodes}/stage1/train.log"
+    wait_for(log, "step 5/60", running)
+    job = cluster("squeue", "-h", "-o", "%i").stdout.strip()
+    assert cluster("scancel", "--batch", "--signal=USR1", job).returncode == 0
+    start_now(cluster, job)
+    printed, _ = running.communicate(timeout=200)
+    assert running.returncode == 0, printed
+    text = log.read_text()
+    assert text.count("# Running on") == 2 and text.count("# Stopped at") == 1
+    assert text.count("stopped by SIGUSR1 after step") == 1
+    assert text.count(": step 60/60") == 1 and text.count(": step 5/60") == 1
+    whole, warned = (recipe.path / f"exp/{name}{nodes}/stage1" for name in ("whole", "warned"))
+    for path in whole.glob("*.safetensors"):
+        one, two = load_file(path), load_file(warned / path.name)
+        assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def wait_for(log: Path, words: str, running: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not (log.is_file() and words in log.read_text()):
+        assert time.monotonic() < deadline and running.poll() is None
+        time.sleep(0.2)
+
+
 def test_a_lost_terminal(recipe: Recipe, cluster: Shell) -> None:
     recipe.train_longer(400)
     more = ["--part_tag", "lost", "--stop_stage", "7"]
-    first = subprocess.Popen(
-        [str(recipe.path / "run.sh"), *recipe.options, *more],
-        env=environment(**recipe.variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    first = recipe.start(*more)
     log = recipe.path / "exp/lost/stage1/train.log"
-    deadline = time.monotonic() + 120
-    while not (log.is_file() and "step 5/400" in log.read_text()):
-        assert time.monotonic() < deadline and first.poll() is None
-        time.sleep(0.2)
+    wait_for(log, "step 5/400", first)
     os.killpg(first.pid, signal.SIGHUP)
     first.communicate(timeout=60)
     running = cluster("squeue", "-h", "-o", "%i %T").stdout

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from espnet_part.train.notice import AGAIN
+from espnet_part.errors import AGAIN
 from tests.train.launch import part_train
 from tests.train.tiny import ADAPTER, JOINT, TOP, Workspace, stage
 
