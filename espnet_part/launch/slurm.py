@@ -39,6 +39,7 @@ from espnet_part.launch.slurm_client import (
     accounted,
     states,
     submit,
+    writing,
 )
 from espnet_part.launch.slurm_script import forwarded, log_pattern, script
 from espnet_part.launch.slurm_settings import LOCAL, JobSettings, load_settings
@@ -70,7 +71,7 @@ def sbatch_options(
     given = launch.options
     options = settings.options()
     options += [f"--job-name={given.get('name') or Path(launch.log).stem}"]
-    options += [f"--output={log_pattern(launch)}", "--open-mode=append"]
+    options += [f"--output={log_pattern(launch, Path.cwd())}", "--open-mode=append"]
     options += [f"--export={','.join(forwarded(environment, settings.forward)) or 'NONE'}"]
     options += [f"--nodes={nodes}", "--ntasks-per-node=1"]
     if gpus > 0:
@@ -132,18 +133,17 @@ def begin(launch: Launch, kind: str) -> Submission:
     """
     settings, files = load_settings(kind)
     text = script(launch, settings, Path.cwd())
-    known = Submission.read(launch)
-    command = hashlib.sha256(text.encode()).hexdigest()
+    command = _digest(text)
+    known = _on_its_way(launch)
+    if known is not None and known.command == command:
+        say(f"job {known.job} is on its way already: following it")
+        known.write()
+        return known
     if known is not None:
-        alive = [task for task, state in states(known.job).items() if not state.has_ended]
-        if alive and known.command == command:
-            say(f"job {known.job} is on its way already: following it")
-            return known
-        if alive:
-            raise UserError(
-                f"job {known.job} of another command writes {launch.log}: wait for it, or end it: "
-                f"scancel {known.job}"
-            )
+        raise UserError(
+            f"job {known.job} of another command writes {launch.log}: wait for it, or end it: "
+            f"scancel {known.job}"
+        )
     options = sbatch_options(launch, kind, settings, os.environ)
     for job in launch.jobs:
         log = Path(launch.fill(launch.log, job))
@@ -157,6 +157,20 @@ def begin(launch: Launch, kind: str) -> Submission:
     submission = Submission(_record(launch), submit(options, text), command)
     submission.write()
     return submission
+
+
+def _on_its_way(launch: Launch) -> Submission | None:
+    """The job that writes this log, or is going to."""
+    known = Submission.read(launch)
+    if known is not None and not all(state.has_ended for state in states(known.job).values()):
+        return known
+    # its launcher may have been killed before it could note the job
+    found = writing(log_pattern(launch, Path.cwd()))
+    return found and Submission(_record(launch), found[0], _digest(found[1]))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def follow(launch: Launch, job: str) -> dict[int, JobState]:

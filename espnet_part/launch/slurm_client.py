@@ -21,6 +21,7 @@ ENDED = frozenset(
 )
 """States in which a job stays. What is put in the queue again (REQUEUED) becomes PENDING."""
 _SEPARATOR = "\t"
+_LONGEST_PATH = 4200  # in bytes, of Linux and some more
 _PATIENCE = 60.0  # s that a busy controller has to answer
 
 
@@ -76,6 +77,23 @@ def submit(options: Sequence[str], script: str) -> str:
     """
     said = call("sbatch", "--parsable", *options, script=script)
     return said.strip().splitlines()[-1].partition(";")[0]  # ;cluster
+
+
+def writing(pattern: str) -> tuple[str, str] | None:
+    """The number and the script of this user's job that writes there, or is going to; None for none.
+
+    Args:
+        pattern: as sbatch was given it in --output.
+
+    Raises:
+        SlurmError: nobody answers.
+    """
+    form = f"ArrayJobID:24,STDOUT:{_LONGEST_PATH}"
+    for line in call("squeue", "--me", "--noheader", "-O", form).splitlines():
+        job, _, output = line.partition(" ")
+        if output.strip() == pattern:
+            return job, call("scontrol", "write", "batch_script", job, "-")
+    return None
 
 
 def states(job: str) -> dict[int | None, JobState]:

@@ -27,6 +27,7 @@ trap 'warned=yes; kill -USR1 -- "-${{work}}"' USR1 # the time is nearly up
 set -m # a process group, to which that can be said
 ( trap '' USR1; {command} ) &
 work=$!
+set +m
 warned=yes
 while [ "${{warned}}" ]; do # once, and again after each signal
     warned=
@@ -89,7 +90,8 @@ def forwarded(environment: Mapping[str, str], more: Iterable[str]) -> list[str]:
     )
 
 
-def log_pattern(launch: Launch) -> str:
-    """The log's name as sbatch takes it."""
+def log_pattern(launch: Launch, directory: Path) -> str:
+    """The log's whole name as sbatch takes it."""
     log = launch.log.replace("%", "%%")
-    return log if launch.name is None else log.replace(launch.name, "%a")
+    log = log if launch.name is None else log.replace(launch.name, "%a")
+    return str(Path(str(directory).replace("%", "%%")) / log)

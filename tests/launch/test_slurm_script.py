@@ -57,7 +57,7 @@ def test_a_warning_reaches_the_program_and_what_goes_on_is_queued_again(
     program.write_text(
         "import os, signal, sys, time\n"
         "def warned(*_):\n"
-        "    print('warned', flush=True)\n"
+        "    os.write(1, b'warned\\n')\n"
         "    time.sleep(1)\n"
         f"    sys.exit({status})\n"
         "signal.signal(signal.SIGUSR1, warned)\n"
@@ -69,7 +69,7 @@ def test_a_warning_reaches_the_program_and_what_goes_on_is_queued_again(
     scontrol.chmod(0o755)
     words = [sys.executable, str(program), "|", "cat"]
     text = script(Launch({}, None, range(1, 2), "x.log", words), JobSettings(), Path("/tmp"))
-    text = text.replace("set -m", "set -m -o pipefail")
+    text = text.replace("set -m", "set -m -o pipefail")  # the program's status, not that of cat
     running = subprocess.Popen(
         ["bash", "-c", text],
         env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "9"},
@@ -84,7 +84,7 @@ def test_a_warning_reaches_the_program_and_what_goes_on_is_queued_again(
     running.send_signal(signal.SIGUSR1)
     printed += running.communicate(timeout=60)[0]
     assert running.returncode == status, printed
-    assert printed.count("warned") == 1
+    assert printed.count("warned") == 1 and "[1]" not in printed
     goes_on = status == 75 and queued
     assert ("scontrol requeue 9\n" in printed) == (status == 75)
     assert ("# Stopped at " in printed) == goes_on
@@ -100,4 +100,5 @@ def test_what_goes_along() -> None:
 
 
 def test_the_log_of_a_task() -> None:
-    assert log_pattern(Launch({}, "JOB", range(1, 3), "a%/x.JOB.log", ["true"])) == "a%%/x.%a.log"
+    launch = Launch({}, "JOB", range(1, 3), "a%/x.JOB.log", ["true"])
+    assert log_pattern(launch, Path("/b%")) == "/b%%/a%%/x.%a.log"

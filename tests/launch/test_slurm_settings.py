@@ -47,7 +47,7 @@ def test_the_example_holds_what_it_says(recipe: Path) -> None:
     (recipe / "conf/slurm.local.yaml").write_text("\n".join(line[2:] for line in lines[begin:]))
     assert load_settings("train")[0].options() == [
         *("--partition=gpu", "--account=speech", "--time=2-00:00:00", "--mem=400G"),
-        "--signal=TERM@60",
+        "--comment=speech",
     ]
     assert load_settings("cpu")[0].mem_per_cpu == "4G"
 

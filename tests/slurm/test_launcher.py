@@ -155,22 +155,26 @@ def test_a_cancelled_job_says_so(launch: Launch, cluster: Shell) -> None:
     assert running.returncode == 1 and "CANCELLED: somebody, or the cluster, ended it" in said
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL, 0])
 def test_a_lost_launcher_is_followed_by_the_next(
     launch: Launch, cluster: Shell, number: int
 ) -> None:
+    """0: killed before it has noted what it has submitted."""
     words = ("f.log", "bash", "-c", "for i in $(seq 8); do echo $i; sleep 1; done; exit 3")
     first = start(*words)
     until(lambda: started("f.log"))
     job = job_of("f.log")
-    first.send_signal(number)
+    first.send_signal(number or signal.SIGKILL)
     _, said = first.communicate(timeout=60)
     if number == signal.SIGHUP:
         assert f"job {job} goes on" in said and first.returncode == 128 + number
+    if not number:
+        Path("f.log.slurm").unlink()
     other = launch("f.log", "true")
     assert other.returncode == 255
     assert f"job {job} of another command writes f.log" in other.stderr
     again = launch(*words)
+    assert job_of("f.log") == job
     assert f"job {job} is on its way already: following it" in again.stderr
     assert again.returncode == 1 and f"job {job} failed with status 3" in again.stderr
     assert Path("f.log").read_text().splitlines().count("8") == 1  # it ran once
