@@ -12,11 +12,13 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 OPERATORS = {"|", "||", "&&", ";", ">", ">>", "<", "2>", "2>>", "2>&1"}
 """Words that are the shell's where they stand by themselves; all others reach the program as they are."""
 MOST_FAILURES = 254
 """The exit status of a launcher is the number of failed jobs, at most this; 255 is its own failure."""
+_ENDED = re.compile(r"# Ended \(code (\d{1,3})\)")
 _JOBS = re.compile(r"([A-Za-z_]\w*)=(\d+)(?::(\d+))?")
 
 
@@ -101,3 +103,13 @@ def parse(words: Sequence[str], program: str) -> Launch:
 def shell_line(command: Sequence[str]) -> str:
     """A command for a shell."""
     return " ".join(word if word in OPERATORS else shlex.quote(word) for word in command)
+
+
+def exit_code(log: Path) -> int | None:
+    """The exit status at the end of a job's log; None where it has none."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    ended = [match for line in lines[-20:] if (match := _ENDED.match(line))]
+    return int(ended[-1][1]) if ended else None

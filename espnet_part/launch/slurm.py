@@ -1,7 +1,8 @@
 """slurm.pl: run.pl's command line on a Slurm cluster.
 
-    slurm.pl [--kind cpu|decode|train] [--gpu N] [--num_threads N] [--num_nodes N] [--mem SIZE]
-             [--time LIMIT] [--name NAME] [--max-jobs-run N] [JOB=1:N] LOG COMMAND ...
+    slurm.pl [--kind cpu|decode|train|driver] [--gpu N] [--num_threads N] [--num_nodes N]
+             [--mem SIZE] [--time LIMIT] [--name NAME] [--max-jobs-run N] [--detach true]
+             [JOB=1:N] LOG COMMAND ...
 
 Submits the command, or an array of them, waits for its end, and says on stderr where it stands and how it
 ended. What a cluster wants to know (partition, account …) stands in conf/slurm.local.yaml; see
@@ -9,8 +10,9 @@ ended. What a cluster wants to know (partition, account …) stands in conf/slur
 shell operator by itself (| || && ; > >> < 2>&1) is left to the shell. Exit status: the number of failed
 jobs (at most 254).
 
-A job of the kind train is told by SIGUSR1 that its time is nearly up; one that then ends with status 75 is
-put in the queue again, and goes on.
+A job of the kind train or driver is told by SIGUSR1 that its time is nearly up; one that then ends with
+status 75 is put in the queue again, and goes on. A driver, which submits jobs itself, has all variables of
+the shell. With --detach true a job is submitted and not waited for.
 
 A job outlives its launcher. LOG.slurm says which job writes LOG: the same command typed again follows it
 if it still waits or runs, and another command is refused until it has ended.
@@ -19,20 +21,16 @@ if it still waits or runs, and another command is refused until it has ended.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import re
 import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from espnet_part.errors import ConfigError, UserError
-from espnet_part.files import atomic_write
-from espnet_part.launch.command_line import MOST_FAILURES, Launch, UsageError, parse
+from espnet_part.launch.command_line import MOST_FAILURES, Launch, UsageError, exit_code, parse
 from espnet_part.launch.slurm_client import (
     JobState,
     SlurmError,
@@ -42,9 +40,9 @@ from espnet_part.launch.slurm_client import (
     writing,
 )
 from espnet_part.launch.slurm_script import forwarded, log_pattern, script
-from espnet_part.launch.slurm_settings import LOCAL, JobSettings, load_settings
+from espnet_part.launch.slurm_settings import GOING_ON, LOCAL, JobSettings, load_settings
+from espnet_part.launch.submission import Submission
 
-_ENDED = re.compile(r"# Ended \(code (\d{1,3})\)")
 _PAUSES = (0.5, 1.0, 2.0, 5.0)
 """Seconds between two questions to the controller, at first and later."""
 _MENDS = {
@@ -72,13 +70,14 @@ def sbatch_options(
     options = settings.options()
     options += [f"--job-name={given.get('name') or Path(launch.log).stem}"]
     options += [f"--output={log_pattern(launch, Path.cwd())}", "--open-mode=append"]
-    options += [f"--export={','.join(forwarded(environment, settings.forward)) or 'NONE'}"]
+    names = forwarded(environment, settings.forward)
+    options += ["--export=ALL" if kind == "driver" else f"--export={','.join(names) or 'NONE'}"]
     options += [f"--nodes={nodes}", "--ntasks-per-node=1"]
     if gpus > 0:
         options += [f"--gres={settings.gres}:{gpus}"]
         threads = max(threads, gpus * settings.cpus_per_gpu)
     options += [f"--cpus-per-task={threads}"]
-    if kind == "train" and settings.warning:
+    if kind in GOING_ON and settings.warning:
         options += ["--requeue", f"--signal=B:USR1@{settings.warning}"]
     if "mem" in given:  # as Kaldi's launchers have it: of a CPU
         options += [f"--mem-per-cpu={given['mem']}"]
@@ -91,34 +90,9 @@ def sbatch_options(
     return options
 
 
-@dataclass(frozen=True)
-class Submission:
-    """A job, and what tells it from others, beside its log."""
-
-    path: Path
-    job: str
-    command: str
-
-    @classmethod
-    def read(cls, launch: Launch) -> Submission | None:
-        """That of the job that has written the log last; None where there is none."""
-        path = _record(launch)
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            return cls(path, str(values["job"]), str(values["command"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def write(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(self.path) as file:
-            json.dump({"job": self.job, "command": self.command}, file)
-            file.write("\n")
-
-
-def _record(launch: Launch) -> Path:
-    first = launch.log if launch.name is None else launch.log.replace(launch.name, "all")
-    return Path(f"{first}.slurm")
+def _name(launch: Launch) -> Path:
+    """The log that a submission is noted beside."""
+    return Path(launch.log if launch.name is None else launch.log.replace(launch.name, "all"))
 
 
 def say(message: str) -> None:
@@ -154,19 +128,19 @@ def begin(launch: Launch, kind: str) -> Submission:
         say(
             f"the cluster's default partition, for there is no {LOCAL} (conf/slurm.yaml explains it)"
         )
-    submission = Submission(_record(launch), submit(options, text), command)
+    submission = Submission(_name(launch), submit(options, text), command)
     submission.write()
     return submission
 
 
 def _on_its_way(launch: Launch) -> Submission | None:
     """The job that writes this log, or is going to."""
-    known = Submission.read(launch)
+    known = Submission.read(_name(launch))
     if known is not None and not all(state.has_ended for state in states(known.job).values()):
         return known
     # its launcher may have been killed before it could note the job
     found = writing(log_pattern(launch, Path.cwd()))
-    return found and Submission(_record(launch), found[0], _digest(found[1]))
+    return found and Submission(_name(launch), found[0], _digest(found[1]))
 
 
 def _digest(text: str) -> str:
@@ -223,16 +197,6 @@ def _forgotten(launch: Launch, job: str, number: int) -> JobState:
     return JobState("COMPLETED" if code == 0 else "FAILED")
 
 
-def exit_code(log: Path) -> int | None:
-    """The exit status at the end of a job's log; None where it has none."""
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    ended = [match for line in lines[-20:] if (match := _ENDED.match(line))]
-    return int(ended[-1][1]) if ended else None
-
-
 def _standing(job: str, launch: Launch, waiting: Mapping[int, JobState]) -> str:
     """A line on what is not over."""
     pending = [state for state in waiting.values() if state.state == "PENDING"]
@@ -287,6 +251,9 @@ def main(words: Sequence[str] | None = None) -> int:
                 f"--config is of Kaldi's slurm.pl; this one reads {LOCAL} (conf/slurm.yaml explains it)"
             )
         submission = begin(launch, launch.options.get("kind", "cpu"))
+        if launch.options.get("detach") == "true":
+            say(f"job {submission.job} goes on by itself; log: {launch.log}")
+            return 0
         _stop(submission.job)
         over = follow(launch, submission.job)
     except (UsageError, UserError, OSError) as error:

@@ -7,8 +7,9 @@ the job's log at last (see `slurm`).
 
 from __future__ import annotations
 
+import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from espnet_part.errors import UserError
@@ -49,15 +50,25 @@ class JobState:
         return self.state in ENDED
 
 
-def call(*words: str, script: str | None = None) -> str:
+def call(
+    *words: str, script: str | None = None, environment: Mapping[str, str] | None = None
+) -> str:
     """What a command of Slurm's prints.
+
+    Args:
+        environment: its own, where it is not to have this process's.
 
     Raises:
         SlurmError: it is missing, fails, or does not answer.
     """
     try:
         done = subprocess.run(
-            words, input=script or "", capture_output=True, text=True, timeout=_PATIENCE
+            words,
+            input=script or "",
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE,
+            env=environment,
         )
     except FileNotFoundError:
         raise SlurmError(f"{words[0]} is missing: is this a machine of a Slurm cluster?") from None
@@ -75,7 +86,9 @@ def submit(options: Sequence[str], script: str) -> str:
     Raises:
         SlurmError: it is refused, with what sbatch said.
     """
-    said = call("sbatch", "--parsable", *options, script=script)
+    # within another job, what that was given is not this one's
+    environment = {n: v for n, v in os.environ.items() if n == "SLURM_CONF" or n[:6] != "SLURM_"}
+    said = call("sbatch", "--parsable", *options, script=script, environment=environment)
     return said.strip().splitlines()[-1].partition(";")[0]  # ;cluster
 
 
@@ -115,6 +128,18 @@ def states(job: str) -> dict[int | None, JobState]:
         task = name.partition("_")[2]
         found[int(task) if task.isdecimal() else None] = JobState(*(item.strip() for item in rest))
     return found
+
+
+def my_jobs() -> dict[str, JobState]:
+    """This user's jobs that have not ended, by their numbers; of an array, the state of a task.
+
+    Raises:
+        SlurmError: nobody answers.
+    """
+    form = _SEPARATOR.join(("%F", "%T", "%r", "%S", "%N"))
+    lines = call("squeue", "--me", "--noheader", "-o", form).splitlines()
+    rows = [line.strip("\n").split(_SEPARATOR) for line in lines]
+    return {job: JobState(*(item.strip() for item in rest)) for job, *rest in rows}
 
 
 def accounted(job: str) -> dict[int | None, JobState]:

@@ -6,8 +6,9 @@ Read, each laid over those before it:
     ~/.config/espnet_part/slurm.yaml        the user's, for all recipes ($XDG_CONFIG_HOME)
     conf/slurm.local.yaml                   of this recipe's copy; git ignores it
 
-Each holds sections: `all`, and by the kind of job `cpu` (preparation, statistics, scoring), `decode` and
-`train` (whatever uses GPUs); the keys are those of `JobSettings`.
+Each holds sections: `all`, and by the kind of job `cpu` (preparation, statistics, scoring), `decode`,
+`train` (whatever uses GPUs) and `driver` (run.sh itself, with --detach true); the keys are those of
+`JobSettings`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from pydantic.dataclasses import dataclass
 from espnet_part.config import build, load_yaml
 from espnet_part.errors import ConfigError, did_you_mean
 
-KINDS = ("cpu", "decode", "train")
+KINDS = ("cpu", "decode", "train", "driver")
+GOING_ON = ("train", "driver")
+"""Kinds of jobs that end at a warning, with status 75, and go on where they were."""
 SHARED, LOCAL = Path("conf/slurm.yaml"), Path("conf/slurm.local.yaml")
 #: Names of variables that a job gets, besides those of `forward`: * stands for anything.
 FORWARDED = (
@@ -43,8 +46,9 @@ class JobSettings:
         mem: of a node, such as 64G. mem_per_cpu: instead of it.
         gres: the name of a GPU in --gres, such as gpu or gpu:a100.
         cpus_per_gpu: CPUs with each GPU: a process of training and its loading workers.
-        warning: seconds before its end, by the time limit or for another job, at which a training writes a
-            checkpoint and is put in the queue again; 0 for never. Not less than a step and a checkpoint need.
+        warning: seconds before its end, by the time limit or for another job, at which a job that goes on
+            (a training writes a checkpoint) is put in the queue again; 0 for never. Not less than a step
+            and a checkpoint need.
         setup: lines of shell that run first in each job, such as module load cuda.
         forward: names of more environment variables that jobs get; * stands for anything.
         sbatch: more words for sbatch.

@@ -34,6 +34,11 @@ class JobFailed(Exception):
         self.logs, self.what = list(logs), what
 
 
+def is_cluster(launcher: Words) -> bool:
+    """Whether a launcher's jobs run elsewhere."""
+    return Path(launcher[0]).name not in ("run.pl", "ssh.pl")
+
+
 class Jobs:
     """Starts what a recipe runs.
 
@@ -69,6 +74,27 @@ class Jobs:
     def run_python(self, module: str, *words: str | Path, output: Path | None = None) -> None:
         """Run a module on this machine."""
         self.run([self._options.python, "-m", module, *words], output)
+
+    def run_or_launch(self, log: Path, words: Words, launcher: str, what: str) -> None:
+        """Run a command: here, its output on the terminal, or on a cluster, its log shown as it grows.
+
+        Args:
+            launcher: the name of what starts it where there is a cluster.
+
+        Raises:
+            JobFailed: it ended with an error.
+        """
+        start = self._options.launchers[launcher]
+        if not is_cluster(start):
+            self.run(words, what=what)
+            return
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with Progress([log], echo=True):
+            status = self._start(
+                [*start, "--num_threads", str(self._options.nj), log, *words], None, None
+            )
+        if status:
+            raise JobFailed([log], what)
 
     def launch(self, log: Path, module: str, *words: str | Path, gpus: int | None = None) -> None:
         """Run one module through the launcher: of data preparation, or with ``gpus`` of training."""

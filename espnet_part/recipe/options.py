@@ -45,6 +45,7 @@ class RecipeOptions:
     master_port: str
     master_addr: str
     score_config: str
+    prep_cmd: str
     train_cmd: str
     cuda_cmd: str
     decode_cmd: str
@@ -58,7 +59,8 @@ class RecipeOptions:
     def launchers(self) -> dict[str, list[str]]:
         """The words of each launcher."""
         names = ("train_cmd", "cuda_cmd", "decode_cmd")
-        return {name: getattr(self, name).split() for name in names}
+        words = {name: getattr(self, name).split() for name in names}
+        return {**words, "prep_cmd": self.prep_cmd.split() or words["train_cmd"]}
 
     def found_score_config(self) -> str:
         """The configuration of scores that was asked for, or the recipe's own where it has one."""

@@ -22,6 +22,7 @@ from espnet_part.model.config import ModelConfig
 from espnet_part.recipe import keys, locks
 from espnet_part.recipe.base_models import identify_base_models, identify_local, made_here
 from espnet_part.recipe.decoding import join_shards, write_shards
+from espnet_part.recipe.detached import Detached
 from espnet_part.recipe.jobs import JobFailed, Jobs
 from espnet_part.recipe.markers import Marker
 from espnet_part.recipe.options import RecipeOptions, read_options, split_words
@@ -53,6 +54,7 @@ class PartOptions(RecipeOptions):
 
     last_stage = 12
 
+    detach: bool
     skip_data_prep: bool
     skip_train: bool
     skip_eval: bool
@@ -379,7 +381,8 @@ class PartRecipe:
             if not script.is_file() or not script.stat().st_mode & 0o100:
                 raise ConfigError(f"{script} is missing or cannot be executed")
             words = split_words(self.o.local_data_opts, "--local_data_opts")
-            self.jobs.run([script, *words], what=str(script))
+            log = self.o.dumpdir / "logs/data.log"
+            self.jobs.run_or_launch(log, [script, *words], "prep_cmd", str(script))
             for dset in self.sets:
                 if not Path("data", dset).is_dir():
                     raise ConfigError(f"stage 1: {script} did not make data/{dset}")
@@ -491,11 +494,13 @@ class PartRecipe:
         script = Path("local/base_models.sh")
 
         def run() -> None:
+            words = [o.python, "-m", "espnet_part.recipe.base_models", o.model_config]
             if script.exists():
-                words = split_words(o.local_base_models_opts, "--local_base_models_opts")
-                self.jobs.run([script, *words], what=str(script))
-            else:
-                self.jobs.run_python("espnet_part.recipe.base_models", o.model_config)
+                given = split_words(o.local_base_models_opts, "--local_base_models_opts")
+                words = [str(script), *given]
+            log = o.expdir / f"logs/base_models_{self.model_name}.log"
+            what = str(script) if script.exists() else ""
+            self.jobs.run_or_launch(log, words, "prep_cmd", what)
             self.local_bases = None
 
         inputs: list[Any] = [keys.model_digest(o.model_config, {})]
@@ -725,11 +730,7 @@ class PartRecipe:
             lengths = self.raw / dset / "utt2num_samples"
             if lengths.is_file():
                 options += ["--utt2num_samples", str(lengths)]
-            self.jobs.run(
-                [o.python, "-m", "espnet_part.bin.part_score", *options],
-                directory / "score.log",
-                what=f"scoring of {dset}",
-            )
+            self.jobs.launch(directory / "score.log", "espnet_part.bin.part_score", *options)
 
         pieces = []
         for dset in o.tests:
@@ -792,7 +793,8 @@ class PartRecipe:
             if o.hf_repo:
                 options += ["--hf_repo", o.hf_repo]
             options += split_words(o.pack_args, "--pack_args")
-            self.jobs.run_python("espnet_part.bin.part_pack", *options)
+            command = [o.python, "-m", "espnet_part.bin.part_pack", *options]
+            self.jobs.run_or_launch(self.exp / "pack.log", command, "train_cmd", "packing")
             self.runner.log(f'packed: {archive}; Speech2Text.from_pretrained("{archive}") loads it')
 
         inputs = {
@@ -891,6 +893,12 @@ def main(words: Sequence[str]) -> None:
         options.check()
         recipe = PartRecipe(options)
         recipe.check()
+        detached = Detached(recipe.exp, options.launchers["cuda_cmd"])
+        if options.detach:
+            detached.start(options.command, recipe.tag)
+            return
+        if detached.is_another():
+            sys.exit(detached.follow())
         running(recipe.runner)
         lock = recipe.exp / ".lock"
         with locks.experiment_lock(lock, str(recipe.exp)) as descriptor:

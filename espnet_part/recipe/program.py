@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from espnet_part.errors import UserError
+from espnet_part.errors import AGAIN, UserError
 from espnet_part.recipe.stages import Runner
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _PR_SET_PDEATHSIG = 1
 
 
@@ -30,7 +30,8 @@ def run_program(script: str, main: Callable[[Callable[[Runner], None]], None]) -
     """Run ``main`` as the program that ``script`` has become.
 
     SIGINT, SIGTERM and SIGHUP end what it has started, and say how to go on. So does the end of the
-    script that called it, by SIGKILL too.
+    script that called it, by SIGKILL too; and SIGUSR1, by which a cluster says that the time of a job is
+    nearly up, with the status of what goes on when it is started again.
 
     Args:
         main: is given a function, which it calls with its runner as soon as there is one.
@@ -57,13 +58,14 @@ def run_program(script: str, main: Callable[[Callable[[Runner], None]], None]) -
             stage = runners[0].current
             where = f" in stage {stage.number} ({stage.name})"
         name = signal.Signals(stopped.number).name
-        print(
-            f"{script}: stopped by {name}{where}, and what it had started; the same command goes on "
-            "from here",
-            file=sys.stderr,
-        )
+        if runners:
+            print(
+                f"{script}: stopped by {name}{where}, and what it had started; the same command goes on "
+                "from here",
+                file=sys.stderr,
+            )
         _hint_at_cluster(runners)
-        sys.exit(128 + stopped.number)
+        sys.exit(AGAIN if stopped.number == signal.SIGUSR1 else 128 + stopped.number)
     except UserError as error:
         sys.stdout.flush()
         for line in str(error).split("\n"):
@@ -78,7 +80,8 @@ def run_program(script: str, main: Callable[[Callable[[Runner], None]], None]) -
         print(f"{script}: error: {said}", file=sys.stderr)
         sys.exit(1)
     elapsed = round(time.monotonic() - started)
-    runners[0].log(f"Successfully finished. [elapsed={elapsed}s]")
+    if runners:
+        runners[0].log(f"Successfully finished. [elapsed={elapsed}s]")
     sys.exit(0)
 
 
@@ -86,7 +89,13 @@ def _hint_at_cluster(runners: list[Runner]) -> None:
     if not runners:
         return
     launcher = runners[0].options.launchers["cuda_cmd"][0]
-    if Path(launcher).name not in ("run.pl", "ssh.pl"):
+    if Path(launcher).name == "slurm.pl":
+        print(
+            "jobs that it had handed to Slurm go on; the same command follows them, part_status shows "
+            "them, and scancel ends them",
+            file=sys.stderr,
+        )
+    elif Path(launcher).name not in ("run.pl", "ssh.pl"):
         print(
             f"jobs that {launcher} had handed to the cluster may run on: look for them there, and "
             "cancel them before you go on",

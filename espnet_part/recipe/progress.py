@@ -17,6 +17,22 @@ _NOTE = re.compile(r"slurm\.pl: ")
 _PREFIX = re.compile(r"^.*?\b(?:INFO|WARNING)\b:?\s*")  # the logger's time and module
 
 
+_TAIL = 1 << 16
+
+
+def newest_progress(log: Path) -> str:
+    """The newest line of a log that has a bar or an estimate; empty where its end has none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _TAIL))
+            content = file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    found = [line for line in re.split(r"[\r\n]+", content) if _PROGRESS.search(line)]
+    line = _PREFIX.sub("", found[-1]).strip() if found else ""
+    return "".join(c for c in line if c.isprintable())
+
+
 class _Follower:
     def __init__(self, path: Path, label: str) -> None:
         self.path = path
@@ -52,6 +68,7 @@ class Progress:
     ``pause`` seconds. Runs in a thread of its own while the block does.
 
     Args:
+        echo: show the other lines of the logs, too, but for a launcher's own.
         notes: a file of whose lines all that are a launcher's are shown, each once.
     """
 
@@ -61,6 +78,7 @@ class Progress:
         stream: TextIO | None = None,
         pause: float = 15.0,
         notes: Path | None = None,
+        echo: bool = False,
     ) -> None:
         several = len(logs) > 1
         self._followers = [
@@ -68,6 +86,7 @@ class Progress:
             for job, path in enumerate(logs, 1)
         ]
         self._notes = _Follower(notes, "") if notes is not None else None
+        self._echo = echo
         self._stream = stream or sys.stdout
         self._terminal = self._stream.isatty()
         self._pause = pause
@@ -106,6 +125,8 @@ class Progress:
             for line in follower.lines():
                 if _PROGRESS.search(line):
                     self._latest = follower.label + _PREFIX.sub("", line).strip()
+                elif self._echo and line and not line.startswith("# "):
+                    self._print(line)
 
     def _print(self, line: str) -> None:
         """A line that stays."""

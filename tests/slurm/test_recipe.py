@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -75,6 +76,8 @@ def test_every_stage_runs(recipe: Recipe) -> None:
     logs = [*recipe.path.glob("dump/raw/logs/*.log"), *recipe.path.glob("dump/raw/org/logs/*.log")]
     logs += [exp / "part/stage1/train.log", *exp.glob("part/decode*/test/logdir/inference.*.log")]
     assert len(logs) >= 4
+    logs += [recipe.path / "dump/logs/data.log", exp / "logs/base_models_tiny_model.log"]
+    logs += [*exp.glob("part/decode*/test/score.log")]
     for log in logs:
         assert log.read_text().startswith("# Running on n"), log
     assert "slurm.pl" not in recipe.run()  # all is done
@@ -144,3 +147,26 @@ def test_why_a_job_failed_is_said(recipe: Recipe) -> None:
         fails=True,
     )
     assert "failed with status" in printed and "the end of exp/fails/stage1/train.log" in printed
+
+
+def test_without_a_terminal(recipe: Recipe, cluster: Shell) -> None:
+    """The driver's time is up in the middle of a training: it is queued again, and the training is not."""
+    recipe.train_longer(200)
+    more = ["--part_tag", "detached", "--stop_stage", "7"]
+    printed = recipe.run(*more, "--detach", "true")
+    found = re.search(r"job (\d+) is \w+.*; log: exp/detached/run.log", printed)
+    assert found and f"`scancel {found[1]}` ends it" in printed
+    driver = found[1]
+    exp = recipe.path / "exp/detached"
+    follower = recipe.start(*more)
+    wait_for(exp / "stage1/train.log", "step 5/200", follower)
+    assert cluster("scancel", "--batch", "--signal=USR1", driver).returncode == 0
+    start_now(cluster, driver)
+    said, _ = follower.communicate(timeout=200)
+    assert follower.returncode == 0, said
+    assert f"job {driver} is running" in said and "Successfully finished" in said
+    log = (exp / "run.log").read_text()
+    assert log.count("# Stopped at") == 1 and log.count("training started") == 2
+    assert log.count("is on its way already: following it") == 1
+    text = (exp / "stage1/train.log").read_text()
+    assert text.count("# Running on") == 1 and text.count(": step 200/200") == 1

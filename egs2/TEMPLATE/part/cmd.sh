@@ -7,7 +7,8 @@
 # line and hand the jobs to a cluster. run.pl and slurm.pl come with this template; the others are those
 # of an ESPnet or Kaldi checkout, found when MAIN_ROOT (see path.sh) points to one.
 #
-#   train_cmd    data preparation, statistics, scoring
+#   prep_cmd     stages 1 and 4, which may fetch from the network; by default train_cmd
+#   train_cmd    formatting, filtering, statistics, scoring, packing
 #   cuda_cmd     training, and whatever else uses GPUs
 #   decode_cmd   decoding on CPUs
 #
@@ -23,6 +24,7 @@ case "${cmd_backend}" in
         decode_cmd="run.pl"
         ;;
     slurm) # partitions and limits: conf/slurm.local.yaml (conf/slurm.yaml explains it)
+        # prep_cmd="run.pl" # where computing nodes have no network
         train_cmd="utils/slurm.pl --kind cpu"
         cuda_cmd="utils/slurm.pl --kind train"
         decode_cmd="utils/slurm.pl --kind decode"

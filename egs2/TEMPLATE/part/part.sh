@@ -21,6 +21,7 @@ fi
 # General
 stage=               # First stage to run; when given, stages that are done are run again.
 stop_stage=12        # Last stage to run.
+detach=false         # Go on without the terminal, as a job of Slurm or a process here; log: <expdir>/<tag>/run.log.
 skip_data_prep=false # Skip stages 1-6.
 skip_train=false     # Skip stages 7-9.
 skip_eval=false      # Skip stages 10-11.

@@ -37,7 +37,7 @@ hand_over() { # MODULE SCRIPT ARGUMENT ...: become the program, with the options
     . ./path.sh
     # shellcheck source=../cmd.sh
     . ./cmd.sh
-    for name in train_cmd cuda_cmd decode_cmd cmd_backend; do words+=("--${name}" "${!name:-}"); done
+    for name in prep_cmd train_cmd cuda_cmd decode_cmd cmd_backend; do words+=("--${name}" "${!name:-}"); done
     command -v "${python}" >/dev/null || die "--python ${python}: no such command"
     "${python}" -c 'import espnet_part' 2>/dev/null ||
         die "${python} has no espnet_part; run tools/setup.sh, or activate the environment that has it"
