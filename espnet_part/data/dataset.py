@@ -23,7 +23,8 @@ from espnet_part.data.batching import (
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.collate import Batch, Row, collate, make_row
 from espnet_part.data.datadir import Example
-from espnet_part.data.heard import Heard, Stratum
+from espnet_part.data.examples import Examples, Stratum
+from espnet_part.data.heard import Heard
 from espnet_part.data.mixture import Mixture
 from espnet_part.data.prompts import Prompts
 from espnet_part.data.tokens import count_tokens
@@ -83,24 +84,25 @@ class DataPosition:
     limit: int | None = None
 
 
+_AT_ONCE = 1 << 20  # examples whose lengths are computed together
+
 #: A step of training: where the data are after it, and this process's micro-batches.
 Step = tuple[DataPosition, list[Batch]]
 
 
 class Corpus:
-    """Examples and how they are put to the LLM, with the length of each; made once a run.
+    """Examples and how they are put to the LLM; made once a run.
+
+    Lengths are computed where they are needed: of millions of examples, those of a pool at a time.
 
     Attributes:
         examples: the examples.
-        llm: (N,) positions in the LLM, with the longest wording of the prompt.
-        encoder: (N,) encoder frames, 0 for text.
-        speech: (N,) LLM positions of the speech, 0 for text.
         without_feats: (N,) bool, speech without the cached output that stands for the audio.
     """
 
     def __init__(
         self,
-        examples: Sequence[Example],
+        examples: Examples,
         prompts: Prompts,
         chat: ChatFormat,
         speech_lengths: SpeechLengths,
@@ -126,23 +128,32 @@ class Corpus:
         self.examples = examples
         self.prompts = prompts
         self.chat = chat
-        prompt, answer = count_tokens(examples, prompts, chat, token_counts)
-        samples = _samples(examples, where)
-        absent = np.array([e.audio is not None and e.feats is None for e in examples], dtype=bool)
-        if not cached and absent.any() and any(e.feats is not None for e in examples):
+        self._speech_lengths = speech_lengths
+        self._tokens = examples.token_counts or count_tokens(examples, prompts, chat, token_counts)
+        _check_samples(examples, where)
+        absent = (examples.samples != 0) & ~examples.has_feats
+        if not cached and absent.any() and examples.has_feats.any():
             raise ConfigError(
                 f"{where}: cached encoder output is missing for {absent.sum()} utterances (first: "
                 f"{examples[int(absent.argmax())].utt_id}); extract it for all or for none"
             )
         self.without_feats = absent & cached
-        self.encoder = np.zeros(len(examples), dtype=np.int64)
-        self.speech = np.zeros(len(examples), dtype=np.int64)
+
+    def lengths(self, positions: np.ndarray) -> Lengths:
+        """What the examples at (n,) ``positions`` cost, with the longest wordings of their prompts."""
+        encoder, speech = self.frames(positions)
+        prompt, answer = (counts[positions].astype(np.int64) for counts in self._tokens)
+        return Lengths(prompt + answer + speech, encoder)
+
+    def frames(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) int64 encoder frames and (n,) int64 LLM positions of the speech; 0 for text."""
+        samples = self.examples.samples[positions].astype(np.int64)
+        encoder, speech = np.zeros_like(samples), np.zeros_like(samples)
         spoken = samples > 0
         if spoken.any():
-            frames, positions = speech_lengths(torch.from_numpy(samples[spoken]))
-            self.encoder[spoken] = np.asarray(frames)
-            self.speech[spoken] = np.asarray(positions)
-        self.llm = prompt + answer + self.speech
+            frames, places = self._speech_lengths(torch.from_numpy(samples[spoken]))
+            encoder[spoken], speech[spoken] = np.asarray(frames), np.asarray(places)
+        return encoder, speech
 
 
 class PhaseData:
@@ -191,7 +202,7 @@ class PhaseData:
         if not 0 <= rank < world or accum < 1:
             raise ValueError(f"rank {rank} of {world}, {accum} micro-batches")
         if tasks is None:
-            tasks = sorted({example.task for example in corpus.examples})
+            tasks = corpus.examples.tasks
         self.corpus = corpus
         self.batch = batch
         self.seed = seed
@@ -202,7 +213,6 @@ class PhaseData:
         self.pin_memory = pin_memory
         self.start_method = start_method
         self.where = where
-        self.cost = Cost(Lengths(corpus.llm, corpus.encoder), batch.encoder_cost)
         usable = self._usable(set(tasks))
         self.mixture = Mixture(corpus.examples, tasks, temperature, seed, where, usable)
         # the pools of an epoch, of like size
@@ -283,10 +293,8 @@ class PhaseData:
     def fixed_pass(self) -> Iterator[list[Batch]]:
         """One pass over all examples in a fixed order with the first wording (validation)."""
         everything = np.concatenate(list(self.mixture.members.values()))
-        steps = plan_steps(
-            everything, self.cost, budget=self.batch.bins, max_examples=self.batch.size
-        )
         nowhere = DataPosition()
+        steps = self._plan(everything, None)
         return (batches for _, batches in self._load((nowhere, None, step) for step in steps))
 
     def parts(self, step: np.ndarray) -> list[np.ndarray]:
@@ -295,11 +303,12 @@ class PhaseData:
         Neighbouring parts are alike, so those that the processes compute at the same time are.
         """
         limit, most = self.batch.bins_per_gpu, self.batch.size_per_gpu
+        within, cost = np.arange(len(step)), self._cost(step)
         count = self.accum
         if limit is not None or most is not None:
-            count = micro_batches_needed(step, self.world, self.cost, limit, most)
-        parts = split_step(step, self.world * count, self.cost, most)
-        return parts[self.rank :: self.world]
+            count = micro_batches_needed(within, self.world, cost, limit, most)
+        parts = split_step(within, self.world * count, cost, most)
+        return [step[part] for part in parts[self.rank :: self.world]]
 
     def _load(self, steps: Iterable[tuple[DataPosition, int | None, np.ndarray]]) -> Iterator[Step]:
         begun: collections.deque[tuple[DataPosition, int]] = collections.deque()
@@ -341,25 +350,41 @@ class PhaseData:
         return epoch * size + end
 
     def _cut(self, heard: Heard, pool: int, start: int, stop: int) -> list[np.ndarray]:
-        return plan_steps(
-            self.mixture.draw(start, stop, heard),
-            self.cost,
+        drawn = self.mixture.draw(start, stop, heard)
+        return self._plan(drawn, np.random.default_rng([self.seed, pool]))
+
+    def _plan(self, chosen: np.ndarray, rng: np.random.Generator | None) -> list[np.ndarray]:
+        """Cut examples into steps (see `plan_steps`)."""
+        steps = plan_steps(
+            np.arange(len(chosen)),
+            self._cost(chosen),
             budget=self.batch.bins,
             max_examples=self.batch.size,
-            rng=np.random.default_rng([self.seed, pool]),
+            rng=rng,
         )
+        return [chosen[step] for step in steps]
+
+    def _cost(self, chosen: np.ndarray) -> Cost:
+        """The cost of batches of some examples, by their places among ``chosen``."""
+        return Cost(self.corpus.lengths(chosen), self.batch.encoder_cost)
+
+    def costs(self, positions: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Of examples each by itself: positions, LLM positions, and costs; a part at a time."""
+        for start in range(0, len(positions), _AT_ONCE):
+            part = positions[start : start + _AT_ONCE]
+            lengths = self.corpus.lengths(part)
+            yield part, lengths.llm, lengths.llm + self.batch.encoder_cost * lengths.encoder
 
     def _examples_a_step(self) -> int:
         """About how many examples a step holds."""
         most = self.mixture.size if self.batch.size is None else self.batch.size
         if self.batch.bins is not None:
-            lengths = self.cost.lengths
+            mixture = self.mixture
             total = sum(
-                share
-                * (lengths.llm[members] + self.cost.encoder_cost * lengths.encoder[members]).mean()
-                for members, share in zip(
-                    self.mixture.members.values(), self.mixture.shares.values(), strict=True
-                )
+                mixture.shares[stratum]
+                * sum(c.sum() for *_, c in self.costs(members))
+                / len(members)
+                for stratum, members in mixture.members.items()
             )
             most = min(most, int(self.batch.bins * self.mixture.size / max(total, 1.0)))
         return max(1, most)
@@ -367,23 +392,22 @@ class PhaseData:
     def _usable(self, tasks: set[str]) -> np.ndarray:
         """Mark what is there and fits the LLM's context and a step; name the rest in ``dropped``."""
         corpus, limit, bins = self.corpus, self.batch.max_llm_length, self.batch.bins
-        costs = corpus.llm + self.batch.encoder_cost * corpus.encoder
-        too_long = np.zeros(len(corpus.examples), dtype=bool)
-        if limit is not None:
-            too_long = corpus.llm > limit
-        too_dear = np.zeros_like(too_long) if bins is None else (costs > bins) & ~too_long
-        unusable = corpus.without_feats | too_long | too_dear
+        usable = ~corpus.without_feats
         self.dropped: list[tuple[str, str]] = []
-        for position in np.flatnonzero(unusable).tolist():
-            example = corpus.examples[position]
-            if example.task in tasks:
-                reason = f"{corpus.llm[position]} positions in the LLM, at most {limit} fit"
-                if corpus.without_feats[position]:
-                    reason = "no cached encoder output"
-                elif too_dear[position]:
-                    reason = f"costs {costs[position]:.0f}, and a whole step has {bins:.0f} bins"
-                self.dropped.append((example.utt_id, reason))
-        return ~unusable
+        for positions, llm, costs in self.costs(np.arange(len(usable))):
+            too_long = np.zeros(len(positions), dtype=bool) if limit is None else llm > limit
+            too_dear = np.zeros_like(too_long) if bins is None else (costs > bins) & ~too_long
+            for n in np.flatnonzero(too_long | too_dear | ~usable[positions]).tolist():
+                example = corpus.examples[int(positions[n])]
+                if example.task in tasks:
+                    reason = f"{llm[n]} positions in the LLM, at most {limit} fit"
+                    if corpus.without_feats[positions[n]]:
+                        reason = "no cached encoder output"
+                    elif too_dear[n]:
+                        reason = f"costs {costs[n]:.0f}, and a whole step has {bins:.0f} bins"
+                    self.dropped.append((example.utt_id, reason))
+            usable[positions] &= ~(too_long | too_dear)
+        return usable
 
 
 class RowDataset(Dataset[Batch]):
@@ -400,35 +424,32 @@ class RowDataset(Dataset[Batch]):
         positions, number = item
         rows: list[Row] = []
         bad: list[tuple[str, str]] = []
-        for position in positions.tolist():
+        frames = zip(*(counts.tolist() for counts in self.corpus.frames(positions)), strict=True)
+        for position, lengths in zip(positions.tolist(), frames, strict=True):
             example = self.corpus.examples[position]
             try:
-                rows.append(self._row(example, position, number))
+                rows.append(self._row(example, lengths, number))
             except (BadAudio, DataError) as error:
                 bad.append((example.utt_id, str(error)))
         return collate(rows, self.corpus.chat.pad_token_id, bad)
 
-    def _row(self, example: Example, position: int, number: int | None) -> Row:
+    def _row(self, example: Example, frames: tuple[int, int], number: int | None) -> Row:
         return make_row(
             example,
             self.corpus.prompts,
             self.corpus.chat,
             wording=self.corpus.prompts.choose(example, self.seed, number),
-            frames=(int(self.corpus.encoder[position]), int(self.corpus.speech[position])),
+            frames=frames,
         )
 
 
-def _samples(examples: Sequence[Example], where: str) -> np.ndarray:
-    """Numbers of samples, 0 for text."""
-    spoken = [example for example in examples if example.audio is not None]
-    unknown = [example.utt_id for example in spoken if example.num_samples is None]
-    if unknown:
+def _check_samples(examples: Examples, where: str) -> None:
+    unknown = np.flatnonzero(examples.samples < 0)
+    if len(unknown):
         raise DataError(
-            f"{where}: {len(unknown)} utterances without utt2num_samples (first: {unknown[0]});"
-            " run part_format_data on the directory"
+            f"{where}: {len(unknown)} utterances without utt2num_samples (first: "
+            f"{examples[int(unknown[0])].utt_id}); run part_format_data on the directory"
         )
-    counts = [0 if e.audio is None else e.num_samples or 0 for e in examples]
-    return np.array(counts, dtype=np.int64)
 
 
 def _start_method() -> str:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import hashlib
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from espnet_part.data.datadir import Example
+from espnet_part.data.examples import Examples
 from espnet_part.errors import DataError
-
-#: (task, language heard or read, language written)
-Stratum = tuple[str, str, str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -38,22 +34,12 @@ class Heard:
 
 
 class Streams:
-    """The strata of the data, to keep a `Heard` beside them and find it again.
+    """The strata of the data, to keep a `Heard` beside them and find it again."""
 
-    Args:
-        examples: the examples.
-        members: positions of the examples of each stratum.
-    """
-
-    def __init__(self, examples: Sequence[Example], members: Mapping[Stratum, np.ndarray]) -> None:
+    def __init__(self, examples: Examples) -> None:
         self.count = len(examples)
-        self.members = members
-        self.ids = {
-            stratum: hashlib.sha256(
-                "\n".join(examples[n].utt_id for n in positions.tolist()).encode()
-            ).hexdigest()
-            for stratum, positions in members.items()
-        }
+        self.members = examples.strata
+        self.ids = {stratum: examples.ids_digest(stratum) for stratum in self.members}
 
     def to_json(self, heard: Heard) -> dict[str, Any]:
         """JSON values: a bit an example, compressed."""

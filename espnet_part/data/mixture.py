@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from espnet_part.data.datadir import Example
-from espnet_part.data.heard import Heard, Stratum
+from espnet_part.data.examples import Examples, Stratum
+from espnet_part.data.heard import Heard
 from espnet_part.errors import ConfigError
 
 
@@ -43,7 +43,7 @@ class Mixture:
 
     def __init__(
         self,
-        examples: Sequence[Example],
+        examples: Examples,
         tasks: Sequence[str] | Mapping[str, float],
         temperature: float = 1.0,
         seed: int = 0,
@@ -53,14 +53,18 @@ class Mixture:
         if not (temperature > 0 and math.isfinite(temperature)):
             raise ConfigError(f"{where}: temperature: must be positive: {temperature}")
         self.seed = seed
-        self.members = strata(examples, set(tasks), usable)
+        self.members = {
+            stratum: members
+            for stratum, all_of_it in examples.strata.items()
+            if stratum[0] in set(tasks) and len(members := _usable(all_of_it, usable))
+        }
         sizes = {stratum: len(members) for stratum, members in self.members.items()}
         natural = {task: sum(n for s, n in sizes.items() if s[0] == task) for task in tasks}
         if not natural:
             raise ConfigError(f"{where}: tasks: none is given")
         for task, size in natural.items():
             if size == 0:
-                has = ", ".join(sorted({e.task for e in examples})) or "nothing"
+                has = ", ".join(examples.tasks) or "nothing"
                 raise ConfigError(f"{where}: tasks: no data for {task}; the data hold {has}")
         self.size = sum(natural.values())
         weights = _shares(tasks, where) if isinstance(tasks, Mapping) else None
@@ -138,16 +142,10 @@ class Mixture:
         return kept[2]
 
 
-def strata(
-    examples: Sequence[Example], tasks: set[str] | None = None, usable: np.ndarray | None = None
-) -> dict[Stratum, np.ndarray]:
-    """Positions of the (usable) examples of each stratum of ``tasks``, in a fixed order."""
-    found: dict[Stratum, list[int]] = {}
-    for position, example in enumerate(examples):
-        if (tasks is None or example.task in tasks) and (usable is None or usable[position]):
-            key = (example.task, example.lang, example.tgt)
-            found.setdefault(key, []).append(position)
-    return {stratum: np.array(found[stratum], dtype=np.int64) for stratum in sorted(found)}
+def _usable(members: np.ndarray, usable: np.ndarray | None) -> np.ndarray:
+    """Those members that may be chosen; the same array, which may be a file's, where all may."""
+    chosen = None if usable is None else usable[members]
+    return members if chosen is None or chosen.all() else members[chosen]
 
 
 def _shares(tasks: Mapping[str, float], where: str) -> dict[str, float]:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from espnet_part.data.chat import ChatFormat
-from espnet_part.data.datadir import DataDir, Example, check_share, report_faults
+from espnet_part.data.datadir import DataDir, check_share, report_faults
 from espnet_part.data.dataset import BatchConfig, Corpus, DataPosition, PhaseData, SpeechLengths
+from espnet_part.data.examples import ExampleList, Examples
 from espnet_part.data.heard import Heard, Streams
-from espnet_part.data.mixture import strata
 from espnet_part.data.prompts import Prompts
 from espnet_part.data.tokens import read_token_counts
 from espnet_part.errors import ConfigError, DataError, UserError
@@ -76,7 +76,7 @@ class StageData:
 
     def __init__(
         self,
-        examples: Sequence[Example],
+        examples: Examples,
         prompts: Prompts,
         chat: ChatFormat,
         loader: LoaderConfig,
@@ -132,31 +132,26 @@ class StageData:
         Raises:
             ConfigError: there is no example of any of them.
         """
-        present = sorted({e.task for e in self.examples} & set(tasks))
+        present = [task for task in self.examples.tasks if task in tasks]
         if not present:
-            has = ", ".join(sorted({e.task for e in self.examples}))
             raise ConfigError(
                 f"{self.where}: no example of any task of the stage ({', '.join(tasks)}); "
-                f"the data hold {has}"
+                f"the data hold {', '.join(self.examples.tasks)}"
             )
         return self._data(present, speech, untouched_encoder, self.where)
 
     @functools.cached_property
     def streams(self) -> Streams:
         """The strata of all examples."""
-        return Streams(self.examples, strata(self.examples))
+        return Streams(self.examples)
 
     def digests(self) -> dict[str, str]:
         """What the steps and their order depend on, by section; equal for any number of processes."""
         batch = dataclasses.replace(self.loader.batch, bins_per_gpu=None, size_per_gpu=None)
-        data = hashlib.sha256()
         # an incomplete cache is other data; a complete one is not, for it gives the same steps
-        data.update("".join(f"{utt}\0" for utt in self._without_feats).encode())
-        for start in range(0, len(self.examples), 10000):
-            part = self.examples[start : start + 10000]
-            data.update("\n".join(map(_as_text, part)).encode())
+        lacking = "".join(f"{utt}\0" for utt in self._without_feats)
         return {
-            "data": data.hexdigest(),
+            "data": _sha256([lacking, self.examples.digest]) if lacking else self.examples.digest,
             "prompts": _sha256(sorted(self.prompts.wordings.items())),
             "batch sizes": _sha256(batch),
             "seed": str(self.loader.seed),
@@ -214,12 +209,7 @@ def _sha256(value: object) -> str:
     return hashlib.sha256(repr(value).encode()).hexdigest()
 
 
-def _as_text(e: Example) -> str:
-    """All of an example but where its audio is."""
-    return f"{e.utt_id}\0{e.task}\0{e.lang}\0{e.tgt}\0{e.num_samples}\0{e.src_text}\0{e.text}"
-
-
-def load_examples(directories: Sequence[str], max_bad_share: float) -> list[Example]:
+def load_examples(directories: Sequence[str], max_bad_share: float) -> ExampleList:
     """Read data directories, name what is wrong in them, and stop when that is too much.
 
     Raises:
@@ -230,7 +220,7 @@ def load_examples(directories: Sequence[str], max_bad_share: float) -> list[Exam
     if faults:
         logging.warning("%s:\n%s", where, report_faults(faults))
     check_share(faults, examples, max_bad_share, where)
-    return examples
+    return ExampleList(examples)
 
 
 def load_token_counts(files: Sequence[str]) -> dict[str, tuple[int, int]] | None:
@@ -274,12 +264,18 @@ def _read_cache(directory: str) -> tuple[dict[str, Any], dict[str, str]]:
         raise DataError(f"{directory}: no usable cache of encoder outputs: {error}") from None
 
 
-def _with_feats(examples: Sequence[Example], feats: Mapping[str, str]) -> list[Example]:
+def _with_feats(examples: Examples, feats: Mapping[str, str]) -> Examples:
     """All examples at their places, with these cached outputs and no others."""
-    return [
-        e if e.feats == feats.get(e.utt_id) else dataclasses.replace(e, feats=feats.get(e.utt_id))
-        for e in examples
-    ]
+    if not feats and not examples.has_feats.any():
+        return examples
+    return ExampleList(
+        [
+            e
+            if e.feats == feats.get(e.utt_id)
+            else dataclasses.replace(e, feats=feats.get(e.utt_id))
+            for e in examples
+        ]
+    )
 
 
 def log_mixture(data: PhaseData, where: str) -> None:
@@ -324,12 +320,16 @@ def log_sizes(data: PhaseData, heard: Heard, position: DataPosition, where: str)
             *(where, world, 100 * idle, examples.mean()),
         )
     if batch.bins_per_gpu is not None:
-        alone = data.corpus.llm + batch.encoder_cost * data.corpus.encoder
-        dear = np.flatnonzero((alone > batch.bins_per_gpu) & (alone <= (batch.bins or np.inf)))
-        if len(dear):
+        dear = []
+        for positions, _, costs in data.costs(np.arange(len(data.corpus.examples))):
+            for n in np.flatnonzero(
+                (costs > batch.bins_per_gpu) & (costs <= (batch.bins or np.inf))
+            ):
+                dear.append((int(positions[n]), costs[n]))
+        if dear:
             logging.warning(
                 "%s: %d examples cost more than --max_bins_per_gpu %.0f, such as %s (%.0f); each is "
                 "computed alone",
                 *(where, len(dear), batch.bins_per_gpu),
-                *(data.corpus.examples[dear[0]].utt_id, alone[dear[0]]),
+                *(data.corpus.examples[dear[0][0]].utt_id, dear[0][1]),
             )

@@ -11,6 +11,7 @@ import torch
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.collate import Batch, collate, make_row
 from espnet_part.data.dataset import BatchConfig, Corpus, DataPosition, PhaseData, RowDataset
+from espnet_part.data.examples import ExampleList
 from espnet_part.data.heard import Heard
 from espnet_part.data.prompts import Prompts
 from espnet_part.data.tokens import count_tokens, read_token_counts, write_token_counts
@@ -31,7 +32,7 @@ def prompts() -> Prompts:
 
 @pytest.fixture
 def corpus(examples, prompts, tokenizer) -> Corpus:
-    return Corpus(examples, prompts, ChatFormat(tokenizer), speech_lengths)
+    return Corpus(ExampleList(examples), prompts, ChatFormat(tokenizer), speech_lengths)
 
 
 def epoch(data: PhaseData, skip: int = 0) -> list[list[Batch]]:
@@ -134,8 +135,9 @@ def test_every_example_once_over_ranks_and_micro_batches(corpus):
 
 def test_peer_defect_03_nothing_is_unread_whatever_the_workers(corpus):
     """A skipped over-long utterance must not shift what the workers read."""
-    longest = int(np.argmax(corpus.llm))
-    batch = BatchConfig(size=3, max_llm_length=int(corpus.llm.max()) - 1)
+    llm = corpus.lengths(np.arange(len(corpus.examples))).llm
+    longest = int(np.argmax(llm))
+    batch = BatchConfig(size=3, max_llm_length=int(llm.max()) - 1)
     seen = []
     for workers in (0, 2):
         data = PhaseData(corpus, None, batch, num_workers=workers)
@@ -189,7 +191,7 @@ def test_bad_audio_is_named_and_the_rest_goes_on(corpus, tmp_path):
     examples[spoken[0]] = dataclasses.replace(examples[spoken[0]], audio=str(tmp_path / "none.wav"))
     examples[spoken[1]] = dataclasses.replace(examples[spoken[1]], audio=str(tmp_path / "junk.wav"))
     examples[spoken[2]] = dataclasses.replace(examples[spoken[2]], num_samples=99999)
-    broken = Corpus(examples, corpus.prompts, corpus.chat, speech_lengths)
+    broken = Corpus(ExampleList(examples), corpus.prompts, corpus.chat, speech_lengths)
     batches = [b for s in epoch(PhaseData(broken, None, BatchConfig(size=4))) for b in s]
     bad = dict(pair for b in batches for pair in b["bad"])
     assert bad.keys() == {examples[n].utt_id for n in spoken[:3]}
@@ -200,7 +202,7 @@ def test_bad_audio_is_named_and_the_rest_goes_on(corpus, tmp_path):
 
 def test_micro_batch_with_nothing_left_is_a_row_without_labels(corpus, tmp_path):
     example = dataclasses.replace(corpus.examples[0], audio=str(tmp_path / "none.wav"))
-    broken = Corpus([example], corpus.prompts, corpus.chat, speech_lengths)
+    broken = Corpus(ExampleList([example]), corpus.prompts, corpus.chat, speech_lengths)
     ((batch, empty),) = epoch(PhaseData(broken, None, BatchConfig(size=1), accum=2))
     for b in (batch, empty):
         assert b["input_ids"].shape == (1, 1)
@@ -230,12 +232,12 @@ def test_cached_encoder_output_in_place_of_audio(corpus, tmp_path):
     with kaldiio.WriteHelper(f"ark,scp:{ark},{scp}") as write:
         for n, example in enumerate(corpus.examples):
             if example.audio:
-                frames = int(corpus.encoder[n])
+                frames = int(corpus.frames(np.array([n]))[0][0])
                 matrices[example.utt_id] = np.random.randn(frames, 4).astype(np.float32)
                 write(example.utt_id, matrices[example.utt_id])
     feats = dict(line.split(" ") for line in scp.read_text().splitlines())
     examples = [dataclasses.replace(e, feats=feats.get(e.utt_id)) for e in corpus.examples]
-    cached = Corpus(examples, corpus.prompts, corpus.chat, speech_lengths)
+    cached = Corpus(ExampleList(examples), corpus.prompts, corpus.chat, speech_lengths)
     for (batch,) in epoch(PhaseData(cached, None, BatchConfig(size=4))):
         assert "speech" not in batch
         for clip, row in enumerate(batch.get("speech_row", [])):
@@ -243,19 +245,27 @@ def test_cached_encoder_output_in_place_of_audio(corpus, tmp_path):
             assert batch["encoder_out_lengths"][clip] == len(matrix)
             np.testing.assert_array_equal(batch["encoder_out"][clip, : len(matrix)], matrix)
     with pytest.raises(ConfigError, match="cached encoder output is missing"):
-        Corpus([examples[0], corpus.examples[1]], corpus.prompts, corpus.chat, speech_lengths)
+        Corpus(
+            ExampleList([examples[0], corpus.examples[1]]),
+            corpus.prompts,
+            corpus.chat,
+            speech_lengths,
+        )
 
 
 def test_cached_encoder_output_of_another_length_is_named(corpus, tmp_path):
     import kaldiio
 
     example = corpus.examples[0]
-    frames = int(corpus.encoder[0])
+    frames = int(corpus.frames(np.array([0]))[0][0])
     with kaldiio.WriteHelper(f"ark,scp:{tmp_path}/f.ark,{tmp_path}/f.scp") as write:
         write(example.utt_id, np.zeros((frames + 3, 4), dtype=np.float32))
     feats = (tmp_path / "f.scp").read_text().split()[1]
     cached = Corpus(
-        [dataclasses.replace(example, feats=feats)], corpus.prompts, corpus.chat, speech_lengths
+        ExampleList([dataclasses.replace(example, feats=feats)]),
+        corpus.prompts,
+        corpus.chat,
+        speech_lengths,
     )
     ((batch,),) = epoch(PhaseData(cached, None, BatchConfig(size=1)))
     ((utt, reason),) = batch["bad"]
@@ -266,16 +276,18 @@ def test_cached_encoder_output_of_another_length_is_named(corpus, tmp_path):
 def test_unknown_length_is_a_clear_error(corpus):
     example = dataclasses.replace(corpus.examples[0], num_samples=None)
     with pytest.raises(DataError, match="run part_format_data"):
-        Corpus([example], corpus.prompts, corpus.chat, speech_lengths)
+        Corpus(ExampleList([example]), corpus.prompts, corpus.chat, speech_lengths)
 
 
 def test_lengths_bill_the_longest_wording(corpus):
+    everything = np.arange(len(corpus.examples))
+    llm, speech = corpus.lengths(everything).llm, corpus.frames(everything)[1]
     for number in range(4):
         for n, example in enumerate(corpus.examples):
             wording = corpus.prompts.choose(example, 0, number)
             tokens = corpus.chat.encode(corpus.prompts.render(example, wording), example.text)
             real = sum(map(len, (tokens.prefix_ids, tokens.suffix_ids, tokens.answer_ids)))
-            assert real + corpus.speech[n] <= corpus.llm[n]
+            assert real + speech[n] <= llm[n]
 
 
 def test_token_counts_file(corpus, tmp_path):
@@ -295,6 +307,6 @@ def test_token_counts_file(corpus, tmp_path):
 
 def test_phase_without_data(corpus):
     only_text = [e for e in corpus.examples if e.task == "t2tt"]
-    small = Corpus(only_text, corpus.prompts, corpus.chat, speech_lengths)
+    small = Corpus(ExampleList(only_text), corpus.prompts, corpus.chat, speech_lengths)
     with pytest.raises(ConfigError, match=r"stage1.yaml: adapter: tasks: no data for asr"):
         PhaseData(small, {"asr": 1.0}, BatchConfig(size=4), where="stage1.yaml: adapter")

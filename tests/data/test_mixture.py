@@ -9,18 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from espnet_part.data.datadir import Example
+from espnet_part.data.examples import ExampleList
 from espnet_part.data.heard import Heard, Streams
-from espnet_part.data.mixture import Mixture, strata
+from espnet_part.data.mixture import Mixture
 from espnet_part.errors import ConfigError, DataError
 
 
-def make(**sizes: int) -> list[Example]:
+def make(**sizes: int) -> ExampleList:
     """asr_de=3 makes three German ASR examples."""
     made = []
     for name, size in sizes.items():
         task, lang = name.split("_")
         made += [Example(f"{name}{n}", task, lang, "en", "x") for n in range(size)]
-    return made
+    return ExampleList(made)
 
 
 def drawn(mixture: Mixture, epoch: int, count: int) -> np.ndarray:
@@ -152,7 +153,7 @@ def test_one_stream_through_all_phases(sizes, phases):
             for n, lang in zip(sizes, langs, strict=False)
         }
     )
-    streams = Streams(examples, strata(examples))
+    streams = Streams(examples)
     heard, times = Heard.nothing(len(examples)), np.zeros(len(examples), dtype=int)
     for tasks, temperature, draws in phases:
         mixture = Mixture(examples, tasks, temperature, seed=3)
@@ -175,9 +176,9 @@ def test_one_stream_through_all_phases(sizes, phases):
 
 def test_a_stream_of_other_utterances_begins_anew_and_is_named():
     before, after = make(asr_de=3, asr_es=4), make(asr_de=3, asr_es=5)
-    streams = Streams(before, strata(before))
+    streams = Streams(before)
     saved = streams.to_json(Heard(7, np.arange(7) % 2 == 0))
-    heard, anew = Streams(after, strata(after)).from_json(saved, "state")
+    heard, anew = Streams(after).from_json(saved, "state")
     assert anew == ["asr/es/en"]
     assert heard.pools == 7
     assert heard.ahead.tolist() == [True, False, True] + [False] * 5
@@ -186,7 +187,7 @@ def test_a_stream_of_other_utterances_begins_anew_and_is_named():
 @pytest.mark.parametrize("damage", [{}, {"pools": 1, "streams": {"asr/de/en": {"ids": 0}}}, []])
 def test_a_damaged_state_is_an_error(damage):
     examples = make(asr_de=3)
-    streams = Streams(examples, strata(examples))
+    streams = Streams(examples)
     if damage:
         damage["streams"]["asr/de/en"]["ids"] = streams.ids["asr", "de", "en"]
     with pytest.raises(DataError, match=r"state: does not say what has been heard"):

@@ -11,6 +11,7 @@ import torch
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.datadir import Example
 from espnet_part.data.dataset import BatchConfig, DataPosition
+from espnet_part.data.examples import ExampleList
 from espnet_part.data.heard import Heard
 from espnet_part.data.prompts import Prompts
 from espnet_part.data.stage_data import LoaderConfig, SpeechSide, StageData
@@ -40,7 +41,7 @@ def test_what_an_incomplete_cache_lacks_is_left_out_and_the_rest_is_noted_as_hea
 
     def stage(*feats_dirs: str) -> StageData:
         return StageData(
-            examples,
+            ExampleList(examples),
             Prompts.load("conf/prompts.yaml"),
             ChatFormat(tokenizer),
             LoaderConfig(BatchConfig(size=3)),
@@ -64,7 +65,7 @@ def test_what_an_incomplete_cache_lacks_is_left_out_and_the_rest_is_noted_as_hea
     # where the encoder has been trained, the audio is read, and nothing is lacking
     later = data.phase(["asr"], 1.0, speech, False, "phase")
     assert not later.dropped
-    assert later.corpus.examples == examples
+    assert list(later.corpus.examples) == examples
     # the steps depend on what is lacking, and not on a cache that lacks nothing
     assert whole.digests() == stage().digests()
     assert data.digests()["data"] != whole.digests()["data"]

@@ -1,0 +1,93 @@
+"""The examples of a run, and the few numbers of each that planning needs."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from espnet_part.data.datadir import Example
+
+#: (task, language heard or read, language written)
+Stratum = tuple[str, str, str]
+
+
+class Examples(Sequence[Example]):
+    """Examples by position, and columns of all of them.
+
+    Attributes:
+        samples: (N,) ints, lengths at 16 kHz: 0 for text, -1 where unknown.
+        has_feats: (N,) bool, whether the encoder's output is cached.
+        strata: positions of the examples of each (task, language, target language), in a fixed order.
+        token_counts: (N,) tokens of the longest wording of the prompt and (N,) of the answer; None where
+            nobody has counted.
+        digest: what the examples are, but for where their audio is.
+    """
+
+    samples: np.ndarray
+    has_feats: np.ndarray
+    strata: Mapping[Stratum, np.ndarray]
+    token_counts: tuple[np.ndarray, np.ndarray] | None
+    digest: str
+
+    @abstractmethod
+    def ids_digest(self, stratum: Stratum) -> str:
+        """What the ids of a stratum are, in their order."""
+
+    @property
+    def tasks(self) -> list[str]:
+        """The names of all tasks."""
+        return sorted({stratum[0] for stratum in self.strata})
+
+
+class ExampleList(Examples):
+    """Examples in memory."""
+
+    token_counts = None
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self._examples = examples
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, position: Any) -> Any:
+        return self._examples[position]
+
+    @cached_property
+    def samples(self) -> np.ndarray:  # type: ignore[override]
+        unknown = -1
+        counts = [0 if e.audio is None else e.num_samples or unknown for e in self._examples]
+        return np.array(counts, dtype=np.int64)
+
+    @cached_property
+    def has_feats(self) -> np.ndarray:  # type: ignore[override]
+        return np.array([e.feats is not None for e in self._examples], dtype=bool)
+
+    @cached_property
+    def strata(self) -> Mapping[Stratum, np.ndarray]:  # type: ignore[override]
+        found: dict[Stratum, list[int]] = {}
+        for position, example in enumerate(self._examples):
+            found.setdefault((example.task, example.lang, example.tgt), []).append(position)
+        return {stratum: np.array(found[stratum], dtype=np.int64) for stratum in sorted(found)}
+
+    @cached_property
+    def digest(self) -> str:  # type: ignore[override]
+        data = hashlib.sha256()
+        for start in range(0, len(self._examples), 10000):
+            part = self._examples[start : start + 10000]
+            data.update("\n".join(map(as_text, part)).encode())
+        return data.hexdigest()
+
+    def ids_digest(self, stratum: Stratum) -> str:
+        ids = (self._examples[n].utt_id for n in self.strata[stratum].tolist())
+        return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
+
+def as_text(e: Example) -> str:
+    """All of an example but where its audio is."""
+    return f"{e.utt_id}\0{e.task}\0{e.lang}\0{e.tgt}\0{e.num_samples}\0{e.src_text}\0{e.text}"
