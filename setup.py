@@ -32,6 +32,7 @@ REQUIREMENTS = [
     # configuration and data
     "ijson>=3.3",
     "kaldiio>=2.18",
+    "pyarrow>=14",
     "langcodes>=3.4",
     "language_data>=1.2",
     "numpy>=2.0",

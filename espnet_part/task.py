@@ -17,7 +17,13 @@ from espnet_part.config import load_yaml
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.dataset import BatchConfig
 from espnet_part.data.prompts import Prompts
-from espnet_part.data.stage_data import LoaderConfig, StageData, load_examples, load_token_counts
+from espnet_part.data.stage_data import (
+    LoaderConfig,
+    StageData,
+    load_examples,
+    load_token_counts,
+    open_index,
+)
 from espnet_part.errors import ConfigError, UserError, did_you_mean
 from espnet_part.model.build import build_model, load_tokenizer
 from espnet_part.model.config import ModelConfig, load_model_file
@@ -174,10 +180,12 @@ class PARTTask(AbsTask):
         train = mode == "train"
         accum = args.accum_grad if train else 1
         config = _model_config(args)
+        directories = _listed(args.train_data_dir if train else args.valid_data_dir)
+        index = args.train_index_dir if train else args.valid_index_dir
         return _IterFactory(
-            load_examples(
-                _listed(args.train_data_dir if train else args.valid_data_dir), args.max_bad_share
-            ),
+            load_examples(directories, args.max_bad_share)
+            if index is None
+            else open_index(index, directories, args.max_bad_share),
             Prompts.load(_given(args.prompts, "prompts")),
             ChatFormat(load_tokenizer(config.llm_conf)),
             LoaderConfig(
@@ -189,7 +197,10 @@ class PARTTask(AbsTask):
                 args.num_workers,
                 args.ngpu > 0,
             ),
-            load_token_counts(args.train_shape_file if train else args.valid_shape_file),
+            # an index has its own
+            load_token_counts(args.train_shape_file if train else args.valid_shape_file)
+            if index is None
+            else None,
             _listed(args.train_feats_dir if train else args.valid_feats_dir),
             conf_digest(config.encoder, config.encoder_conf),
             where=mode,

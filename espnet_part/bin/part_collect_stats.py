@@ -15,8 +15,9 @@ def get_parser() -> argparse.ArgumentParser:
         prog="part_collect_stats",
         description="Counts the tokens of every prompt and answer with the LLM's tokenizer and "
         "shows what the data hold: utterances, hours and tokens by task, language and target "
-        "language. Writes text_tokens (lines `utterance prompt answer`), mixture.md and "
-        "mixture.json.",
+        "language. Writes text_tokens (lines `utterance prompt answer`), mixture.md, "
+        "mixture.json, and index/, from which part_train reads examples as it needs them "
+        "(--train_index_dir).",
         epilog="example: part_collect_stats --data_dir dump/raw/train "
         "--model_config conf/model/x.yaml --out_dir exp/part_stats/train",
         formatter_class=HelpFormatter,
@@ -43,7 +44,7 @@ def get_parser() -> argparse.ArgumentParser:
 @command
 def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
-    from espnet_part.data.datadir import DataDir, check_share
+    from espnet_part.data.datadir import DataDir, check_share, count_bad
     from espnet_part.data.prompts import Prompts
     from espnet_part.errors import ConfigError
     from espnet_part.files import atomic_write
@@ -58,6 +59,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     check_share(faults, examples, args.max_bad_share, " ".join(args.data_dir))
 
     from espnet_part.data.chat import ChatFormat
+    from espnet_part.data.index import write_index
     from espnet_part.data.statistics import as_json, as_markdown, collect_statistics
     from espnet_part.data.tokens import count_tokens, write_token_counts
     from espnet_part.model.tokenizer import load_tokenizer
@@ -67,6 +69,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     statistics = collect_statistics(examples, prompt, answer)
     out_dir = Path(args.out_dir)
     write_token_counts(out_dir / "text_tokens", examples, prompt, answer)
+    bad = count_bad(faults)
+    write_index(out_dir / "index", examples, (prompt, answer), args.data_dir, bad)
     table = as_markdown(statistics)
     with atomic_write(out_dir / "mixture.json") as file:
         json.dump(as_json(statistics), file, indent=1)

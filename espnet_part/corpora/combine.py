@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from espnet_part.command import command
+from espnet_part.data.datadir import TABLES
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write, sync_directory
 from espnet_part.inputs import read_text
@@ -25,17 +26,7 @@ from espnet_part.kaldi import format_line, iter_table
 from espnet_part.score.origin import read_corpus_file
 
 #: By utterance, ``utt2task`` first: an id that two directories hold is found there.
-TABLES = (
-    "utt2task",
-    "utt2lang",
-    "utt2tgt",
-    "text",
-    "src_text",
-    "segments",
-    "utt2num_samples",
-    "utt2spk",
-    "feats.scp",
-)
+_TABLES = tuple(name for name in TABLES if name != "wav.scp")
 _SHOWN = 3  # ids that an error names
 
 Entry = tuple[bytes, bytes, int]  # id, whole line, number of the directory
@@ -85,7 +76,7 @@ def combine(
     try:
         recordings: set[bytes] | None = None if chosen is None else set()
         combined = Combined([0] * len(paths), [0] * len(paths))
-        for name in TABLES:
+        for name in _TABLES:
             _merge_table(name, paths, aside, chosen, recordings, combined)
         _merge_audio(paths, aside, chosen, recordings)
         _join_accounts(paths, aside, combined, max_examples)

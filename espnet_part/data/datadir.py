@@ -22,6 +22,10 @@ from espnet_part.errors import DataError
 from espnet_part.kaldi import CONTROL, iter_table, parse_count, write_table
 from espnet_part.tasks import TASKS
 
+TABLES = (
+    *("utt2task", "utt2lang", "utt2tgt", "text", "src_text", "wav.scp", "segments"),
+    *("utt2num_samples", "utt2spk", "feats.scp"),
+)
 _MENDS = {
     "utt2task": "it names the task of each utterance, such as asr or s2tt; for ASR alone: "
     "awk '{print $1, \"asr\"}' text > utt2task",
@@ -219,6 +223,11 @@ def report_faults(faults: Sequence[Fault], shown: int = 3) -> str:
     return "\n".join(lines)
 
 
+def count_bad(faults: Sequence[Fault]) -> int:
+    """How many utterances are left out."""
+    return len({fault.utt_id for fault in faults if fault.utt_id})
+
+
 def check_share(
     faults: Sequence[Fault], examples: Sequence[Example], max_bad_share: float, where: str
 ) -> None:
@@ -227,7 +236,7 @@ def check_share(
     Raises:
         DataError: no usable example is left, or more than ``max_bad_share`` of all are faulty.
     """
-    bad = len({fault.utt_id for fault in faults if fault.utt_id})
+    bad = count_bad(faults)
     total = bad + len(examples)
     if not examples or bad > max_bad_share * total:
         limit = f", more than --max_bad_share {max_bad_share:g} allows" if examples else ""

@@ -27,7 +27,7 @@ from espnet_part.data.examples import Examples, Stratum
 from espnet_part.data.heard import Heard
 from espnet_part.data.mixture import Mixture
 from espnet_part.data.prompts import Prompts
-from espnet_part.data.tokens import count_tokens
+from espnet_part.data.tokens import check_few, count_tokens
 from espnet_part.errors import ConfigError, DataError
 
 #: (N,) int64 numbers of samples -> (N,) encoder frames and (N,) LLM positions of the speech.
@@ -129,7 +129,10 @@ class Corpus:
         self.prompts = prompts
         self.chat = chat
         self._speech_lengths = speech_lengths
-        self._tokens = examples.token_counts or count_tokens(examples, prompts, chat, token_counts)
+        if examples.token_counts is not None:
+            self._tokens = check_few(examples, examples.token_counts, prompts, chat)
+        else:
+            self._tokens = count_tokens(examples, prompts, chat, token_counts)
         _check_samples(examples, where)
         absent = (examples.samples != 0) & ~examples.has_feats
         if not cached and absent.any() and examples.has_feats.any():

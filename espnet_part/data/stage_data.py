@@ -17,6 +17,7 @@ from espnet_part.data.datadir import DataDir, check_share, report_faults
 from espnet_part.data.dataset import BatchConfig, Corpus, DataPosition, PhaseData, SpeechLengths
 from espnet_part.data.examples import ExampleList, Examples
 from espnet_part.data.heard import Heard, Streams
+from espnet_part.data.index import ExampleTable
 from espnet_part.data.prompts import Prompts
 from espnet_part.data.tokens import read_token_counts
 from espnet_part.errors import ConfigError, DataError, UserError
@@ -221,6 +222,26 @@ def load_examples(directories: Sequence[str], max_bad_share: float) -> ExampleLi
         logging.warning("%s:\n%s", where, report_faults(faults))
     check_share(faults, examples, max_bad_share, where)
     return ExampleList(examples)
+
+
+def open_index(index: str, directories: Sequence[str], max_bad_share: float) -> ExampleTable:
+    """Open the index of data directories, whose faults were named when it was written.
+
+    Raises:
+        DataError: it is not of these directories as they are, or more than ``max_bad_share`` of them is
+            unusable.
+    """
+    table = ExampleTable(index)
+    table.check(directories)
+    total = len(table) + table.bad
+    if table.bad:
+        logging.warning("%s: %d of %d utterances are left out", index, table.bad, total)
+    if table.bad > max_bad_share * total:
+        raise DataError(
+            f"{index}: {table.bad} of {total} utterances are unusable, more than --max_bad_share "
+            f"{max_bad_share:g} allows"
+        )
+    return table
 
 
 def load_token_counts(files: Sequence[str]) -> dict[str, tuple[int, int]] | None:

@@ -48,16 +48,44 @@ def count_tokens(
         counts[:, position] = found
         if checked < _CHECKED:
             checked += 1
-            real = _longest_prompt(example, prompts, chat), chat.count_answers([example.text])[0]
-            if real != tuple(found):
-                raise DataError(
-                    f"the token counts {found} of {example.utt_id} should be {real}: they were"
-                    " made with other prompts or another tokenizer; run part_collect_stats again"
-                )
+            check_counts(example, found, prompts, chat)
     if new:
         counts[1, new] = chat.count_answers([examples[position].text for position in new])
         counts[0, new] = [_longest_prompt(examples[n], prompts, chat) for n in new]
     return counts[0], counts[1]
+
+
+def check_few(
+    examples: Sequence[Example],
+    counts: tuple[np.ndarray, np.ndarray],
+    prompts: Prompts,
+    chat: ChatFormat,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return known counts of all examples, having counted the first few again.
+
+    Raises:
+        DataError: they do not fit these prompts and this tokenizer.
+    """
+    for position in range(min(_CHECKED, len(examples))):
+        found = int(counts[0][position]), int(counts[1][position])
+        check_counts(examples[position], found, prompts, chat)
+    return counts
+
+
+def check_counts(
+    example: Example, found: tuple[int, int], prompts: Prompts, chat: ChatFormat
+) -> None:
+    """Count the tokens of an example again.
+
+    Raises:
+        DataError: ``found`` is something else.
+    """
+    real = _longest_prompt(example, prompts, chat), chat.count_answers([example.text])[0]
+    if real != tuple(found):
+        raise DataError(
+            f"the token counts {found} of {example.utt_id} should be {real}: they were"
+            " made with other prompts or another tokenizer; run part_collect_stats again"
+        )
 
 
 def _longest_prompt(example: Example, prompts: Prompts, chat: ChatFormat) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_part.config import dump_yaml, load_yaml
-from espnet_part.corpora.combine import TABLES
+from espnet_part.data.datadir import TABLES
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.evidence.plan import Plan, Run, Setting
 from espnet_part.evidence.schedules import stage_files
@@ -29,8 +29,6 @@ from espnet_part.recipe.part import BEST
 from espnet_part.tasks import TASKS
 
 _NORMALIZER = "text_normalizer"
-#: Of a training set, by utterance; spk2utt and notes on the corpus are not among them.
-_TABLES = (*TABLES, "wav.scp")
 _OWN = ("conf", "data", "dump", "exp", "logs", "evidence", "figures")
 
 
@@ -213,7 +211,7 @@ def thin_out(whole: Path, part: Path, share: float) -> None:
     aside = part.with_name(f".{part.name}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    for name in _TABLES:
+    for name in TABLES:  # by utterance; spk2utt and notes on the corpus are not among them
         if (whole / name).is_file():
             table = read_table(whole / name)
             kept = ((utt, value) for utt, value in table.items() if utt not in left_out)

@@ -631,6 +631,8 @@ class PartRecipe:
                 # without stage 5 of these data, the training counts the tokens itself
                 if dset in counted:
                     options += [f"--{split}_shape_file", str(self.stats / dset / "text_tokens")]
+                    if (self.stats / dset / "index").is_dir():  # else of an earlier version
+                        options += [f"--{split}_index_dir", str(self.stats / dset / "index")]
                 if cached:
                     options += [f"--{split}_feats_dir", str(self.features / dset)]
             if directory.exists():

@@ -212,6 +212,8 @@ def _listed(kinds: Kinds) -> str:
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the schedule and the data that it is trained on."""
+    from espnet2.utils.types import str_or_none
+
     group = parser.add_argument_group("PART schedule and data")
     group.add_argument(
         "--phases",
@@ -225,6 +227,13 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
             nargs="+",
             metavar="DIR",
             help="Kaldi-style data directories (see part_validate_data)",
+        )
+        group.add_argument(
+            f"--{split}_index_dir",
+            type=str_or_none,
+            metavar="DIR",
+            help="Their index (part_collect_stats), from which examples are read as they are needed: "
+            "for data that would fill the memory",
         )
         group.add_argument(
             f"--{split}_feats_dir",

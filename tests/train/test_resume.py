@@ -240,3 +240,24 @@ def test_a_phase_that_is_cut_short_ends_with_its_validation_and_its_model(
     assert [(entry["epoch"], entry["step"]) for entry in history] == [(1, 3)]
     assert "acc" in history[0]["valid"]
     assert {"1epoch.safetensors", "valid.acc.ave.safetensors"} <= models.keys()
+
+
+def test_with_an_index_it_is_the_same_training(runs: Workspace, log: Path) -> None:
+    from espnet_part.bin.part_collect_stats import main as part_collect_stats
+
+    for split in ("train", "valid"):
+        model = str(runs.root / "model.yaml")
+        words = ["--data_dir", str(runs.root / split), "--model_config", model]
+        part_collect_stats([*words, "--out_dir", str(runs.root / f"stats_{split}")])
+    cmd = runs.command("stage.yaml", "indexed")
+    assert part_train(cmd, log, kill=(f"{TRAINER}:train_step", 8)) == -9, log.read_text()
+    for split in ("train", "valid"):  # from the middle on, read by two more processes
+        cmd += [f"--{split}_index_dir", str(runs.root / f"stats_{split}/index")]
+    assert part_train([*cmd, "--num_workers", "2"], log) == 0, log.read_text()
+    assert "changed since the checkpoint" not in log.read_text()
+    assert_same_outcome(runs.root / "whole", runs.root / "indexed")
+    (runs.root / "train/text").touch()
+    with (runs.root / "train/utt2spk").open("w") as file:
+        file.write("")
+    assert part_train(cmd, log) == 1
+    assert "utt2spk has changed since; write the index anew" in log.read_text()
