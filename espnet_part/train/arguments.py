@@ -313,6 +313,22 @@ def add_trainer_arguments(parser: argparse.ArgumentParser) -> None:
         help="Minutes after which a checkpoint is due, whatever the number of steps",
     )
     group.add_argument(
+        "--hang_minutes",
+        type=float,
+        metavar="N",
+        default=None,
+        help="A step that takes longer than so many minutes writes into the log what each thread of "
+        "each process is doing",
+    )
+    group.add_argument(
+        "--dist_timeout",
+        type=float,
+        metavar="SECONDS",
+        default=None,
+        help="With several processes: how long one waits for another before the training ends and "
+        "names it; by default torch's 10 minutes on GPUs, 30 on CPUs",
+    )
+    group.add_argument(
         "--average_last",
         type=int,
         metavar="N",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import inspect
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,6 +39,8 @@ class TrainerOptions:
     num_iters_per_epoch: int | None
     save_interval: int | None
     save_minutes: float | None
+    hang_minutes: float | None
+    dist_timeout: float | None
     keep_nbest_models: int | Sequence[int]
     best_model_criterion: Sequence[Sequence[str]]
     val_scheduler_criterion: Sequence[str]
@@ -117,8 +118,10 @@ def check_values(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and value < 0:
             raise ConfigError(f"{name}: must not be negative: {value}")
-    if args.save_minutes is not None and not 0 < args.save_minutes < math.inf:
-        raise ConfigError(f"save_minutes: must be a number above 0: {args.save_minutes}")
+    for name in ("save_minutes", "hang_minutes", "dist_timeout"):
+        value = getattr(args, name)
+        if value is not None and not 0 < value < 1e9:
+            raise ConfigError(f"{name}: must be a number above 0: {value}")
     for name in ("accum_grad", "num_threads", "num_iters_per_epoch"):
         value = getattr(args, name)
         if value is not None and value < 1:

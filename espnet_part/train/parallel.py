@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -49,6 +50,11 @@ class Parallel:
     @property
     def is_main(self) -> bool:
         return self.rank == 0
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Let this process give up where another does not answer for so long."""
+        if self.world > 1:
+            dist.distributed_c10d._set_pg_timeout(datetime.timedelta(seconds=seconds))
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Make ``model`` average its gradients over the processes.

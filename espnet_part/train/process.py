@@ -38,6 +38,7 @@ def prepared(args: argparse.Namespace) -> Iterator[None]:
         DataError: no space is left on the disk.
     """
     notice.ignore()
+    os.environ.setdefault("NCCL_DEBUG", "WARN")  # ESPnet's INFO fills the log
     _allow_many_files()
     if args.num_threads is not None:
         torch.set_num_threads(args.num_threads)

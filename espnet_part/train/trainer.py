@@ -44,6 +44,7 @@ from espnet_part.train.parallel import Parallel
 from espnet_part.train.position import Position, check_same_schedule
 from espnet_part.train.reporting import Report
 from espnet_part.train.step import Batch, seed_step, train_step, validate
+from espnet_part.train.watch import Watch
 from espnet_part.weights import read_header
 
 
@@ -95,7 +96,10 @@ class PARTTrainer:
             trainer_options,
             parallel,
         )
-        with parallel.naming_lost(lambda: run.position.total_step), run.notice.awaited():
+        if trainer_options.dist_timeout is not None:
+            parallel.wait_at_most(trainer_options.dist_timeout)
+        naming = parallel.naming_lost(lambda: run.position.total_step)
+        with naming, run.notice.awaited(), run.watch.ended():
             run.run()
 
 
@@ -141,6 +145,7 @@ class Run:
         self.ever_trained: set[str] = set()
         self.saved: Checkpoint | None = None  # until the first phase has taken it over
         self.notice = Notice()
+        self.watch = Watch(options.hang_minutes)
         self.saved_at = time.monotonic()
         self.first_step = 0  # that this process has found done
         self.report = Report(options, parallel.is_main)
@@ -230,6 +235,7 @@ class Run:
             if self.report.train is not None and self.position.step % interval == 0:
                 self._finish_epoch(phase, data, False)  # it was stopped before its validation
             self.report.start_epoch(self.position.epoch + 1)
+        self.watch.begin()
         clock = time.perf_counter()
         left = steps - self.position.step
         for data_position, batches in data.loader(self.heard, self.position.data, left):
@@ -245,6 +251,7 @@ class Run:
                 grad_clip=self.options.grad_clip,
                 grad_clip_type=self.options.grad_clip_type,
             )
+            self.watch.end()  # what follows may take its time
             if result.updated:
                 self.rates.after_step()
             self.position.after_step(data_position)
@@ -268,7 +275,9 @@ class Run:
                     self.report.start_epoch(self.position.epoch + 1)
             elif is_save_due:
                 self._save_checkpoint(data)
+            self.watch.begin()
             clock = time.perf_counter()
+        self.watch.end()
         if self.report.train is not None:  # the phase was cut inside an interval
             self._finish_epoch(phase, data, True)
         self.report.finish_phase()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def part_train(
     *,
     kill: Kill | None = None,
     notice: Kill | None = None,
+    hang: tuple[Kill, float] | None = None,
     kill_after: float | None = None,
     world: int = 1,
     count_text_only: bool = False,
@@ -37,6 +39,7 @@ def part_train(
     Args:
         kill: SIGKILL before the n-th call of a function, given as "module:name".
         notice: The same with SIGUSR1.
+        hang: The process stands still before the n-th call, and for so many seconds.
         kill_after: SIGKILL after this many seconds.
         world: Processes, joined through gloo.
         record_heard: A file for the ids of the utterances of all training steps.
@@ -51,10 +54,19 @@ def part_train(
         more = () if world == 1 else _distributed(rank, world, rendezvous)
         is_meant = kill_rank in (None, rank)
         signals = {signal.SIGKILL: kill, signal.SIGUSR1: notice} if is_meant else {}
+        hangs = hang if is_meant else None
         own = last_rank if rank == world - 1 else ()
         process = CONTEXT.Process(
             target=_child,
-            args=([*cmd, *more, *own], str(log), signals, count_text_only, record_heard, limit),
+            args=(
+                [*cmd, *more, *own],
+                str(log),
+                signals,
+                hangs,
+                count_text_only,
+                record_heard,
+                limit,
+            ),
         )
         process.start()
         processes.append(process)
@@ -83,6 +95,7 @@ def _child(
     cmd: list[str],
     log: str,
     signals: dict[signal.Signals, Kill | None],
+    hang: tuple[Kill, float] | None,
     count_text_only: bool,
     record: Path | None,
     limit: tuple[int, tuple[int, int]] | None,
@@ -100,7 +113,9 @@ def _child(
     torch.set_num_threads(1)
     for number, when in signals.items():
         if when is not None:
-            _arm(*when, number)
+            _arm(*when, functools.partial(os.kill, os.getpid(), number))
+    if hang is not None:
+        _arm(*hang[0], functools.partial(time.sleep, hang[1]))
     from espnet_part.bin import part_train as command
 
     if record is not None:
@@ -139,8 +154,8 @@ def _record_steps(file: Path) -> None:
     trainer.train_step = train_step  # type: ignore[assignment]
 
 
-def _arm(target: str, call: int, number: signal.Signals) -> None:
-    """Let the process send itself a signal before the n-th call of a function."""
+def _arm(target: str, call: int, happens: Callable[[], None]) -> None:
+    """Let something happen before the n-th call of a function."""
     import importlib
 
     module_name, name = target.split(":")
@@ -155,7 +170,7 @@ def _arm(target: str, call: int, number: signal.Signals) -> None:
         nonlocal calls
         calls += 1
         if calls == call:
-            os.kill(os.getpid(), number)
+            happens()
         return original(*args, **kwargs)
 
     setattr(owner, name, armed)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
+import os
 import resource
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from espnet_part.lock import locked
+from espnet_part.train.process import parent_of_ranks
 from tests.train.launch import part_train
 from tests.train.tiny import ADAPTER, JOINT, Workspace, stage
 
@@ -58,6 +64,68 @@ def test_a_lost_process_is_named(workspace: Workspace, log: Path) -> None:
     text = log.read_text()
     assert "process 1 of 2 is gone (after step 2; this is process 0" in text
     assert "Traceback" not in text
+
+
+def test_a_process_that_stands_still_is_named_and_shows_its_stacks(
+    workspace: Workspace, log: Path
+) -> None:
+    workspace.write("stage.yaml", stage([{**ADAPTER, "steps": 8}]))
+    more = ("--dist_timeout", "4", "--hang_minutes", "0.03")
+    cmd = workspace.command("stage.yaml", "hangs", *more)
+    hang = (("espnet_part.train.trainer:train_step", 3), 40.0)
+    assert part_train(cmd, log, world=2, hang=hang, kill_rank=1) != 0
+    text = log.read_text()
+    assert "process 1 of 2 is gone (after step 2; this is process 0" in text
+    assert "Timeout (0:00:01.800000)!" in text and "in armed" in text  # where it stands still
+    assert text.index("Timeout (") < text.index("is gone")
+
+
+def test_a_slow_step_goes_on(workspace: Workspace, log: Path) -> None:
+    workspace.write("stage.yaml", stage([{**ADAPTER, "steps": 4}]))
+    cmd = workspace.command("stage.yaml", "slow", "--hang_minutes", "0.03")
+    hang = (("espnet_part.train.trainer:train_step", 3), 3.0)
+    assert part_train(cmd, log, hang=hang) == 0, log.read_text()
+    assert log.read_text().count("Timeout (") == 1
+    slow_validation = (("espnet_part.train.trainer:validate", 1), 3.0)
+    cmd = workspace.command("stage.yaml", "validation", "--hang_minutes", "0.03")
+    log.unlink()
+    assert part_train(cmd, log, hang=slow_validation) == 0, log.read_text()
+    assert "Timeout (" not in log.read_text()
+
+
+def test_a_parent_of_ranks_says_who_was_killed_and_passes_a_notice_on() -> None:
+    """What ESPnet does for several GPUs of a node."""
+    from torch.multiprocessing.spawn import ProcessContext
+
+    from espnet_part.errors import DataError
+
+    def spawn(*codes: int) -> ProcessContext:
+        context = multiprocessing.get_context("fork")
+        processes = [context.Process(target=_rank, args=(code,)) for code in codes]
+        for process in processes:
+            process.start()
+        return ProcessContext(processes, [f"/nonexistent/{n}" for n in range(len(codes))])
+
+    with pytest.raises(DataError, match=r"process 1 on .* was ended by SIGKILL"), parent_of_ranks():
+        ranks = spawn(0, -9)
+        while not ranks.join():
+            pass
+    with pytest.raises(SystemExit) as ended, parent_of_ranks():
+        ranks = spawn(75)
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        while not ranks.join():
+            pass
+    assert ended.value.code == 75
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+
+
+def _rank(code: int) -> None:
+    if code == 75:
+        signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))
+        time.sleep(60)
+    if code:
+        os.kill(os.getpid(), -code)
 
 
 @pytest.fixture
