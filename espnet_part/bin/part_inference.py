@@ -65,7 +65,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
             torch.set_num_threads(args.num_threads)
         if args.ngpu and not torch.cuda.is_available():
             raise DataError("--ngpu 1, but torch finds no GPU")
-        return Speech2Text(
+        model = Speech2Text(
             args.part_train_config,
             args.part_model_file,
             device="cuda" if args.ngpu else "cpu",
@@ -73,6 +73,10 @@ def main(cmd: Sequence[str] | None = None) -> None:
             batch_size=args.batch_size,
             **search,
         )
+        for stratum in sorted({(e.task, e.lang, e.tgt) for e in examples}):
+            if strange := model.why_strange(*stratum):
+                logging.warning("%s", strange)
+        return model
 
     times = decode_shard(
         examples,

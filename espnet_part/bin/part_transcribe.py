@@ -149,6 +149,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
         logging.warning("%s: %s", path, reason)
     if files:
         model = load(find_model(args.model), args, search)
+        if strange := model.why_strange(args.task, lang, to):
+            logging.warning("%s", strange)
         room = longest_window(model, args.task, lang, to)
         if args.max_window is None:
             limit = min(windowing.max_window, room)

@@ -45,6 +45,10 @@ class Speech2Text:
 
     The tokens of an utterance do not depend on the batch that it is decoded in (in float32).
 
+    Attributes:
+        trained_on: (task, language, target language) that the model was trained on; empty where its
+            weights do not say.
+
     Args:
         part_train_config: `config.yaml` of the training, whose relative paths start from the
             recipe's directory (the one above the file that has its prompts, or the current one);
@@ -58,6 +62,8 @@ class Speech2Text:
     Raises:
         ConfigError, DataError: a file is missing or wrong, or does not belong to the other.
     """
+
+    trained_on: frozenset[tuple[str, str, str]] = frozenset()
 
     def __init__(
         self,
@@ -88,6 +94,7 @@ class Speech2Text:
         model = build_model(dataclasses.replace(config, llm_conf=llm))
         if part_model_file is not None:
             load_trained(model, part_model_file)
+            self.trained_on = _trained_on(part_model_file)
         else:
             logging.warning("no trained weights are given: the adapter is random")
         self._set(model.to(device), load_tokenizer(llm), prompts, settings, dtype, batch_size)
@@ -220,6 +227,15 @@ class Speech2Text:
         example = Example("utterance", task, lang, written, "", text, audio="")
         return self.decode_rows([self.prepare(example, samples)])[0]
 
+    def why_strange(self, task: str, lang: str, tgt: str) -> str | None:
+        """What is to be said of a task and languages that the model was not trained on; None for others."""
+        if not self.trained_on or (task, lang, tgt) in self.trained_on:
+            return None
+        same = sorted((one, other) for name, one, other in self.trained_on if name == task)
+        known = ", ".join(one if one == other else f"{one} to {other}" for one, other in same)
+        asked = lang if lang == tgt else f"{lang} to {tgt}"
+        return f"the model was not trained on {task} of {asked} ({task}: {known or 'nothing'})"
+
     def decode_batch(
         self, examples: Sequence[Example], speech: Sequence[np.ndarray | None] | None = None
     ) -> list[list[Hypothesis]]:
@@ -341,6 +357,16 @@ class Speech2Text:
         else:
             with torch.autocast(self.device.type, dtype=torch.bfloat16):
                 yield
+
+
+def _trained_on(weights: str | Path) -> frozenset[tuple[str, str, str]]:
+    from espnet_part.weights import read_header
+
+    try:
+        found = read_header(weights)[0].get("strata", [])
+        return frozenset((str(task), str(lang), str(tgt)) for task, lang, tgt in found)
+    except (TypeError, ValueError):  # somebody else's header: it says nothing
+        return frozenset()
 
 
 def row_cost(row: Row) -> int:

@@ -532,7 +532,12 @@ class PartRecipe:
         return [
             Piece(
                 marker=self._marker(5, dset),
-                key=keys.digest("statistics", self._model_key(), self._filtered(dset)),
+                # the index has where the audio lies, which `_filtered` leaves out
+                key=keys.digest(
+                    "statistics",
+                    *(self._model_key(), self._filtered(dset)),
+                    keys.file_digest(self.raw / dset / "wav.scp"),
+                ),
                 makes=[self.stats / dset / "text_tokens"],
                 run=partial(run, dset),
             )

@@ -8,6 +8,7 @@ import logging
 import sys
 import time
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -187,6 +188,13 @@ class Run:
                 self.heard = before
         self.position.data = DataPosition(self.heard.pools)
 
+    @cached_property
+    def _trained_on(self) -> list[list[str]]:
+        """(task, language, target language) of all that the model is trained on, by this stage's end."""
+        before = read_header(self.options.part_init)[0] if self.options.part_init else {}
+        own = [s for s in self.train_data.examples.strata if s[0] in self.schedule.tasks]
+        return sorted(map(list, {*own, *map(tuple, before.get("strata", []))}))
+
     def _plan(self) -> list[PhaseData]:
         """The data of all phases and of the validation, so that what they lack is said at once."""
         ever_trained, data = set(self.ever_trained), []
@@ -348,6 +356,7 @@ class Run:
                     "phase": phase.name,
                     "step": self.position.total_step,
                     "data": self.train_data.digests(),
+                    "strata": self._trained_on,
                 },
             )
         # the model's file before the checkpoint that counts on it, the removals after it

@@ -37,7 +37,8 @@ def experiment(tmp_path_factory):
     torch.manual_seed(0)
     model = build_model(ModelConfig.from_mapping(config, "config.yaml"))
     names = [name for name, _ in model.named_parameters()]
-    save_trained(exp / "valid.acc.ave.safetensors", model, names, {})
+    strata = {"strata": [["asr", "de", "de"], ["asr", "en", "en"], ["s2tt", "de", "en"]]}
+    save_trained(exp / "valid.acc.ave.safetensors", model, names, strata)
     return exp
 
 
@@ -67,6 +68,27 @@ def fails(capsys, *options, model="exp"):
         run(*options, model=model)
     assert stop.value.code == 1
     return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--lang", "de"], ""),
+        (["--lang", "fr"], "the model was not trained on asr of fr (asr: de, en)"),
+        (["--task", "s2tt", "--lang", "de", "--to", "en"], ""),
+        (
+            ["--task", "s2tt", "--lang", "en", "--to", "de"],
+            "the model was not trained on s2tt of en to de (s2tt: de to en)",
+        ),
+    ],
+)
+def test_languages_that_the_model_was_not_trained_on_are_named(
+    experiment, audio, tmp_path, caplog, options, said
+):
+    limit = ["--max_tokens_per_second", "1", "--ngpu", "0", "--out", str(tmp_path / "out.txt")]
+    main([str(audio / "a.wav"), "--model", str(experiment), *limit, *options])
+    warnings = [r.getMessage() for r in caplog.records if "was not trained on" in r.getMessage()]
+    assert warnings == ([said] if said else [])
 
 
 def test_text_json_and_subtitles(experiment, audio, tmp_path, capsys):

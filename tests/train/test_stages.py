@@ -172,6 +172,18 @@ def test_the_header_says_where_the_weights_come_from(first: Path) -> None:
     assert metadata["phase"] == "top"
 
 
+def test_weights_say_what_they_were_trained_on(
+    workspace: Workspace, first: Path, log: Path
+) -> None:
+    asr = [["asr", "de", "de"], ["asr", "en", "en"]]
+    assert read_header(first)[0]["strata"] == asr
+    workspace.write("text.yaml", stage([{**LORA_ONLY, "tasks": ["t2tt"], "steps": 1}]))
+    cmd = workspace.command("text.yaml", "text", "--part_init", str(first))
+    assert part_train(cmd, log) == 0, log.read_text()
+    header, _ = read_header(workspace.root / "text/valid.acc.ave.safetensors")
+    assert header["strata"] == [*asr, ["t2tt", "de", "en"], ["t2tt", "en", "de"]]
+
+
 def test_averaging_the_last_models(workspace: Workspace, log: Path) -> None:
     workspace.write("average.yaml", stage([{**ADAPTER, "steps": 12}], average_last=2))
     assert part_train(workspace.command("average.yaml", "average"), log) == 0, log.read_text()
