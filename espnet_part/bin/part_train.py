@@ -32,9 +32,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
         return
     # the loading processes each run the tokenizer in one thread
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    notice.ignore()
-    _check(cmd)
-    _task().main(cmd=cmd)
+    with notice.ignored():
+        _check(cmd)
+        _task().main(cmd=cmd)
 
 
 def _task() -> Any:

@@ -39,6 +39,11 @@ class Notice:
             signal.signal(signal.SIGUSR1, before)
 
 
-def ignore() -> None:
+@contextlib.contextmanager
+def ignored() -> Iterator[None]:
     """Before the first step there is nothing to keep, and the signal would kill."""
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)

@@ -37,7 +37,6 @@ def prepared(args: argparse.Namespace) -> Iterator[None]:
         UserError: another training is at work there.
         DataError: no space is left on the disk.
     """
-    notice.ignore()
     os.environ.setdefault("NCCL_DEBUG", "WARN")  # ESPnet's INFO fills the log
     _allow_many_files()
     if args.num_threads is not None:
@@ -50,6 +49,7 @@ def prepared(args: argparse.Namespace) -> Iterator[None]:
     config = directory / "config.yaml"
     try:
         with contextlib.ExitStack() as stack:
+            stack.enter_context(notice.ignored())
             if _is_main(args):
                 what = f"the training in {directory}"
                 descriptor = stack.enter_context(locked(directory / ".lock", what))

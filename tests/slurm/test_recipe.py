@@ -125,11 +125,11 @@ def wait_for(log: Path, words: str, running: subprocess.Popen[str]) -> None:
 
 
 def test_a_lost_terminal(recipe: Recipe, cluster: Shell) -> None:
-    recipe.train_longer(400)
+    recipe.train_longer(1000)
     more = ["--part_tag", "lost", "--stop_stage", "7"]
     first = recipe.start(*more)
     log = recipe.path / "exp/lost/stage1/train.log"
-    wait_for(log, "step 5/400", first)
+    wait_for(log, "step 5/1000", first)
     os.killpg(first.pid, signal.SIGHUP)
     first.communicate(timeout=60)
     running = cluster("squeue", "-h", "-o", "%i %T").stdout
@@ -137,7 +137,7 @@ def test_a_lost_terminal(recipe: Recipe, cluster: Shell) -> None:
     printed = recipe.run(*more)
     assert f"job {running.split()[0]} is on its way already: following it" in printed
     text = log.read_text()
-    assert text.count("# Running on") == 1 and text.count("step 400/400") == 1
+    assert text.count("# Running on") == 1 and text.count("step 1000/1000") == 1
     assert "ETA" in printed  # its progress is shown again
 
 

@@ -42,15 +42,15 @@ class Made(Sequence[Example]):
     """So many examples, each made when it is asked for."""
 
     def __init__(self, count: int) -> None:
-        self.count = count
+        self.size = count
 
     def __len__(self) -> int:
-        return self.count
+        return self.size
 
     def __getitem__(self, n: Any) -> Any:
         if isinstance(n, slice):
-            return [self[k] for k in range(*n.indices(self.count))]
-        if not 0 <= n < self.count:
+            return [self[k] for k in range(*n.indices(self.size))]
+        if not 0 <= n < self.size:
             raise IndexError(n)
         lang = LANGUAGES[n % len(LANGUAGES)]
         start = n * 7 % len(WORDS)

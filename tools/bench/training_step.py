@@ -228,6 +228,7 @@ class Part:
 
         from espnet_part.data.chat import ChatFormat
         from espnet_part.data.dataset import BatchConfig, Corpus, PhaseData
+        from espnet_part.data.examples import ExampleList
         from espnet_part.data.prompts import Prompts
         from espnet_part.model.build import build_model, load_tokenizer
         from espnet_part.model.config import ModelConfig
@@ -259,7 +260,9 @@ class Part:
         prompts = Prompts.from_mapping({"asr": {"en": ["{speech} " + PROMPT]}}, "benchmark")
         chat = ChatFormat(load_tokenizer(config.llm_conf))
         with _unplanned() if variant == "unplanned" else contextlib.nullcontext():
-            self.data = PhaseData(Corpus(examples, prompts, chat, lengths), ["asr"], batch)
+            self.data = PhaseData(
+                Corpus(ExampleList(examples), prompts, chat, lengths), ["asr"], batch
+            )
         self.variant = variant
         self.restart()
 
