@@ -23,7 +23,7 @@ echo "# Started at $(date)"
 {meeting}
 echo {title}
 started=$(date +%s)
-trap 'warned=yes; kill -USR1 -- "-${{work}}"' USR1 # the time is nearly up
+trap 'warned=yes; told=yes; kill -USR1 -- "-${{work}}"' USR1 # the time is nearly up
 set -m # a process group, to which that can be said
 ( trap '' USR1; {command} ) &
 work=$!
@@ -34,11 +34,13 @@ while [ "${{warned}}" ]; do # once, and again after each signal
     wait "${{work}}"
     code=$?
 done
+# the first of several processes to end makes srun terminate the others, and their status is told
+if [ "${{told-}}" ] && [ "${{code}}" = 143 ]; then code={again}; fi
 seconds=$(($(date +%s) - started))
 echo "# Accounting: time=${{seconds}} threads=${{SLURM_CPUS_PER_TASK:-1}}"
-if [ "${{code}}" = {again} ] && scontrol requeue "${{SLURM_JOB_ID}}"; then
-    echo "# Stopped at $(date), to go on from the queue"
-    exit {again}
+if [ "${{code}}" = {again} ]; then
+    echo "# Stopped at $(date), to go on from the queue" # before that ends this script
+    if scontrol requeue "${{SLURM_JOB_ID}}"; then exit {again}; fi
 fi
 echo "# Ended (code ${{code}}) at $(date), elapsed time ${{seconds}} seconds"
 exit "${{code}}"

@@ -49,7 +49,9 @@ def test_the_exit_status_is_the_commands_and_stands_at_the_end() -> None:
     assert array.returncode == 0 and array.stdout.splitlines()[0].endswith("job 8_7")
 
 
-@pytest.mark.parametrize(("status", "queued"), [(75, True), (75, False), (0, True), (3, True)])
+@pytest.mark.parametrize(
+    ("status", "queued"), [(75, True), (75, False), (143, True), (0, True), (3, True)]
+)
 def test_a_warning_reaches_the_program_and_what_goes_on_is_queued_again(
     tmp_path: Path, status: int, queued: bool
 ) -> None:
@@ -83,11 +85,12 @@ def test_a_warning_reaches_the_program_and_what_goes_on_is_queued_again(
         printed += running.stdout.readline()
     running.send_signal(signal.SIGUSR1)
     printed += running.communicate(timeout=60)[0]
+    status = 75 if status == 143 else status  # srun's, where one of several has ended with 75
     assert running.returncode == status, printed
     assert printed.count("warned") == 1 and "[1]" not in printed
     goes_on = status == 75 and queued
     assert ("scontrol requeue 9\n" in printed) == (status == 75)
-    assert ("# Stopped at " in printed) == goes_on
+    assert ("# Stopped at " in printed) == (status == 75)
     assert (f"# Ended (code {status})" in printed) != goes_on
 
 

@@ -96,12 +96,12 @@ def test_two_nodes_train_together(recipe: Recipe) -> None:
 
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_a_training_whose_time_is_up_goes_on(recipe: Recipe, cluster: Shell, nodes: int) -> None:
-    recipe.train_longer(60)
+    recipe.train_longer(200)
     more = ["--num_nodes", str(nodes), "--stop_stage", "7"]
     recipe.run(*more, "--part_tag", f"whole{nodes}")
     running = recipe.start(*more, "--part_tag", f"warned{nodes}")
     log = recipe.path / f"exp/warned{nodes}/stage1/train.log"
-    wait_for(log, "step 5/60", running)
+    wait_for(log, "step 5/200", running)
     job = cluster("squeue", "-h", "-o", "%i").stdout.strip()
     assert cluster("scancel", "--batch", "--signal=USR1", job).returncode == 0
     start_now(cluster, job)
@@ -110,7 +110,7 @@ def test_a_training_whose_time_is_up_goes_on(recipe: Recipe, cluster: Shell, nod
     text = log.read_text()
     assert text.count("# Running on") == 2 and text.count("# Stopped at") == 1
     assert text.count("stopped by SIGUSR1 after step") == 1
-    assert text.count(": step 60/60") == 1 and text.count(": step 5/60") == 1
+    assert text.count(": step 200/200") == 1 and text.count(": step 5/200") == 1
     whole, warned = (recipe.path / f"exp/{name}{nodes}/stage1" for name in ("whole", "warned"))
     for path in whole.glob("*.safetensors"):
         one, two = load_file(path), load_file(warned / path.name)
