@@ -162,7 +162,6 @@ def write_index(
     about = {
         "version": _VERSION,
         "sizes": {path.name: path.stat().st_size for path in sorted(aside.iterdir())},
-        "sha256": {path.name: file_sha256(path) for path in sorted(aside.iterdir())},
         "strata": [[s, len(members), listed.ids_digest(s)] for s, members in listed.strata.items()],
         "digest": listed.digest,
         "bad": bad,

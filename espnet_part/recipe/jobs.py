@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from espnet_part.recipe import leash
-from espnet_part.recipe.options import RecipeOptions
+from espnet_part.recipe.options import RecipeOptions, is_cluster
 from espnet_part.recipe.progress import Progress
 
 Words = Sequence[str | Path]
@@ -32,11 +32,6 @@ class JobFailed(Exception):
     def __init__(self, logs: Sequence[Path] = (), what: str = "") -> None:
         super().__init__(what)
         self.logs, self.what = list(logs), what
-
-
-def is_cluster(launcher: Words) -> bool:
-    """Whether a launcher's jobs run elsewhere."""
-    return Path(launcher[0]).name not in ("run.pl", "ssh.pl")
 
 
 class Jobs:

@@ -15,6 +15,11 @@ T = TypeVar("T", bound="RecipeOptions")
 DATA = Path("data")
 
 
+def is_cluster(launcher: Sequence[str]) -> bool:
+    """Whether a launcher's jobs run elsewhere."""
+    return Path(launcher[0]).name not in ("run.pl", "ssh.pl")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecipeOptions:
     """What both scripts take; part.sh and baseline.sh explain each option in their --help.
@@ -98,11 +103,11 @@ class RecipeOptions:
                     f"(cmd_backend={self.cmd_backend}); with MAIN_ROOT naming an ESPnet checkout, "
                     "its launchers are found"
                 )
-        cuda = Path(self.launchers["cuda_cmd"][0]).name
-        if self.num_nodes > 1 and cuda in ("run.pl", "ssh.pl"):
+        cuda = self.launchers["cuda_cmd"]
+        if self.num_nodes > 1 and not is_cluster(cuda):
             raise ConfigError(
-                f"--num_nodes {self.num_nodes}: {cuda} starts jobs on one node; choose a cluster's "
-                "launcher in cmd.sh, e.g. CMD_BACKEND=slurm"
+                f"--num_nodes {self.num_nodes}: {Path(cuda[0]).name} starts jobs on one node; choose a "
+                "cluster's launcher in cmd.sh, e.g. CMD_BACKEND=slurm"
             )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from espnet_part.errors import AGAIN, UserError
+from espnet_part.recipe.options import is_cluster
 from espnet_part.recipe.stages import Runner
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
@@ -88,14 +89,15 @@ def run_program(script: str, main: Callable[[Callable[[Runner], None]], None]) -
 def _hint_at_cluster(runners: list[Runner]) -> None:
     if not runners:
         return
-    launcher = runners[0].options.launchers["cuda_cmd"][0]
+    words = runners[0].options.launchers["cuda_cmd"]
+    launcher = words[0]
     if Path(launcher).name == "slurm.pl":
         print(
             "jobs that it had handed to Slurm go on; the same command follows them, part_status shows "
             "them, and scancel ends them",
             file=sys.stderr,
         )
-    elif Path(launcher).name not in ("run.pl", "ssh.pl"):
+    elif is_cluster(words):
         print(
             f"jobs that {launcher} had handed to the cluster may run on: look for them there, and "
             "cancel them before you go on",

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
 
 from espnet_part.errors import AGAIN, UserError
+
+Handler = Callable[[int, Any], None] | signal.Handlers
 
 
 class Stopped(UserError):
@@ -32,18 +36,20 @@ class Notice:
         def note(number: int, frame: object) -> None:
             self.came = True
 
-        before = signal.signal(signal.SIGUSR1, note)
-        try:
+        with handled(note):
             yield
-        finally:
-            signal.signal(signal.SIGUSR1, before)
 
 
 @contextlib.contextmanager
-def ignored() -> Iterator[None]:
-    """Before the first step there is nothing to keep, and the signal would kill."""
-    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+def handled(handler: Handler) -> Iterator[None]:
+    """Let the signal do something else while the block runs."""
+    before = signal.signal(signal.SIGUSR1, handler)
     try:
         yield
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+def ignored() -> AbstractContextManager[None]:
+    """Before the first step there is nothing to keep, and the signal would kill."""
+    return handled(signal.SIG_IGN)

@@ -9,7 +9,6 @@ import logging
 import multiprocessing
 import os
 import resource
-import signal
 import socket
 import sys
 import threading
@@ -90,9 +89,9 @@ def parent_of_ranks() -> Iterator[None]:
             if child.pid is not None:
                 os.kill(child.pid, number)
 
-    before = signal.signal(signal.SIGUSR1, pass_on)
     try:
-        yield
+        with notice.handled(pass_on):
+            yield
     except ProcessExitedException as error:
         if error.signal_name is None:  # it has said itself what is wrong
             sys.exit(error.exit_code)
@@ -100,8 +99,6 @@ def parent_of_ranks() -> Iterator[None]:
             f"process {error.error_index} on {socket.gethostname()} was ended by {error.signal_name}"
             + ("; often for lack of memory" if error.signal_name == "SIGKILL" else "")
         ) from None
-    finally:
-        signal.signal(signal.SIGUSR1, before)
 
 
 def _is_main(args: argparse.Namespace) -> bool:
