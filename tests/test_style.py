@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-PICTURES = {".png"}
+PICTURES = {".png", ".pdf"}
 
 
 def written_files() -> list[Path]:
