@@ -341,7 +341,24 @@ def add_trainer_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         default=10,
-        help="Stop after this many steps in a row whose loss or gradient is not finite",
+        help="Stop (or go back, see --max_rewinds) after this many steps in a row that left the weights "
+        "alone: whose loss or gradient is not finite, or is a spike",
+    )
+    group.add_argument(
+        "--spike_deviations",
+        type=float,
+        metavar="N",
+        default=None,
+        help="A step leaves the weights alone whose loss or gradient's norm lies more than so many "
+        "standard deviations above the mean of the last 128 steps, such as 6; by default none does",
+    )
+    group.add_argument(
+        "--max_rewinds",
+        type=int,
+        metavar="N",
+        default=0,
+        help="Where --max_nonfinite_steps would stop the stage, go back to the last checkpoint and on with "
+        "the data that come after the bad steps, at most so often",
     )
     group.add_argument(
         "--max_bad_share",

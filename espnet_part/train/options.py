@@ -48,6 +48,8 @@ class TrainerOptions:
     scheduler_conf: dict[str, Any]
     scheduler_length: str | None
     max_nonfinite_steps: int
+    spike_deviations: float | None
+    max_rewinds: int
     max_bad_share: float
     average_last: int
     part_init: str | None
@@ -114,11 +116,14 @@ def check_values(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: names the option.
     """
-    for name in ("seed", "num_workers", "ngpu", "save_interval", "average_last", "log_interval"):
+    for name in (
+        *("seed", "num_workers", "ngpu", "save_interval", "average_last", "log_interval"),
+        "max_rewinds",
+    ):
         value = getattr(args, name)
         if value is not None and value < 0:
             raise ConfigError(f"{name}: must not be negative: {value}")
-    for name in ("save_minutes", "hang_minutes", "dist_timeout"):
+    for name in ("save_minutes", "hang_minutes", "dist_timeout", "spike_deviations"):
         value = getattr(args, name)
         if value is not None and not 0 < value < 1e9:
             raise ConfigError(f"{name}: must be a number above 0: {value}")

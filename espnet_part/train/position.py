@@ -22,6 +22,7 @@ class Position:
         data: The point in the phase's data.
         lengths: Steps of the phases that have begun.
         nonfinite: Skipped steps in a row.
+        rewinds: How often it went back to a checkpoint, and on with other data.
         skipped: Skipped steps in all.
         examples: Utterances read so far, good or bad.
         bad: Bad ones among them.
@@ -35,6 +36,7 @@ class Position:
     data: DataPosition = dataclasses.field(default_factory=DataPosition)
     lengths: list[int] = dataclasses.field(default_factory=list)
     nonfinite: int = 0
+    rewinds: int = 0
     skipped: int = 0
     examples: int = 0
     bad: int = 0

@@ -34,7 +34,7 @@ class Report:
 
     The history has one entry a validation interval: its number ``epoch``, the ``phase``, the
     ``step`` within the stage, the ``train`` and ``valid`` means, the ``seconds`` since the start, and
-    the ``memory`` in GB that the main process has taken at most since it was started.
+    the ``memory`` in GB that a process has taken at most since it was started.
     """
 
     def __init__(self, options: TrainerOptions, is_main: bool) -> None:
@@ -85,7 +85,13 @@ class Report:
             self._window.append((train_time, result.counts))
 
     def finish_epoch(
-        self, phase: str, position: Position, valid: dict[str, float], *, is_phase_end: bool
+        self,
+        phase: str,
+        position: Position,
+        valid: dict[str, float],
+        memory: dict[str, float],
+        *,
+        is_phase_end: bool,
     ) -> None:
         """Close the interval: log it as ESPnet does, draw, and add it to the history."""
         assert self.train is not None
@@ -104,7 +110,7 @@ class Report:
                 "train": _finite(stats["train"]),
                 "valid": _finite(stats["valid"]),
                 "seconds": round(position.seconds, 3),
-                "memory": peak_memory(),
+                "memory": memory,
             }
         )
         if self.is_main:
@@ -199,7 +205,7 @@ class Report:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.history = state["history"]
+        self.history, self.train = state["history"], None
         self.reporter.stats = {
             epoch: {split: _rich(stats) for split, stats in splits.items()}
             for epoch, splits in state["stats"]

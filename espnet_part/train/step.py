@@ -14,8 +14,11 @@ from torch import nn
 
 from espnet_part.model.splice import IGNORE
 from espnet_part.train.parallel import Parallel
+from espnet_part.train.stopwatch import Stopwatch
 
 Batch = dict[str, Any]
+#: From a step's loss (nats a token) and gradient's norm to what is wrong with it (see `Outliers`).
+Fault = Callable[[float, float], str | None]
 PER_TASK = ("loss", "tokens", "correct")
 TOTALS = ("examples", "bad", "audio_seconds", "llm", "llm_padded", "encoder", "encoder_padded")
 
@@ -85,14 +88,24 @@ class Counts:
 
 @dataclasses.dataclass(frozen=True)
 class StepResult:
-    """What a step did, the same on every rank."""
+    """What a step did, the same on every rank but for the times.
+
+    Attributes:
+        grad_norm: Before clipping.
+        fault: Why the weights were left alone; None also where there was no token to learn from.
+    """
 
     counts: Counts
     grad_norm: float
-    updated: bool
+    fault: str | None
     forward_time: float
     backward_time: float
     optim_step_time: float
+
+    @property
+    def updated(self) -> bool:
+        """Whether the weights have moved."""
+        return self.fault is None and self.counts["tokens"] > 0
 
 
 def seed_step(seed: int, step: int, parallel: Parallel) -> None:
@@ -113,27 +126,26 @@ def train_step(
     amp: bool,
     grad_clip: float,
     grad_clip_type: float,
+    fault: Fault,
 ) -> StepResult:
     """Sum the loss over all target tokens of the global batch, divide once, and step.
 
     The quotient is formed from the token count over all ranks and micro-batches, so neither the number of
-    processes nor the accumulation changes the gradient. A step whose loss or gradient is not
-    finite, or that has no token since all its utterances were bad, leaves the weights alone.
+    processes nor the accumulation changes the gradient. A step in which ``fault`` sees one, or that has
+    no token since all its utterances were bad, leaves the weights alone.
     """
     counts = Counts.zero(tasks)
     labelled = sum(int((batch["labels"] != IGNORE).sum()) for batch in micro_batches)
     tokens = float(parallel.sum(torch.tensor(float(labelled), dtype=torch.float64)))
     scale = parallel.world / max(tokens, 1.0)  # DDP averages over ranks; the loss is a sum
-    forward_time = backward_time = 0.0
+    forward, backward = Stopwatch(parallel.device), Stopwatch(parallel.device)
     for number, batch in enumerate(micro_batches, 1):
         with parallel.no_sync(module, last=number == len(micro_batches)):
-            start = time.perf_counter()
-            with torch.autocast(parallel.device.type, torch.bfloat16, enabled=amp):
+            autocast = torch.autocast(parallel.device.type, torch.bfloat16, enabled=amp)
+            with forward.running(), autocast:
                 output = module(**to_device(batch, parallel.device))
-            forward_time += time.perf_counter() - start
-            start = time.perf_counter()
-            (output.loss * scale).backward()
-            backward_time += time.perf_counter() - start
+            with backward.running():
+                (output.loss * scale).backward()
         counts.add(batch, output)
     start = time.perf_counter()
     counts = counts.over_ranks(parallel)
@@ -143,13 +155,12 @@ def train_step(
         )
     )
     # both numbers are the same on every rank, so all ranks take the same branch
-    updated = counts["tokens"] > 0 and math.isfinite(grad_norm) and math.isfinite(counts["loss"])
-    if updated:
+    found = fault(counts.means()["loss"], grad_norm) if counts["tokens"] else None
+    result = StepResult(counts, grad_norm, found, forward.seconds(), backward.seconds(), 0.0)
+    if result.updated:
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return StepResult(
-        counts, grad_norm, updated, forward_time, backward_time, time.perf_counter() - start
-    )
+    return dataclasses.replace(result, optim_step_time=time.perf_counter() - start)
 
 
 @torch.no_grad()

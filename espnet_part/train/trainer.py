@@ -41,10 +41,12 @@ from espnet_part.train.checkpoint import (
 )
 from espnet_part.train.notice import Notice, Stopped
 from espnet_part.train.options import TrainerOptions
+from espnet_part.train.outliers import Outliers
 from espnet_part.train.parallel import Parallel
 from espnet_part.train.position import Position, check_same_schedule
-from espnet_part.train.reporting import Report
-from espnet_part.train.step import Batch, seed_step, train_step, validate
+from espnet_part.train.reporting import Report, peak_memory
+from espnet_part.train.step import Batch, StepResult, seed_step, train_step, validate
+from espnet_part.train.stragglers import Stragglers
 from espnet_part.train.watch import Watch
 from espnet_part.weights import read_header
 
@@ -104,6 +106,10 @@ class PARTTrainer:
             run.run()
 
 
+class Rewind(Exception):
+    """Too many steps in a row were bad: the run is to go on from its last checkpoint."""
+
+
 class Run:
     """The training of one stage.
 
@@ -147,6 +153,8 @@ class Run:
         self.saved: Checkpoint | None = None  # until the first phase has taken it over
         self.notice = Notice()
         self.watch = Watch(options.hang_minutes)
+        self.outliers = Outliers(options.spike_deviations)
+        self.stragglers = Stragglers(parallel)
         self.saved_at = time.monotonic()
         self.first_step = 0  # that this process has found done
         self.report = Report(options, parallel.is_main)
@@ -162,7 +170,11 @@ class Run:
         data = self.parallel.together(self._plan)
         self.first_step, self.saved_at = self.position.total_step, time.monotonic()
         while self.position.phase < len(self.schedule.phases):
-            self._run_phase(data)
+            try:
+                self._run_phase(data)
+            except Rewind:
+                self._rewind(data[self.position.phase])
+                continue
             self.heard = data[self.position.phase].heard_after(self.heard, self.position.data)
             self.position.next_phase(self.heard.pools)
         self._finish()
@@ -234,6 +246,10 @@ class Run:
         # a phase may have been cut to fewer steps than it has done by now
         steps = max(self._length(phase, data), self.position.step)
         self._start_rates(phase, planned, steps)
+        if self.position.step == 0:
+            self.outliers.forget()
+            if self.options.max_rewinds:
+                self._save_checkpoint(data)  # with what begins to train here as it is now
         log_mixture(data, phase.name)
         log_sizes(data, self.heard, self.position.data, phase.name)
         interval = self.options.num_iters_per_epoch or steps
@@ -258,6 +274,7 @@ class Run:
                 amp=self.options.use_amp,
                 grad_clip=self.options.grad_clip,
                 grad_clip_type=self.options.grad_clip_type,
+                fault=self.outliers.fault,
             )
             self.watch.end()  # what follows may take its time
             if result.updated:
@@ -267,6 +284,7 @@ class Run:
             self.position.seconds += now - clock
             self.report.after_step(result, self.optimizer.param_groups, loaded - clock, now - clock)
             self.report.tick(result.counts.means()["loss"])
+            self.stragglers.after_step(loaded - clock, result.forward_time, now - clock)
             clock = now
             self._note_bad(result, batches)
             is_end = self.position.step == steps
@@ -274,6 +292,7 @@ class Run:
             log_interval = self.options.log_interval or _log_interval(steps)
             if is_epoch_end or self.position.step % log_interval == 0:
                 self.report.progress(phase.name, self.position, steps, self.optimizer.param_groups)
+                self.stragglers.compare()
             is_over, is_save_due = self.parallel.any(self.notice.came, self._is_save_due())
             if is_over:
                 self._stop(data)
@@ -343,8 +362,10 @@ class Run:
         set_modes(self.model)
         self._name_bad(bad, "valid", "w")
         self._stop_if_too_bad(counts["bad"], counts["bad"] + counts["examples"])
+        peaks = self.parallel.gather(peak_memory())
+        memory = {kind: max(peak[kind] for peak in peaks) for kind in peaks[0]}
         self.report.finish_epoch(
-            phase.name, self.position, counts.means(), is_phase_end=is_phase_end
+            phase.name, self.position, counts.means(), memory, is_phase_end=is_phase_end
         )
         self.rates.after_epoch(self.report.value(*self.options.val_scheduler_criterion))
         if self.parallel.is_main:
@@ -394,7 +415,7 @@ class Run:
 
     # --- bad steps and bad data ---------------------------------------------------------------
 
-    def _note_bad(self, result: Any, batches: Sequence[Batch]) -> None:
+    def _note_bad(self, result: StepResult, batches: Sequence[Batch]) -> None:
         """Count what went wrong, name it, and stop when it is too much."""
         position = self.position
         self._name_bad([item for batch in batches for item in batch["bad"]], "train", "a")
@@ -403,23 +424,41 @@ class Run:
         self._stop_if_too_bad(position.bad, position.examples)
         if result.updated:
             position.nonfinite = 0
-            return
-        if not result.counts["tokens"]:
-            return  # all were bad, and are named
+        if result.fault is None:
+            return  # or all its utterances were bad, and are named
         position.nonfinite += 1
         position.skipped += 1
         logging.warning(
-            "step %d: the loss (%s) or the gradient's norm (%s) is not finite; skipped (utterances: %s …)",
+            "step %d: %s; skipped (utterances: %s …)",
             position.total_step,
-            result.counts["loss"],
-            result.grad_norm,
+            result.fault,
             " ".join(batches[0]["utt_ids"][:3]),
         )
-        if position.nonfinite >= self.options.max_nonfinite_steps:
-            raise DataError(
-                f"{position.nonfinite} steps in a row were not finite; lower the learning rate, or look at "
-                f"the utterances named in the log ({self.output_dir})"
-            )
+        if position.nonfinite < self.options.max_nonfinite_steps:
+            return
+        if position.rewinds < self.options.max_rewinds:
+            raise Rewind
+        raise DataError(
+            f"{position.nonfinite} steps in a row were skipped, the last one since {result.fault}; lower the "
+            f"learning rate, or look at the utterances named in the log ({self.output_dir})"
+        )
+
+    def _rewind(self, data: PhaseData) -> None:
+        """Go back to the last checkpoint, but in the data go on, as PaLM's training did.
+
+        Chowdhery et al., 2022, section 5.1: the same data from another state of the model did no harm.
+        """
+        self.watch.end()
+        self.report.finish_phase()
+        heard = data.heard_after(self.heard, self.position.data)
+        bad, rewinds = self.position.total_step, self.position.rewinds + 1
+        self.saved = self._resume()
+        self.heard = heard
+        self.position.data, self.position.rewinds = DataPosition(heard.pools), rewinds
+        logging.warning(
+            "back at step %d, and on with the data that come after step %d (--max_rewinds: %d of %d)",
+            *(self.position.total_step, bad, rewinds, self.options.max_rewinds),
+        )
 
     def _forget_bad(self, anew: bool) -> None:
         """Take away the names that an earlier run has left, also of processes that are no more."""
@@ -499,6 +538,7 @@ class Run:
                             "now": self.train_data.streams.to_json(now),
                         },
                         "report": self.report.state_dict(),
+                        "ordinary": self.outliers.state_dict(),
                         **bases_of(self.model),
                     },
                 ),
@@ -532,6 +572,7 @@ class Run:
         restore_weights(self.model, saved, str(self.checkpoints))
         self.ever_trained.update(saved.state["ever_trained"])
         self.report.load_state_dict(saved.state["report"])
+        self.outliers.load_state_dict(saved.state.get("ordinary", []))  # of 0.2.0: none
         self.position = position
         digests = self.train_data.digests()
         changed = [name for name, digest in digests.items() if saved.state["data"][name] != digest]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import re
 import resource
 import shutil
 import signal
@@ -78,6 +79,16 @@ def test_a_process_that_stands_still_is_named_and_shows_its_stacks(
     assert "process 1 of 2 is gone (after step 2; this is process 0" in text
     assert "Timeout (0:00:01.800000)!" in text and "in armed" in text  # where it stands still
     assert text.index("Timeout (") < text.index("is gone")
+
+
+def test_a_process_that_reads_slowly_is_named(workspace: Workspace, log: Path) -> None:
+    workspace.write("stage.yaml", stage([{**ADAPTER, "steps": 8}]))
+    cmd = workspace.command("stage.yaml", "reads_slowly")
+    hang = (("espnet_part.data.dataset:collate", 3), 3.0)
+    assert part_train(cmd, log, world=2, hang=hang, kill_rank=1) == 0, log.read_text()
+    assert re.search(
+        r"process 1 on .* makes the others wait: reading data took it [3-9]\.", log.read_text()
+    )
 
 
 def test_a_slow_step_goes_on(workspace: Workspace, log: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import time
 from pathlib import Path
@@ -261,3 +262,60 @@ def test_with_an_index_it_is_the_same_training(runs: Workspace, log: Path) -> No
         file.write("")
     assert part_train(cmd, log) == 1
     assert "utt2spk has changed since; write the index anew" in log.read_text()
+
+
+REWINDING = stage(
+    [{**ADAPTER, "steps": 30}, {**TOP, "steps": 30}],
+    save_interval=10,
+    max_nonfinite_steps=1,
+    max_rewinds=20,
+)
+
+
+def test_a_run_goes_back_and_on_with_other_data(workspace: Workspace, log: Path) -> None:
+    workspace.write("rewinding.yaml", REWINDING)
+    heard = workspace.root / "heard.txt"
+    cmd = workspace.command("rewinding.yaml", "rewinding")
+    assert part_train(cmd, log, record_heard=heard, make_up_faults=True) == 0, log.read_text()
+    text = log.read_text()
+    moves = re.findall(r"back at step (\d+), and on with the data that come after step (\d+)", text)
+    back = [(int(to), int(bad)) for to, bad in moves]
+    assert len(back) >= 2
+    assert all(to in {*range(0, 60, 4), *range(2, 60, 4), *range(0, 60, 10)} for to, _ in back)
+    assert text.count("it is made up; skipped") == len(back)
+    utts = heard.read_text(encoding="utf-8").split()
+    assert len(utts) == 4 * (60 + sum(bad - to for to, bad in back))
+    first = (
+        4 * back[0][1]
+    )  # the pass over 12 utterances that it went back in is ended with the others
+    assert all(len(set(utts[i : i + 12])) == 12 for i in range(0, first // 12 * 12 + 1, 12))
+
+    log.write_text("", encoding="utf-8")
+    cmd = workspace.command("rewinding.yaml", "rewinding_killed")
+    kill = (f"{TRAINER}:train_step", back[0][1] + 2)  # it has gone back, and no checkpoint tells
+    assert part_train(cmd, log, kill=kill, make_up_faults=True) == -9
+    assert "back at step" in log.read_text()
+    assert part_train(cmd, log, make_up_faults=True) == 0, log.read_text()
+    assert_same_outcome(workspace.root / "rewinding", workspace.root / "rewinding_killed")
+
+
+def test_going_back_has_an_end(workspace: Workspace, log: Path) -> None:
+    """Every step above the mean is a spike."""
+    workspace.write("spiky.yaml", {**REWINDING, "phases": [{**ADAPTER, "steps": 60}]})
+    more = ("--spike_deviations", "1e-9", "--max_rewinds", "2")
+    assert part_train(workspace.command("spiky.yaml", "spiky", *more), log) == 1
+    text = log.read_text()
+    assert text.count("back at step") == 2
+    assert "--max_rewinds: 2 of 2" in text
+    assert "is a spike" in text
+    assert "1 steps in a row were skipped, the last one since the" in text.splitlines()[-1]
+
+
+def test_what_a_phase_thaws_is_kept_before_it_trains(workspace: Workspace, log: Path) -> None:
+    """Going back from the phase's first steps, it is to be as it was."""
+    workspace.write("rewinding.yaml", REWINDING)
+    cmd = workspace.command("rewinding.yaml", "thawed")
+    assert part_train(cmd, log, kill=(f"{TRAINER}:train_step", 31)) == -9
+    newest = max((workspace.root / "thawed/checkpoints").iterdir())
+    assert newest.name == "00000030"
+    assert any(name.startswith("encoder.") for name in load_file(newest / "weights.safetensors"))

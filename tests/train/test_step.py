@@ -12,6 +12,7 @@ from torch import nn
 
 from espnet_part.model.speech_llm import SpeechLLMOutput
 from espnet_part.model.splice import IGNORE
+from espnet_part.train.outliers import Outliers
 from espnet_part.train.parallel import Parallel
 from espnet_part.train.step import Counts, seed_step, train_step
 
@@ -48,7 +49,12 @@ def batch(rows: int, seed: int, tasks: list[str]) -> dict[str, Any]:
 
 def step(model: nn.Module, batches: list[dict[str, Any]], **options: Any) -> Any:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    defaults = {"amp": False, "grad_clip": 1e9, "grad_clip_type": 2.0}
+    defaults = {
+        "amp": False,
+        "grad_clip": 1e9,
+        "grad_clip_type": 2.0,
+        "fault": Outliers(None).fault,
+    }
     return train_step(model, batches, optimizer, TASKS, Parallel(), **{**defaults, **options})
 
 
@@ -80,6 +86,7 @@ def test_a_step_that_is_not_finite_leaves_the_weights_alone(value: float) -> Non
     poisoned["x"][0, 0] = value
     result = step(model, [batch(2, 2, ["asr"] * 2), poisoned])
     assert not result.updated
+    assert result.fault == "the loss is not finite"
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     assert all(p.grad is None for p in model.parameters())
     assert step(model, [batch(2, 2, ["asr"] * 2)]).updated
@@ -90,7 +97,12 @@ def test_a_step_of_bad_utterances_alone_moves_nothing() -> None:
     model = Toy()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
     train = functools.partial(
-        train_step, optimizer=optimizer, tasks=TASKS, parallel=Parallel(), amp=False
+        train_step,
+        optimizer=optimizer,
+        tasks=TASKS,
+        parallel=Parallel(),
+        amp=False,
+        fault=Outliers(None).fault,
     )
     train(model, [batch(4, 1, ["asr"] * 4)], grad_clip=1.0, grad_clip_type=2.0)
     before = [p.clone() for p in model.parameters()]
@@ -100,6 +112,7 @@ def test_a_step_of_bad_utterances_alone_moves_nothing() -> None:
     result = train(model, [empty], grad_clip=1.0, grad_clip_type=2.0)
     assert not result.updated
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    assert result.fault is None
     assert result.counts["tokens"] == 0
     assert result.counts["bad"] == 1
 

@@ -283,6 +283,7 @@ class Part:
 
         The batches are sorted by length, so a part of an epoch would not be like the whole.
         """
+        from espnet_part.train.outliers import Outliers
         from espnet_part.train.parallel import Parallel
         from espnet_part.train.step import train_step
 
@@ -303,6 +304,7 @@ class Part:
                         amp=False,
                         grad_clip=1.0,
                         grad_clip_type=2.0,
+                        fault=Outliers(None).fault,
                     )
                 for batch in batches:
                     self._count(batch, cost)
