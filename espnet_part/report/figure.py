@@ -54,7 +54,8 @@ def name_phases(
 ) -> None:
     """Write the names of phases over an axis of steps, "training: phase" where there are several trainings.
 
-    They are turned where one is wider than its phase.
+    They are turned where one is wider than its phase, and then stand apart: a line leads from a name that
+    had to move to the middle of its phase.
 
     Args:
         phases: training, phase, first step and last one. last: the last step of all.
@@ -66,18 +67,39 @@ def name_phases(
         characters * (end - start) / max(last, 1) < max(map(len, name.split("\n")))
         for (*_, start, end), name in zip(phases, names, strict=True)
     )
-    for (*_, start, end), name in zip(phases, names, strict=True):
+    middles = [(start + end) / 2 for *_, start, end in phases]
+    # a turned line of text takes as much of the axis as three or four characters
+    places = spread(middles, 4 * last / characters, last) if turned else middles
+    for middle, place, name in zip(middles, places, names, strict=True):
         axis.annotate(
             name.replace("\n", " ") if turned else name,
-            xy=((start + end) / 2, 1.0),
+            xy=(middle, 1.0),
             xycoords=("data", "axes fraction"),
-            xytext=(0, 4),
-            textcoords="offset points",
+            xytext=(place, 1.04),
+            textcoords=("data", "axes fraction"),
             ha="left" if turned else "center",
             va="bottom",
             rotation=30 if turned else 0,
             fontsize=8,
+            arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": "#777777"}
+            if turned
+            else None,
         )
+
+
+def spread(wanted: Sequence[float], gap: float, last: float) -> list[float]:
+    """Places as near as may be to the ``wanted`` ones, in their order, ``gap`` apart and up to ``last``.
+
+    Where that much room is not to be had, they are as far apart as there is.
+    """
+    gap = min(gap, last / max(len(wanted) - 1, 1))
+    places: list[float] = []
+    for place in wanted:
+        places.append(max(place, places[-1] + gap) if places else place)
+    for index in reversed(range(len(places))):
+        limit = places[index + 1] - gap if index + 1 < len(places) else last
+        places[index] = min(places[index], limit)
+    return places
 
 
 @drawing
