@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-UTILS = Path(__file__).parents[2] / "egs2/TEMPLATE/part/utils"
+from tests.recipes.tiny import ROOT, environment
+
+UTILS = ROOT / "egs2/TEMPLATE/part/utils"
 SCRIPT = f"""
 set -euo pipefail
 text=default; nj=4; flag=false; help_message="how to"
@@ -160,3 +163,22 @@ def test_help_and_config(tmp_path):
     config = tmp_path / "my options.conf"
     config.write_text("nj=7\ntext=file\n")
     assert parse("--config", str(config), "--text", "line").stdout == "line|7|false|"
+
+
+@pytest.mark.parametrize(
+    "script", sorted(ROOT.glob("egs2/*/part/run.sh")), ids=lambda p: p.parts[-3]
+)
+def test_a_copy_works_where_the_recipe_is(script: Path, tmp_path: Path) -> None:
+    """As `sbatch run.sh` makes one."""
+    copy = shutil.copy(script, tmp_path / "slurm_script")
+    variables = environment(SLURM_SUBMIT_DIR=str(script.parent))
+    for directory in (tmp_path, script.parent):
+        done = subprocess.run(
+            [copy, "--help"], cwd=directory, env=variables, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert "--stop_stage" in done.stdout
+    variables = environment()
+    done = subprocess.run([copy], cwd=tmp_path, env=variables, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == f"{copy}: error: submit it from its own directory\n"

@@ -170,3 +170,19 @@ def test_without_a_terminal(recipe: Recipe, cluster: Shell) -> None:
     assert log.count("is on its way already: following it") == 1
     text = (exp / "stage1/train.log").read_text()
     assert text.count("# Running on") == 1 and text.count(": step 200/200") == 1
+
+
+def test_submitted_as_a_whole_it_uses_its_allocation(recipe: Recipe, cluster: Shell) -> None:
+    """`sbatch run.sh`: Slurm runs a copy of the script, from a directory of its own."""
+    log = recipe.path / "job.log"
+    more = ["--part_tag", "inside", "--stop_stage", "7"]
+    done = subprocess.run(
+        ["sbatch", "--wait", "--output", log.name, "run.sh", *recipe.options, *more],
+        cwd=recipe.path,
+        env=environment(**{**recipe.variables, "CMD_BACKEND": "local"}),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, log.read_text()
+    assert "Successfully finished" in log.read_text()
+    assert (recipe.path / "exp/inside/stage1/latest.safetensors").is_file()

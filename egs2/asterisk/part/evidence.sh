@@ -11,7 +11,10 @@ esac
 
 set -euo pipefail
 
-cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+here=$(dirname -- "${BASH_SOURCE[0]}")
+[ -d "${here}/utils" ] || here=${SLURM_SUBMIT_DIR:-.} # sbatch runs a copy of this file, elsewhere
+[ -d "${here}/utils" ] || { echo "$0: error: submit it from its own directory" >&2; exit 1; }
+cd -- "${here}"
 ../../../tools/setup.sh --extras asterisk
 . ./path.sh
 

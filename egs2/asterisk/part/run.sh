@@ -12,7 +12,10 @@ set -e
 set -u
 set -o pipefail
 
-cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+here=$(dirname -- "${BASH_SOURCE[0]}")
+[ -d "${here}/utils" ] || here=${SLURM_SUBMIT_DIR:-.} # sbatch runs a copy of this file, elsewhere
+[ -d "${here}/utils" ] || { echo "$0: error: submit it from its own directory" >&2; exit 1; }
+cd -- "${here}"
 # shellcheck source=../../TEMPLATE/part/utils/recipe.sh
 . utils/recipe.sh
 

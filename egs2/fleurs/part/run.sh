@@ -12,11 +12,14 @@ set -e
 set -u
 set -o pipefail
 
+here=$(dirname -- "${BASH_SOURCE[0]}")
+[ -d "${here}/utils" ] || here=${SLURM_SUBMIT_DIR:-.} # sbatch runs a copy of this file, elsewhere
+[ -d "${here}/utils" ] || { echo "$0: error: submit it from its own directory" >&2; exit 1; }
 # shellcheck source=../../TEMPLATE/part/utils/recipe.sh
-. "$(dirname -- "${BASH_SOURCE[0]}")/utils/recipe.sh"
+. "${here}/utils/recipe.sh"
 # What the environment says wins over db.sh.
 corpus_directories FLEURS
-cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+cd -- "${here}"
 
 langs="zh,en,ja,ko,yue,de,fr,ru,es,it" # Languages.
 directions=en                          # Translation: en (from and into English), all, or pairs (de-fr).

@@ -12,12 +12,15 @@ set -e
 set -u
 set -o pipefail
 
+here=$(dirname -- "${BASH_SOURCE[0]}")
+[ -d "${here}/utils" ] || here=${SLURM_SUBMIT_DIR:-.} # sbatch runs a copy of this file, elsewhere
+[ -d "${here}/utils" ] || { echo "$0: error: submit it from its own directory" >&2; exit 1; }
 # shellcheck source=../../TEMPLATE/part/utils/recipe.sh
-. "$(dirname -- "${BASH_SOURCE[0]}")/utils/recipe.sh"
+. "${here}/utils/recipe.sh"
 # What the environment says wins over db.sh.
 variables=(COMMONVOICE COMMONVOICE4 FLEURS WENETSPEECH COVOST2)
 corpus_directories "${variables[@]}"
-cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+cd -- "${here}"
 
 size=2b        # 2b and 8b: for GPUs of 80 GB; 24gb: for one of 24 GB.
 langs="zh,en,ja,ko,yue,de,fr,ru,es,it"

@@ -12,11 +12,14 @@ set -e
 set -u
 set -o pipefail
 
+here=$(dirname -- "${BASH_SOURCE[0]}")
+[ -d "${here}/utils" ] || here=${SLURM_SUBMIT_DIR:-.} # sbatch runs a copy of this file, elsewhere
+[ -d "${here}/utils" ] || { echo "$0: error: submit it from its own directory" >&2; exit 1; }
 # shellcheck source=../../TEMPLATE/part/utils/recipe.sh
-. "$(dirname -- "${BASH_SOURCE[0]}")/utils/recipe.sh"
+. "${here}/utils/recipe.sh"
 # What the environment says wins over db.sh.
 corpus_directories WENETSPEECH
-cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+cd -- "${here}"
 
 subset=M              # What is trained on: S (100 h), M (1000 h) or L (10005 h).
 data_opts=            # More options for local/data.sh (see its --help).
