@@ -5,7 +5,7 @@ replace the phase's own, and these words, which take values from other phases in
 that a system follows the recipe whose system it is compared with:
 
 ``steps_of: [FILE …]``     the sum of their steps
-``mixture_of: FILE``       the tasks of its phases together, by their steps, and the first temperature
+``mixture_of: FILE``       the tasks of its phases, by their steps, and the first temperature and limits
 ``lr_of: [FILE …]``        the rate of each group in the first of their phases that trains it
 ``without: [GROUP …]``     no selector and no rate of these groups
 
@@ -25,6 +25,7 @@ Phase = dict[str, Any]
 #: The phases of a stage file, by the name that a change gives it.
 Find = Callable[[str], list[Phase]]
 ALL = "*"
+_OF_LANGUAGES = ("language_temperature", "max_epochs", "min_share")
 
 
 def change_phases(
@@ -102,7 +103,8 @@ def _changed(phase: Phase, change: Phase, where: str, find: Find) -> Phase:
         result["steps"] = sum(_steps(p, where) for p in take("steps_of"))
         result.pop("epochs", None)
     if "mixture_of" in change:
-        result.pop("language_temperature", None)
+        for key in _OF_LANGUAGES:
+            result.pop(key, None)
         result.update(_mixture(take("mixture_of"), where))
     if "lr_of" in change:
         rates: dict[str, Any] = {}
@@ -132,7 +134,7 @@ def _steps(phase: Phase, where: str) -> int:
 
 
 def _mixture(phases: list[Phase], where: str) -> Phase:
-    """The tasks of ``phases``, weighted by their steps, and the first temperature that they give."""
+    """The tasks of ``phases``, weighted by their steps, and the first temperature and limits."""
     if len(phases) == 1 or all(p.get("tasks") == phases[0].get("tasks") for p in phases):
         tasks = phases[0].get("tasks")
     else:
@@ -146,9 +148,8 @@ def _mixture(phases: list[Phase], where: str) -> Phase:
             for task, weight in weights.items():
                 share = weight / whole * _steps(phase, where) / total
                 tasks[task] = round(tasks.get(task, 0.0) + share, 6)
-    given = [p["language_temperature"] for p in phases if "language_temperature" in p]
-    taken = {"tasks": tasks, "language_temperature": given[0] if given else None}
-    return {key: found for key, found in taken.items() if found is not None}
+    taken = {key: [p[key] for p in phases if p.get(key) is not None] for key in _OF_LANGUAGES}
+    return {"tasks": tasks, **{key: given[0] for key, given in taken.items() if given}}
 
 
 def _mapping(phase: Phase, key: str, where: str) -> dict[str, float]:

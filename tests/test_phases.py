@@ -74,6 +74,17 @@ def test_a_linked_directory_takes_the_files_beside_the_link(tmp_path: Path) -> N
     assert load_yaml(recipe / "system/stage1.yaml")["phases"][0]["steps"] == 7
 
 
+def test_a_mixture_comes_with_its_limits(tmp_path: Path) -> None:
+    limits = {"max_epochs": {"de": 4}, "min_share": 0.01}
+    source = tmp_path / "source.yaml"
+    source.write_text(yaml.safe_dump({"phases": [{**PART[0], **limits}]}))
+    words = {"mixture_of": "source.yaml"}
+    first, second = changed(tmp_path, {"a": words, "b": {**words, "max_epochs": 9}})
+    assert first == {**PART[0], **limits}
+    assert (second["max_epochs"], second["min_share"]) == (9, 0.01)
+    assert "max_epochs" not in changed(tmp_path, {"b": {"mixture_of": "part.yaml:a"}})[1]
+
+
 def test_a_mixture_comes_with_its_temperature(tmp_path: Path) -> None:
     _, second = changed(tmp_path, {"b": {"mixture_of": "part.yaml:a"}})
     assert second["tasks"] == PART[0]["tasks"]

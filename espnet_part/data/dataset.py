@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import collections
+import math
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from espnet_part.data import ENCODER_COST
+from espnet_part.data import ENCODER_COST, Stratum
 from espnet_part.data.audio import BadAudio
 from espnet_part.data.batching import (
     Cost,
@@ -23,12 +25,15 @@ from espnet_part.data.batching import (
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.collate import Batch, Row, collate, make_row
 from espnet_part.data.datadir import Example
-from espnet_part.data.examples import Examples, Stratum
+from espnet_part.data.examples import Examples
 from espnet_part.data.heard import Heard
-from espnet_part.data.mixture import Mixture
+from espnet_part.data.mixture import Mixture, select
+from espnet_part.data.mixture_table import PhaseMixture
 from espnet_part.data.prompts import Prompts
+from espnet_part.data.shares import NO_LIMITS, Limits, limited_shares, natural_shares
 from espnet_part.data.tokens import check_few, count_tokens
 from espnet_part.errors import ConfigError, DataError
+from espnet_part.sample_rate import SAMPLE_RATE
 
 #: (N,) int64 numbers of samples -> (N,) encoder frames and (N,) LLM positions of the speech.
 SpeechLengths = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
@@ -170,7 +175,9 @@ class PhaseData:
         corpus: the measured examples.
         tasks: sequence of tasks (natural sizes), task -> weight, or None for all of the corpus.
         batch: size of a step.
-        temperature: of the languages, see `Mixture`.
+        temperature: of the languages, see `shares.natural_shares`.
+        limits: caps and floors of the languages, see `shares.limited_shares`.
+        steps, epochs: how long the phase is, where ``limits`` or `expected` have to know.
         seed: of everything random here.
         world, rank: processes and the number of this one.
         accum: micro-batches of a process in a step, where ``batch`` has no size for a GPU.
@@ -183,7 +190,7 @@ class PhaseData:
         dropped: (utterance, reason) of what is never read.
 
     Raises:
-        ConfigError: a task without data.
+        ConfigError: a task without data, or limits that cannot be kept.
     """
 
     def __init__(
@@ -193,6 +200,9 @@ class PhaseData:
         batch: BatchConfig,
         *,
         temperature: float = 1.0,
+        limits: Limits = NO_LIMITS,
+        steps: int | None = None,
+        epochs: int | None = None,
         seed: int = 0,
         world: int = 1,
         rank: int = 0,
@@ -216,8 +226,21 @@ class PhaseData:
         self.pin_memory = pin_memory
         self.start_method = start_method
         self.where = where
-        usable = self._usable(set(tasks))
-        self.mixture = Mixture(corpus.examples, tasks, temperature, seed, where, usable)
+        self.phase_steps = steps
+        self.phase_epochs = epochs
+        members = select(corpus.examples, tasks, where, self._usable(set(tasks)))
+        sizes = {stratum: len(chosen) for stratum, chosen in members.items()}
+        self._costs: dict[Stratum, float] = {}  # of all examples of a stratum
+        if batch.bins is not None:
+            for stratum, chosen in members.items():
+                self._costs[stratum] = sum(costs.sum() for *_, costs in self.costs(chosen))
+        shares = natural_shares(sizes, tasks, temperature, where)
+        self._bound: dict[Stratum, str] = {}
+        if limits:
+            means = {stratum: cost / sizes[stratum] for stratum, cost in self._costs.items()}
+            most = partial(self._most_examples, sum(sizes.values()))
+            shares, self._bound = limited_shares(shares, sizes, limits, most, means, where)
+        self.mixture = Mixture(members, shares, seed)
         # the pools of an epoch, of like size
         self.pools = max(1, round(self.mixture.size / (POOL_STEPS * self._examples_a_step())))
         self._planned: tuple[Heard, DataPosition, list[np.ndarray], int] | None = None
@@ -225,6 +248,21 @@ class PhaseData:
     def counts(self) -> dict[Stratum, int]:
         """How many examples of each (task, language, target language) an epoch holds."""
         return self.mixture.counts()
+
+    def expected(self, name: str) -> PhaseMixture:
+        """What the phase ``name`` is expected to hear, before a step is taken."""
+        mixture = self.mixture
+        hours = {
+            stratum: sum(
+                int(self.corpus.examples.samples[part].sum(dtype=np.int64))
+                for part in _parts(members)
+            )
+            / (3600 * SAMPLE_RATE)
+            for stratum, members in mixture.members.items()
+        }
+        sizes = {stratum: len(members) for stratum, members in mixture.members.items()}
+        drawn = self._expected_examples()
+        return PhaseMixture(name, sizes, hours, drawn, mixture.shares, self._bound)
 
     def pool(self, heard: Heard, position: DataPosition) -> tuple[list[np.ndarray], int]:
         """The steps of the pool at ``position``, and how many examples are drawn after it.
@@ -373,10 +411,42 @@ class PhaseData:
 
     def costs(self, positions: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Of examples each by itself: positions, LLM positions, and costs; a part at a time."""
-        for start in range(0, len(positions), _AT_ONCE):
-            part = positions[start : start + _AT_ONCE]
+        for part in _parts(positions):
             lengths = self.corpus.lengths(part)
             yield part, lengths.llm, lengths.llm + self.batch.encoder_cost * lengths.encoder
+
+    def _most_examples(self, size: int, mean_cost: float) -> float:
+        """The most examples that the phase draws: padding, which leaves fewer, is not counted.
+
+        Args:
+            size: of an epoch. mean_cost: of an example by itself.
+        """
+        if self.phase_epochs is not None:
+            return float(self.phase_epochs * size)
+        if self.phase_steps is None:
+            raise ValueError("limits need to know how long the phase is")
+        of_step = math.inf if self.batch.size is None else float(self.batch.size)
+        if self.batch.bins is not None:
+            of_step = min(of_step, self.batch.bins / mean_cost)
+        return self.phase_steps * of_step
+
+    def _expected_examples(self) -> float:
+        """About how many examples the phase draws, from the steps of one pool of them."""
+        mixture = self.mixture
+        if self.phase_epochs is not None:
+            return float(self.phase_epochs * mixture.size)
+        if self.phase_steps is None:
+            raise ValueError("what is expected depends on how long the phase is")
+        ends = np.cumsum(list(mixture.shares.values())) / self.pools
+        counts = np.diff(np.round(ends).astype(np.int64), prepend=0)
+        chosen = np.concatenate(
+            [
+                members[np.arange(count) * len(members) // count]
+                for members, count in zip(mixture.members.values(), counts.tolist(), strict=True)
+                if count
+            ]
+        )
+        return self.phase_steps * len(chosen) / len(self._plan(chosen, np.random.default_rng(0)))
 
     def _examples_a_step(self) -> int:
         """About how many examples a step holds."""
@@ -384,9 +454,7 @@ class PhaseData:
         if self.batch.bins is not None:
             mixture = self.mixture
             total = sum(
-                mixture.shares[stratum]
-                * sum(c.sum() for *_, c in self.costs(members))
-                / len(members)
+                mixture.shares[stratum] * self._costs[stratum] / len(members)
                 for stratum, members in mixture.members.items()
             )
             most = min(most, int(self.batch.bins * self.mixture.size / max(total, 1.0)))
@@ -444,6 +512,12 @@ class RowDataset(Dataset[Batch]):
             wording=self.corpus.prompts.choose(example, self.seed, number),
             frames=frames,
         )
+
+
+def _parts(positions: np.ndarray) -> Iterator[np.ndarray]:
+    """Positions, so many at a time that their numbers take little memory."""
+    for start in range(0, len(positions), _AT_ONCE):
+        yield positions[start : start + _AT_ONCE]
 
 
 def _check_samples(examples: Examples, where: str) -> None:

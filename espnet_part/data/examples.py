@@ -10,10 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from espnet_part.data import Stratum
 from espnet_part.data.datadir import Example
-
-#: (task, language heard or read, language written)
-Stratum = tuple[str, str, str]
 
 
 class Examples(Sequence[Example]):

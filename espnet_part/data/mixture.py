@@ -1,14 +1,15 @@
-"""Which examples a phase draws: task shares, language temperature, every example in its turn."""
+"""Which examples a phase draws: of each stratum its share (see `shares`), every example in its turn."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from espnet_part.data.examples import Examples, Stratum
+from espnet_part.data import Stratum
+from espnet_part.data.examples import Examples
 from espnet_part.data.heard import Heard
 from espnet_part.errors import ConfigError
 
@@ -20,60 +21,25 @@ class Mixture:
     each in a seeded random order in which those come first that the run has heard less often (see
     `Heard`). So an example is drawn again only after all others of its stratum, through phases and
     stages, and every window of a pass's length that begins with the phase holds each once. With
-    natural sizes an epoch therefore holds every example exactly once. Within a task a stratum of n
-    examples has the probability p ~ n^(1/temperature), as in multilingual BERT and XLM-R (Conneau
-    et al., 2020, section 3.1). A stratum's share need not be whole: what is left over counts later.
+    natural sizes an epoch therefore holds every example exactly once. A stratum's share need not be
+    whole: what is left over counts later.
 
     Args:
-        examples: the examples; the mixture speaks of their positions in this sequence.
-        tasks: a sequence of tasks (natural sizes), or task -> weight (shares of an epoch of as
-            many examples as these tasks have).
-        temperature: 1 for natural sizes, more for more even ones.
+        members: (n,) positions of the examples of each stratum (see `select`).
+        shares: examples of each stratum in an epoch, which has as many as there are members.
         seed: of the permutations.
-        where: file and phase, for messages.
-        usable: (len(examples),) bool; false for what is never to be chosen.
 
     Attributes:
         size: examples drawn in an epoch.
-        members: (n,) positions of the usable examples of each stratum.
-
-    Raises:
-        ConfigError: a task has no (usable) data, a weight or the temperature is not positive.
     """
 
     def __init__(
-        self,
-        examples: Examples,
-        tasks: Sequence[str] | Mapping[str, float],
-        temperature: float = 1.0,
-        seed: int = 0,
-        where: str = "mixture",
-        usable: np.ndarray | None = None,
+        self, members: Mapping[Stratum, np.ndarray], shares: Mapping[Stratum, float], seed: int = 0
     ):
-        if not (temperature > 0 and math.isfinite(temperature)):
-            raise ConfigError(f"{where}: temperature: must be positive: {temperature}")
+        self.members = members
+        self.shares = shares
         self.seed = seed
-        self.members = {
-            stratum: members
-            for stratum, all_of_it in examples.strata.items()
-            if stratum[0] in set(tasks) and len(members := _usable(all_of_it, usable))
-        }
-        sizes = {stratum: len(members) for stratum, members in self.members.items()}
-        natural = {task: sum(n for s, n in sizes.items() if s[0] == task) for task in tasks}
-        if not natural:
-            raise ConfigError(f"{where}: tasks: none is given")
-        for task, size in natural.items():
-            if size == 0:
-                has = ", ".join(examples.tasks) or "nothing"
-                raise ConfigError(f"{where}: tasks: no data for {task}; the data hold {has}")
-        self.size = sum(natural.values())
-        weights = _shares(tasks, where) if isinstance(tasks, Mapping) else None
-        self.shares: dict[Stratum, float] = {}
-        for stratum, size in sizes.items():
-            task = stratum[0]
-            of_task = float(natural[task]) if weights is None else self.size * weights[task]
-            powers = sum(n ** (1 / temperature) for s, n in sizes.items() if s[0] == task)
-            self.shares[stratum] = of_task * size ** (1 / temperature) / powers
+        self.size = sum(map(len, members.values()))
         self._orders: dict[Stratum, tuple[Heard, int, np.ndarray]] = {}
 
     def counts(self) -> dict[Stratum, int]:
@@ -142,18 +108,39 @@ class Mixture:
         return kept[2]
 
 
+def select(
+    examples: Examples,
+    tasks: Collection[str],
+    where: str = "mixture",
+    usable: np.ndarray | None = None,
+) -> dict[Stratum, np.ndarray]:
+    """The positions of the usable examples of each stratum of ``tasks``, as (n,) arrays.
+
+    Args:
+        usable: (len(examples),) bool; false for what is never to be chosen.
+        where: file and phase, for messages.
+
+    Raises:
+        ConfigError: a task has no (usable) data.
+    """
+    if not tasks:
+        raise ConfigError(f"{where}: tasks: none is given")
+    members = {
+        stratum: chosen
+        for stratum, all_of_it in examples.strata.items()
+        if stratum[0] in tasks and len(chosen := _usable(all_of_it, usable))
+    }
+    for task in tasks:
+        if all(stratum[0] != task for stratum in members):
+            has = ", ".join(examples.tasks) or "nothing"
+            raise ConfigError(f"{where}: tasks: no data for {task}; the data hold {has}")
+    return members
+
+
 def _usable(members: np.ndarray, usable: np.ndarray | None) -> np.ndarray:
     """Those members that may be chosen; the same array, which may be a file's, where all may."""
     chosen = None if usable is None else usable[members]
     return members if chosen is None or chosen.all() else members[chosen]
-
-
-def _shares(tasks: Mapping[str, float], where: str) -> dict[str, float]:
-    for task, weight in tasks.items():
-        if not (weight > 0 and math.isfinite(weight)):
-            raise ConfigError(f"{where}: tasks: the weight of {task} must be positive: {weight}")
-    total = math.fsum(tasks.values())
-    return {task: weight / total for task, weight in tasks.items()}
 
 
 def _number(name: str) -> int:

@@ -18,11 +18,14 @@ from espnet_part.data.dataset import BatchConfig, Corpus, DataPosition, PhaseDat
 from espnet_part.data.examples import ExampleList, Examples
 from espnet_part.data.heard import Heard, Streams
 from espnet_part.data.index import ExampleTable
+from espnet_part.data.mixture_table import mixture_table, mixture_warnings
 from espnet_part.data.prompts import Prompts
+from espnet_part.data.shares import Limits
 from espnet_part.data.tokens import read_token_counts
 from espnet_part.errors import ConfigError, DataError, UserError
 from espnet_part.kaldi import read_table
 from espnet_part.parsing import read_json_object
+from espnet_part.schedule.schedule import Phase
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +101,7 @@ class StageData:
 
     def phase(
         self,
-        tasks: Sequence[str] | Mapping[str, float],
-        temperature: float,
+        phase: Phase,
         speech: SpeechSide,
         untouched_encoder: bool,
         where: str,
@@ -107,21 +109,24 @@ class StageData:
         """The training data of a phase.
 
         Args:
-            tasks, temperature: The mixture.
+            phase: Its mixture and its length.
             speech: The model's side.
             untouched_encoder: Whether the encoder is as it was loaded and stays so, and its cached
                 output may stand for the audio.
             where: File and phase, for messages.
 
         Raises:
-            ConfigError: a task without usable data.
+            ConfigError: a task without usable data, or limits that cannot be kept.
         """
         return self._data(
-            tasks,
+            phase.tasks,
             speech,
             untouched_encoder,
             where,
-            temperature=temperature,
+            temperature=phase.language_temperature,
+            limits=Limits(phase.max_epochs, phase.min_share),
+            steps=phase.steps,
+            epochs=phase.epochs,
             accum=self.loader.accum,
         )
 
@@ -299,11 +304,24 @@ def _with_feats(examples: Examples, feats: Mapping[str, str]) -> Examples:
     )
 
 
+def log_mixtures(phases: Mapping[str, PhaseData], where: str) -> None:
+    """Log what a stage is expected to hear of each stratum.
+
+    Args:
+        phases: By name, in order.
+    """
+    mixtures = [data.expected(name) for name, data in phases.items()]
+    logging.info("%s: what the stage is to hear:\n%s", where, mixture_table(mixtures))
+    for warning in mixture_warnings(mixtures):
+        logging.warning("%s: %s", where, warning)
+
+
 def log_mixture(data: PhaseData, where: str) -> None:
-    """Log what an epoch of a phase holds, and what is left out of it."""
-    counts = data.counts()
-    shown = ", ".join(f"{'-'.join(stratum)} {n}" for stratum, n in counts.items())
-    logging.info("%s: an epoch holds %d examples: %s", where, sum(counts.values()), shown)
+    """Log how large an epoch of a phase is, and what is left out of it."""
+    strata = data.mixture.shares
+    logging.info(
+        "%s: an epoch holds %d examples of %d strata", where, data.mixture.size, len(strata)
+    )
     log_dropped(data, where)
 
 

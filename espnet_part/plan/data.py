@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from espnet_part.data import Stratum
+from espnet_part.data.shares import by_task
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.parsing import read_json
 from espnet_part.plan.batch import Example
@@ -36,6 +38,7 @@ class Data:
 
     Attributes:
         tasks: by name.
+        strata: by task, language and target language, where they are known.
         hours: of audio, a recording that serves several tasks counted in each.
         assumed: what is not known of it, in words; empty where ``mixture.json`` was read.
     """
@@ -43,6 +46,7 @@ class Data:
     tasks: Mapping[str, TaskData]
     hours: float
     assumed: str = ""
+    strata: Mapping[Stratum, TaskData] = field(default_factory=dict)
 
     def shares(self, phase: Phase) -> dict[str, float]:
         """The share of each task among a phase's examples.
@@ -59,6 +63,15 @@ class Data:
             weights = {task: self.tasks[task].examples for task in phase.tasks}
         total = sum(weights.values())
         return {task: weight / total for task, weight in weights.items()}
+
+    def means(self, phase: Phase, shares: Mapping[Stratum, float]) -> dict[str, Example]:
+        """The average example of each task of a phase that mixes the strata so."""
+        return {
+            task: _mean({s: share for s, share in shares.items() if s[0] == task}, self.strata)
+            if shares
+            else self.tasks[task].mean
+            for task in phase.tasks
+        }
 
     def examples(self, phase: Phase) -> float:
         """How many examples an epoch of a phase has."""
@@ -104,20 +117,35 @@ def read_data(path: str | Path, hours: float | None = None) -> Data:
     """
     file = Path(path)
     file = file / "mixture.json" if file.is_dir() else file
-    tasks: dict[str, TaskData] = {}
+    strata: dict[Stratum, TaskData] = {}
     try:
         for line in read_json(file):
             count = line["utterances"]
-            if line["task"] and not line["lang"] and count:
+            if line["task"] and line["lang"] and count:
                 mean = Example(
                     line["hours"] * 3600 / count,
                     line["prompt_tokens"] / count,
                     line["answer_tokens"] / count,
                 )
-                tasks[line["task"]] = TaskData(count, mean)
+                strata[line["task"], line["lang"], line["tgt"]] = TaskData(count, mean)
     except (KeyError, TypeError):
         raise DataError(f"{file}: is no mixture.json of part_collect_stats") from None
-    total = sum(task.hours for task in tasks.values())
+    total = sum(found.hours for found in strata.values())
     scale = 1.0 if hours is None or not total else hours / total
-    scaled = {name: TaskData(task.examples * scale, task.mean) for name, task in tasks.items()}
-    return Data(scaled, total * scale)
+    strata = {s: TaskData(found.examples * scale, found.mean) for s, found in strata.items()}
+    sizes = {stratum: found.examples for stratum, found in strata.items()}
+    tasks = {
+        task: TaskData(sum(sizes[s] for s in those), _mean({s: sizes[s] for s in those}, strata))
+        for task, those in by_task(sizes).items()
+    }
+    return Data(tasks, total * scale, strata=strata)
+
+
+def _mean(weights: Mapping[Stratum, float], strata: Mapping[Stratum, TaskData]) -> Example:
+    """The average example of strata."""
+    total = sum(weights.values())
+
+    def mean(value: Callable[[Example], float]) -> float:
+        return sum(weight * value(strata[s].mean) for s, weight in weights.items()) / total
+
+    return Example(mean(lambda e: e.seconds), mean(lambda e: e.prompt), mean(lambda e: e.answer))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from espnet_part.config import load_yaml
-from espnet_part.data import ENCODER_COST
+from espnet_part.data import ENCODER_COST, Stratum
+from espnet_part.data.mixture_table import PhaseMixture
+from espnet_part.data.shares import Limits, limited_shares, natural_shares
 from espnet_part.errors import ConfigError
-from espnet_part.plan.batch import Example, make_batch
+from espnet_part.plan.batch import Example, Rates, make_batch
 from espnet_part.plan.compute import Flops, batch_flops
 from espnet_part.plan.data import Data
 from espnet_part.plan.fit import Batching, Load
@@ -53,6 +57,7 @@ class PhasePlan:
         least: of the memory that the options can lead to with the same steps.
         examples, speech_tokens, text_tokens: of a step, on all GPUs; speech after the adapter.
         hours: of audio read in the phase. epochs: of the given hours.
+        mixture: what is heard of each stratum; None where the strata are not known.
         flops: of a step, on all GPUs.
     """
 
@@ -72,6 +77,7 @@ class PhasePlan:
     epochs: float
     flops: Flops
     seconds: float
+    mixture: PhaseMixture | None
 
 
 def plan_stage(
@@ -103,11 +109,47 @@ def plan_stage(
         optimizer=str(options.get("optim", "adamw")),
         held=frozenset(name for chosen in trainable for name in chosen.names),
     )
-    batching = _batching(path, options, hardware.gpus, padding)
+    batching = read_batching(path, options, hardware.gpus, padding)
     return [
         _plan_phase(path, phase, chosen, model, data, hardware, training, batching)
         for phase, chosen in zip(schedule.phases, trainable, strict=True)
     ]
+
+
+def plan_mixture(
+    where: str, phase: Phase, rates: Rates, data: Data, batching: Batching
+) -> PhaseMixture | None:
+    """What a phase hears of each stratum; None where the strata are not known.
+
+    Args:
+        where: file and phase, for messages.
+
+    Raises:
+        ConfigError: a task that the data lack, or limits that cannot be kept.
+    """
+    data.shares(phase)
+    sizes = {s: found.examples for s, found in data.strata.items() if s[0] in phase.tasks}
+    if not sizes:
+        return None
+
+    def cost(example: Example) -> float:
+        return example.cost(rates, batching.encoder_cost)
+
+    def drawn(mean_cost: float, batching: Batching = batching) -> float:
+        if phase.steps is not None:
+            return phase.steps * batching.examples(mean_cost)
+        return (phase.epochs or 0) * data.examples(phase)
+
+    means = {stratum: data.strata[stratum].mean for stratum in sizes}
+    costs = {stratum: cost(mean) for stratum, mean in means.items()}
+    shares = natural_shares(sizes, phase.tasks, phase.language_temperature, where)
+    bound: dict[Stratum, str] = {}
+    if limits := Limits(phase.max_epochs, phase.min_share):
+        full = partial(drawn, batching=dataclasses.replace(batching, padding=0.0))
+        shares, bound = limited_shares(shares, sizes, limits, full, costs, where)
+    mean_cost = sum(share * costs[s] for s, share in shares.items()) / sum(shares.values())
+    hours = {stratum: sizes[stratum] * mean.seconds / 3600 for stratum, mean in means.items()}
+    return PhaseMixture(phase.name, sizes, hours, drawn(mean_cost), shares, bound)
 
 
 def _plan_phase(
@@ -123,7 +165,8 @@ def _plan_phase(
     if phase.loss == "adapter":
         model = model.without_answers()
     shares = data.shares(phase)
-    means = {task: data.tasks[task].mean for task in shares}
+    mixture = plan_mixture(f"{stage}: phase {phase.name}", phase, model.rates, data, batching)
+    means = data.means(phase, mixture.shares if mixture else {})
     limit = hardware.gpu_memory * GIB
     load = Load(chosen.names, means, training, hardware.reserve * GIB)
     memory, shown = load.dearest(model, batching)
@@ -161,6 +204,7 @@ def _plan_phase(
         epochs=hours / data.hours if data.hours else math.nan,
         flops=flops,
         seconds=steps * flops.total / hardware.flops,
+        mixture=mixture,
     )
 
 
@@ -190,7 +234,12 @@ def _step_flops(
     )
 
 
-def _batching(path: str, options: Mapping[str, Any], gpus: int, padding: float) -> Batching:
+def read_batching(path: str, options: Mapping[str, Any], gpus: int, padding: float) -> Batching:
+    """The size of a step, from the options of the stage file ``path``.
+
+    Raises:
+        ConfigError: an option that cannot be planned with.
+    """
     kind = options.get("batch_type", "numel")
     if kind not in ("numel", "unsorted"):
         raise ConfigError(f"{path}: batch_type: {kind!r} is neither numel nor unsorted")

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from espnet_part.data.mixture_table import PhaseMixture, stage_mixture
 from espnet_part.plan.data import Data
 from espnet_part.plan.memory import GIB
 from espnet_part.plan.plan import Hardware, PhasePlan
@@ -37,8 +38,18 @@ def as_markdown(plans: Sequence[PhasePlan], hardware: Hardware, data: Data, padd
     if advice := _advice(plans, hardware):
         sections.append(advice)
     sections.append(f"Data and time on {_gpus(hardware)}\n\n{_time(plans, data)}")
+    sections += mixture_sections(plans)
     sections.append(_assumptions(hardware, data, padding))
     return "\n\n".join(sections) + "\n"
+
+
+def mixture_sections(plans: Sequence[PhasePlan]) -> list[str]:
+    """What each stage is to hear of each stratum, where that is known."""
+    stages: dict[str, list[PhaseMixture]] = {}
+    for plan in plans:
+        if plan.mixture is not None:
+            stages.setdefault(plan.stage, []).append(plan.mixture)
+    return [stage_mixture(stage, phases) for stage, phases in stages.items()]
 
 
 def as_json(plans: Sequence[PhasePlan], hardware: Hardware, data: Data) -> dict[str, Any]:
@@ -46,13 +57,15 @@ def as_json(plans: Sequence[PhasePlan], hardware: Hardware, data: Data) -> dict[
     phases = []
     for plan in plans:
         values = dataclasses.asdict(plan)
+        values["mixture"] = plan.mixture and plan.mixture.as_json()
         values["memory"]["peak"] = plan.memory.peak
         values["headroom"] = hardware.gpu_memory * GIB - plan.memory.peak
         values["flops"]["total"] = plan.flops.total
         phases.append(values)
+    tasks = {name: dataclasses.asdict(task) for name, task in data.tasks.items()}
     return {
         "hardware": dataclasses.asdict(hardware),
-        "data": dataclasses.asdict(data),
+        "data": {"tasks": tasks, "hours": data.hours, "assumed": data.assumed},
         "phases": phases,
         "total": {
             "seconds": sum(plan.seconds for plan in plans),

@@ -25,6 +25,7 @@ from espnet_part.recipe.decoding import join_shards, write_shards
 from espnet_part.recipe.detached import Detached
 from espnet_part.recipe.jobs import JobFailed, Jobs
 from espnet_part.recipe.markers import Marker
+from espnet_part.recipe.mixtures import expected_mixtures
 from espnet_part.recipe.options import RecipeOptions, read_options, split_words
 from espnet_part.recipe.preflight import (
     Findings,
@@ -545,8 +546,13 @@ class PartRecipe:
         ]
 
     def _show_mixture(self) -> None:
-        table = self.stats / self.o.train_set / "mixture.md"
-        print(table.read_text(encoding="utf-8"), end="", flush=True)
+        o, directory = self.o, self.stats / self.o.train_set
+        print((directory / "mixture.md").read_text(encoding="utf-8"))
+        if not o.skip_train:
+            words = split_words(o.part_args, "--part_args")
+            files = self.stage_files.values()
+            stats = directory / "mixture.json"
+            print(expected_mixtures(stats, files, o.model_config, words), flush=True)
 
     def _extract(self) -> list[Piece]:
         o = self.o

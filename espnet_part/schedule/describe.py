@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from espnet_part.schedule.schedule import Phase, Schedule, Trainable
 
@@ -54,15 +54,23 @@ def model_table(shapes: Shapes) -> str:
     return table(rows)
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as an aligned Markdown table; the first is the header."""
+def table(rows: Sequence[Sequence[str]], numbers: Collection[int] = ()) -> str:
+    """Rows as an aligned Markdown table; the first is the header.
+
+    Args:
+        numbers: Columns that are aligned at the right.
+    """
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |"
+    aligned = [
+        [
+            cell.rjust(w) if i in numbers else cell.ljust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
         for row in rows
     ]
-    lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
-    return "\n".join(lines)
+    lines = [f"| {' | '.join(row)} |" for row in aligned]
+    rules = ["-" * (w + 1) + (":" if i in numbers else "-") for i, w in enumerate(widths)]
+    return "\n".join([lines[0], f"|{'|'.join(rules)}|", *lines[1:]])
 
 
 def count(number: int) -> str:
@@ -86,6 +94,5 @@ def _tasks(phase: Phase) -> str:
     else:
         total = math.fsum(phase.tasks.values())
         listed = ", ".join(f"{task} {100 * w / total:.0f} %" for task, w in phase.tasks.items())
-    if phase.language_temperature != 1:
-        listed += f"; languages T = {phase.language_temperature:g}"
+    listed = "; ".join([listed, *phase.languages])
     return listed if phase.loss == "answer" else f"{listed}; the adapter's own loss alone"

@@ -18,6 +18,7 @@ from espnet_part.errors import ConfigError, did_you_mean
 from espnet_part.schedule.selectors import select
 
 Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, pydantic.Field(gt=0, le=1)]
 Count = Annotated[int, pydantic.Field(gt=0, strict=True)]
 
 
@@ -35,6 +36,11 @@ class Phase:
         epochs: passes over the mixture.
         language_temperature: T of p ~ n^(1/T) among the languages of a task
             (1: as they are; larger: flatter).
+        max_epochs: How often the phase may go through a language of a task at most; the others of
+            the task get what it loses. A number, or a mapping with the keys `LANG`, `TASK/LANG`,
+            `TASK/LANG/TARGET`, `TASK/*` and `*` (the narrowest that fits counts).
+        min_share: The least share of a language among the examples of its task, as far as
+            `max_epochs` lets it; given alike.
         restart_warmup: Whether the learning-rate scheduler starts anew with this phase.
         scheduler_conf: Changes to the stage's `scheduler_conf` for this phase.
         loss: "answer", the paper's, or "adapter": that of an adapter that learns from transcripts
@@ -48,6 +54,8 @@ class Phase:
     steps: Count | None = None
     epochs: Count | None = None
     language_temperature: Positive = 1.0
+    max_epochs: Positive | dict[str, Positive] | None = None
+    min_share: Share | dict[str, Share] | None = None
     restart_warmup: bool = True
     scheduler_conf: dict[str, Any] = dataclasses.field(default_factory=dict)
     loss: Literal["answer", "adapter"] = "answer"
@@ -64,6 +72,25 @@ class Phase:
     def length(self) -> str:
         """How long the phase lasts, in words."""
         return f"{self.steps} steps" if self.steps is not None else f"{self.epochs} epochs"
+
+    @property
+    def languages(self) -> list[str]:
+        """How the languages of a task are mixed, in words; empty where by their size."""
+
+        def shown(setting: float | dict[str, float], scale: float, unit: str) -> str:
+            if isinstance(setting, dict):
+                shares = (f"{name} {scale * value:g}{unit}" for name, value in setting.items())
+                return f"({', '.join(shares)})"
+            return f"{scale * setting:g}{unit}"
+
+        said = []
+        if self.language_temperature != 1:
+            said.append(f"languages T = {self.language_temperature:g}")
+        if self.max_epochs is not None:
+            said.append(f"max_epochs {shown(self.max_epochs, 1, '')}")
+        if self.min_share is not None:
+            said.append(f"min_share {shown(self.min_share, 100, ' %')}")
+        return said
 
 
 @dataclasses.dataclass(frozen=True)

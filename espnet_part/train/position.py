@@ -73,7 +73,8 @@ class Position:
 def check_same_schedule(saved: list[dict[str, Any]], schedule: Schedule, phase: int) -> None:
     """Refuse to resume under phases other than those already run.
 
-    The current phase may change its length, and later phases may change altogether.
+    The current phase may change its length unless it has `max_epochs`, and later phases may change
+    altogether.
 
     Raises:
         DataError: a phase that has run was changed.
@@ -81,7 +82,9 @@ def check_same_schedule(saved: list[dict[str, Any]], schedule: Schedule, phase: 
     """
 
     def fixed(index: int, values: dict[str, Any]) -> dict[str, Any]:
-        lengths = ("steps", "epochs") if index == phase else ()
+        # a cap on epochs makes shares depend on the length, and with them what has been drawn by now
+        may_change = index == phase and values["max_epochs"] is None
+        lengths = ("steps", "epochs") if may_change else ()
         return {key: value for key, value in values.items() if key not in lengths}
 
     now = schedule.to_list()

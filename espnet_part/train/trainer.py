@@ -17,7 +17,14 @@ import torch
 
 from espnet_part.data.dataset import DataPosition, PhaseData
 from espnet_part.data.heard import Heard
-from espnet_part.data.stage_data import SpeechSide, StageData, log_dropped, log_mixture, log_sizes
+from espnet_part.data.stage_data import (
+    SpeechSide,
+    StageData,
+    log_dropped,
+    log_mixture,
+    log_mixtures,
+    log_sizes,
+)
 from espnet_part.errors import AGAIN, DataError
 from espnet_part.model.base import json_sha256
 from espnet_part.schedule.activation import activate, set_modes
@@ -214,11 +221,9 @@ class Run:
             ever_trained |= trainable.names
             where = f"{self.schedule.where}: phase {phase.name}"
             untouched = _is_encoder_untouched(ever_trained)
-            data.append(
-                self.train_data.phase(
-                    phase.tasks, phase.language_temperature, self.speech, untouched, where
-                )
-            )
+            data.append(self.train_data.phase(phase, self.speech, untouched, where))
+        names = [phase.name for phase in self.schedule.phases]
+        log_mixtures(dict(zip(names, data, strict=True)), self.schedule.where)
         validation = self._validation()
         log_dropped(validation, "validation")
         lacking = set(self.schedule.tasks) - {stratum[0] for stratum in validation.counts()}

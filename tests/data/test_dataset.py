@@ -10,10 +10,12 @@ import torch
 
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.collate import Batch, collate, make_row
+from espnet_part.data.datadir import Example
 from espnet_part.data.dataset import BatchConfig, Corpus, DataPosition, PhaseData, RowDataset
 from espnet_part.data.examples import ExampleList
 from espnet_part.data.heard import Heard
 from espnet_part.data.prompts import Prompts
+from espnet_part.data.shares import Limits
 from espnet_part.data.tokens import count_tokens, read_token_counts, write_token_counts
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.model.splice import IGNORE
@@ -310,3 +312,92 @@ def test_phase_without_data(corpus):
     small = Corpus(ExampleList(only_text), corpus.prompts, corpus.chat, speech_lengths)
     with pytest.raises(ConfigError, match=r"stage1.yaml: adapter: tasks: no data for asr"):
         PhaseData(small, {"asr": 1.0}, BatchConfig(size=4), where="stage1.yaml: adapter")
+
+
+@pytest.fixture(scope="module")
+def uneven(tokenizer) -> Corpus:
+    """ASR in three languages of 1800, 180 and 30 clips of 0.5 to 12 s, and text."""
+    rng = np.random.default_rng(0)
+    examples = [
+        Example(
+            f"{lang}{n}", "asr", lang, lang, "the dog", audio="none.wav", num_samples=int(samples)
+        )
+        for lang, size in (("de", 1800), ("is", 180), ("ta", 30))
+        for n, samples in enumerate(rng.integers(8000, 192_000, size))
+    ] + [Example(f"t{n}", "t2tt", "de", "en", "the dog " * (n % 9 + 1), "Hund") for n in range(200)]
+    prompts = Prompts.load("conf/prompts.yaml")
+    return Corpus(ExampleList(examples), prompts, ChatFormat(tokenizer), speech_lengths)
+
+
+LIMITED = {"temperature": 1.5, "limits": Limits({"*": 40, "ta": 4}, {"is": 0.2}), "steps": 300}
+
+
+def heard_in(data: PhaseData) -> np.ndarray:
+    """How often the phase's steps hold each example."""
+    times = np.zeros(len(data.corpus.examples), dtype=int)
+    heard = Heard.nothing(len(times))
+    for _, _, step in data.steps(heard, DataPosition(heard.pools), data.phase_steps):
+        np.add.at(times, step, 1)
+    return times
+
+
+@pytest.mark.parametrize("size", [{"bins": 6000}, {"size": 20}, {"bins": 6000, "size": 12}])
+def test_a_phase_hears_what_its_limits_allow_and_its_table_expects(uneven, size):
+    tasks = {"asr": 0.9, "t2tt": 0.1}
+    data = PhaseData(uneven, tasks, BatchConfig(**size), **LIMITED)
+    times, expected = heard_in(data), data.expected("phase")
+    strata = uneven.examples.strata
+    ta, iceland = strata["asr", "ta", "ta"], strata["asr", "is", "is"]
+    assert times[ta].min() >= 3 and times[ta].max() <= 4
+    asr = sum(times[strata[s]].sum() for s in strata if s[0] == "asr")
+    assert times[iceland].sum() == pytest.approx(0.2 * asr, rel=0.01)
+    assert asr == pytest.approx(0.9 * times.sum(), rel=0.01)
+    assert expected.examples == pytest.approx(times.sum(), rel=0.03)
+    assert expected.bound == {("asr", "ta", "ta"): "max_epochs", ("asr", "is", "is"): "min_share"}
+    for stratum, members in strata.items():
+        found = expected.heard([stratum])
+        assert found.examples == pytest.approx(times[members].sum(), rel=0.05)
+        hours = (times[members] * uneven.examples.samples[members]).sum() / 16000 / 3600
+        assert found.hours == pytest.approx(hours, rel=0.05)
+
+
+def test_limited_shares_do_not_depend_on_processes_nor_on_micro_batches(uneven):
+    alone = PhaseData(uneven, ["asr"], BatchConfig(bins=6000), **LIMITED)
+    for changed in ({"world": 4, "rank": 3}, {"accum": 3}, {"num_workers": 2}):
+        other = PhaseData(uneven, ["asr"], BatchConfig(bins=6000), **LIMITED, **changed)
+        assert other.mixture.shares == alone.mixture.shares
+    small = PhaseData(uneven, ["asr"], BatchConfig(bins=6000, bins_per_gpu=500), **LIMITED)
+    assert small.mixture.shares == alone.mixture.shares
+
+
+def test_epochs_of_a_phase_are_cut_to_the_letter(uneven):
+    options = {"epochs": 5, "temperature": 1e9, "limits": Limits(max_epochs=8)}
+    data = PhaseData(uneven, ["asr"], BatchConfig(size=10), **options)
+    heard = Heard.nothing(len(uneven.examples))
+    count = data.steps_in_epochs(heard, 5)
+    times = np.zeros(len(uneven.examples), dtype=int)
+    for _, _, step in data.steps(heard, DataPosition(), count):
+        np.add.at(times, step, 1)
+    strata = uneven.examples.strata
+    for lang in ("is", "ta"):
+        assert set(times[strata["asr", lang, lang]]) == {8}
+    assert times.sum() == 5 * 2010
+    assert data.expected("phase").examples == 5 * 2010
+
+
+def test_limits_too_loose_to_matter_leave_every_step_as_it_is(uneven):
+    def steps(**options):
+        data = PhaseData(uneven, ["asr", "t2tt"], BatchConfig(bins=6000), steps=80, **options)
+        heard = Heard.nothing(len(uneven.examples))
+        return [step.tolist() for _, _, step in data.steps(heard, DataPosition(), 80)]
+
+    assert steps(limits=Limits(1e6, 1e-9)) == steps()
+
+
+def test_limits_that_the_phase_is_too_long_for_are_refused(uneven):
+    with pytest.raises(
+        ConfigError, match=r"stage\.yaml: phase a: max_epochs: allows 4,020 examples"
+    ):
+        limits = Limits(max_epochs=2)
+        where = "stage.yaml: phase a"
+        PhaseData(uneven, ["asr"], BatchConfig(size=10), steps=900, limits=limits, where=where)

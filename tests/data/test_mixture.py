@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from espnet_part.data.datadir import Example
 from espnet_part.data.examples import ExampleList
 from espnet_part.data.heard import Heard, Streams
-from espnet_part.data.mixture import Mixture
+from espnet_part.data.mixture import Mixture, select
+from espnet_part.data.shares import natural_shares
 from espnet_part.errors import ConfigError, DataError
 
 
@@ -22,6 +24,19 @@ def make(**sizes: int) -> ExampleList:
         task, lang = name.split("_")
         made += [Example(f"{name}{n}", task, lang, "en", "x") for n in range(size)]
     return ExampleList(made)
+
+
+def mix(
+    examples: ExampleList,
+    tasks: Sequence[str] | Mapping[str, float],
+    temperature: float = 1.0,
+    seed: int = 0,
+    where: str = "mixture",
+    usable: np.ndarray | None = None,
+) -> Mixture:
+    members = select(examples, tasks, where, usable)
+    sizes = {stratum: len(positions) for stratum, positions in members.items()}
+    return Mixture(members, natural_shares(sizes, tasks, temperature, where), seed)
 
 
 def drawn(mixture: Mixture, epoch: int, count: int) -> np.ndarray:
@@ -37,7 +52,7 @@ NOTHING: dict[int, Heard] = {}
 
 def test_natural_sizes_hold_everything_once():
     examples = make(asr_de=7, asr_es=3, s2tt_de=5, t2tt_de=4)
-    mixture = Mixture(examples, ["asr", "s2tt"])
+    mixture = mix(examples, ["asr", "s2tt"])
     for epoch in range(4):
         assert sorted(drawn(mixture, epoch, len(examples))) == list(range(15))
     assert mixture.counts() == {
@@ -49,18 +64,18 @@ def test_natural_sizes_hold_everything_once():
 
 def test_weights_are_shares():
     examples = make(asr_de=80, s2tt_de=20)
-    mixture = Mixture(examples, {"asr": 1, "s2tt": 3})
+    mixture = mix(examples, {"asr": 1, "s2tt": 3})
     assert mixture.counts() == {("asr", "de", "en"): 25, ("s2tt", "de", "en"): 75}
 
 
 def test_one_task_with_any_weight_is_its_natural_size():
     examples = make(asr_de=7, asr_es=3)
-    assert sorted(drawn(Mixture(examples, {"asr": 0.3}), 5, 10)) == list(range(10))
+    assert sorted(drawn(mix(examples, {"asr": 0.3}), 5, 10)) == list(range(10))
 
 
 def test_temperature_evens_the_languages():
     examples = make(asr_de=900, asr_es=100)
-    counts = Mixture(examples, ["asr"], temperature=2.0).counts()
+    counts = mix(examples, ["asr"], temperature=2.0).counts()
     assert counts == {("asr", "de", "en"): 750, ("asr", "es", "en"): 250}  # 30 to 10
 
 
@@ -81,7 +96,7 @@ def test_nothing_is_left_unread(sizes, weights, temperature, seed):
             for n, lang in zip(sizes, langs, strict=False)
         }
     )
-    mixture = Mixture(
+    mixture = mix(
         examples, {"asr": weights[0], "s2tt": weights[1]}, temperature=temperature, seed=seed
     )
     read = Counter(np.concatenate([drawn(mixture, e, len(examples)) for e in range(6)]).tolist())
@@ -92,23 +107,23 @@ def test_nothing_is_left_unread(sizes, weights, temperature, seed):
 
 def test_deterministic_in_seed_and_epoch():
     examples = make(asr_de=20, s2tt_de=20)
-    one, again, other = (Mixture(examples, {"asr": 1, "s2tt": 2}, seed=s) for s in (1, 1, 2))
+    one, again, other = (mix(examples, {"asr": 1, "s2tt": 2}, seed=s) for s in (1, 1, 2))
     np.testing.assert_array_equal(drawn(one, 3, 40), drawn(again, 3, 40))
     assert drawn(one, 3, 40).tolist() != drawn(one, 4, 40).tolist()
     assert drawn(one, 3, 40).tolist() != drawn(other, 3, 40).tolist()
 
 
 def test_a_stratum_does_not_depend_on_the_others():
-    few = drawn(Mixture(make(asr_de=9), ["asr"]), 0, 9)
-    more = drawn(Mixture(make(asr_de=9, t2tt_es=4), ["asr", "t2tt"]), 0, 13)
+    few = drawn(mix(make(asr_de=9), ["asr"]), 0, 9)
+    more = drawn(mix(make(asr_de=9, t2tt_es=4), ["asr", "t2tt"]), 0, 13)
     assert few.tolist() == [n for n in more if n < 9]
 
 
 def test_unusable_examples_are_never_chosen():
     usable = np.array([True, False, True])
-    assert sorted(drawn(Mixture(make(asr_de=3), ["asr"], usable=usable), 0, 3)) == [0, 2]
+    assert sorted(drawn(mix(make(asr_de=3), ["asr"], usable=usable), 0, 3)) == [0, 2]
     with pytest.raises(ConfigError, match="no data for asr"):
-        Mixture(make(asr_de=3), ["asr"], usable=np.zeros(3, dtype=bool))
+        mix(make(asr_de=3), ["asr"], usable=np.zeros(3, dtype=bool))
 
 
 def test_errors_name_phase_and_task():
@@ -120,7 +135,7 @@ def test_errors_name_phase_and_task():
         (["asr"], 0.0, "phase joint: temperature"),
     ]:
         with pytest.raises(ConfigError, match=message):
-            Mixture(examples, tasks, temperature, where="phase joint")
+            mix(examples, tasks, temperature, where="phase joint")
 
 
 @settings(max_examples=50, deadline=None)
@@ -156,7 +171,7 @@ def test_one_stream_through_all_phases(sizes, phases):
     streams = Streams(examples)
     heard, times = Heard.nothing(len(examples)), np.zeros(len(examples), dtype=int)
     for tasks, temperature, draws in phases:
-        mixture = Mixture(examples, tasks, temperature, seed=3)
+        mixture = mix(examples, tasks, temperature, seed=3)
         np.add.at(times, mixture.draw(0, draws, heard), 1)
         if (
             isinstance(tasks, list) and temperature == 1

@@ -15,6 +15,7 @@ from espnet_part.data.examples import ExampleList
 from espnet_part.data.heard import Heard
 from espnet_part.data.prompts import Prompts
 from espnet_part.data.stage_data import LoaderConfig, SpeechSide, StageData
+from espnet_part.schedule.schedule import Phase
 from tests.data.conftest import make_examples
 
 ENCODER = {"fingerprint": "f", "encoder_conf": "c"}
@@ -52,7 +53,8 @@ def test_what_an_incomplete_cache_lacks_is_left_out_and_the_rest_is_noted_as_hea
     whole = stage(write_cache(tmp_path / "whole", examples))
     data = stage(write_cache(tmp_path / "part", [e for e in examples if e is not lacking]))
     speech = SpeechSide(speech_lengths, {"fingerprint": "f"})
-    phase = data.phase(["asr"], 1.0, speech, True, "phase")
+    asr = Phase(name="asr", train=["adapter"], lr={"adapter": 1e-3}, tasks=["asr"], steps=2)
+    phase = data.phase(asr, speech, True, "phase")
     assert phase.dropped == [(lacking.utt_id, "no cached encoder output")]
 
     heard = Heard.nothing(len(data.examples))
@@ -63,7 +65,7 @@ def test_what_an_incomplete_cache_lacks_is_left_out_and_the_rest_is_noted_as_hea
     assert lacking.utt_id not in read and len(read) == 6
 
     # where the encoder has been trained, the audio is read, and nothing is lacking
-    later = data.phase(["asr"], 1.0, speech, False, "phase")
+    later = data.phase(asr, speech, False, "phase")
     assert not later.dropped
     assert list(later.corpus.examples) == examples
     # the steps depend on what is lacking, and not on a cache that lacks nothing

@@ -225,7 +225,9 @@ def test_real_lengths_and_shares(tmp_path: Path) -> None:
         for task, lang, count, hours in (
             ("asr", "de", 900, 2.0),
             ("asr", "", 900, 2.0),
+            ("s2tt", "de", 450, 1.0),
             ("s2tt", "", 450, 1.0),
+            ("t2tt", "de", 450, 0.0),
             ("t2tt", "", 450, 0.0),
             ("", "", 1800, 3.0),
         )
@@ -244,6 +246,57 @@ def test_real_lengths_and_shares(tmp_path: Path) -> None:
     weighted = stage(tmp_path, {"steps": 100, "tasks": {"asr": 0.5, "t2tt": 0.5}})
     half = plan(tmp_path, *options, config=[weighted])["phases"][0]
     assert half["hours"] == pytest.approx(100 * half["examples"] / 2 * 8 / 3600)
+
+
+def strata(tmp_path: Path, **sizes: int) -> None:
+    """Statistics of ASR data; utterances take 4 s."""
+    lines = [
+        {"task": "asr", "lang": lang, "tgt": lang, "utterances": size, "hours": size / 900}
+        | {"prompt_tokens": 20 * size, "answer_tokens": 20 * size}
+        for lang, size in sizes.items()
+    ]
+    (tmp_path / "mixture.json").write_text(json.dumps(lines))
+
+
+def test_what_each_stratum_is_to_be_heard_is_a_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strata(tmp_path, de=9000, fr=900, ta=90)
+    phase = {"steps": 100, "language_temperature": 1e9, "max_epochs": {"ta": 30}}
+    config = stage(tmp_path, phase, batch_type="unsorted", batch_size=300)
+    found = plan(tmp_path, "--data_stats", str(tmp_path), config=[config])["phases"][0]
+    mixture = found["mixture"]["strata"]
+    drawn = {lang: mixture[f"asr/{lang}/{lang}"] for lang in ("de", "fr", "ta")}
+    # 30,000 examples: 2,700 of ta, and the others share the rest
+    assert drawn["ta"]["epochs"] == pytest.approx(30)
+    assert drawn["ta"]["bound"] == "max_epochs"
+    assert drawn["de"]["epochs"] == pytest.approx(13_650 / 9000)
+    assert drawn["fr"]["hours"] == pytest.approx(13_650 / 900)
+    assert found["hours"] == pytest.approx(sum(values["hours"] for values in drawn.values()))
+    said = capsys.readouterr().out
+    assert re.search(r"\| asr +\| ta +\| ta +\| +90 \| +0\.10 \| +9 % \| +3\.00 \| max 30 \|", said)
+    assert "warning: 1 stratum is heard more than 20 times, most of all asr/ta/ta: 30 times" in said
+
+
+def test_limits_that_cannot_be_kept_are_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strata(tmp_path, de=900, ta=90)
+    for phase, said in (
+        (
+            {"steps": 100, "max_epochs": 2},
+            "max_epochs: allows 1,980 examples of asr, but the phase",
+        ),
+        ({"steps": 1, "min_share": 0.6}, "min_share: the least shares of the 2 strata of asr"),
+        (
+            {"steps": 1, "max_epochs": {"tam": 2}},
+            "max_epochs: unknown key `tam`; did you mean `ta`",
+        ),
+    ):
+        config = stage(tmp_path, phase)
+        with pytest.raises(SystemExit):
+            plan(tmp_path, "--data_stats", str(tmp_path), config=[config])
+        assert f"{config}: phase one: {said}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -279,7 +332,7 @@ def test_a_number_that_is_none(option: str, capsys: pytest.CaptureFixture[str]) 
 def test_data_without_a_task_of_the_schedule(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = {"task": "asr", "lang": "", "utterances": 10, "hours": 1.0}
+    line = {"task": "asr", "lang": "de", "tgt": "de", "utterances": 10, "hours": 1.0}
     tokens = {"prompt_tokens": 100, "answer_tokens": 100}
     (tmp_path / "mixture.json").write_text(json.dumps([{**line, **tokens}]))
     with pytest.raises(SystemExit):

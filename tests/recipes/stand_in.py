@@ -52,6 +52,10 @@ else:
     out = Path(options["--out_dir"])
     out.mkdir(parents=True, exist_ok=True)
     (out / "mixture.md").write_text("| the mixture |\n")
+    line = {"task": "asr", "lang": "de", "tgt": "de", "utterances": 5, "hours": 0.1}
+    (out / "mixture.json").write_text(
+        json.dumps([{**line, "prompt_tokens": 50, "answer_tokens": 20}])
+    )
     (out / "text_tokens").write_text("")
     (out / "feats.scp").write_text("")
 """

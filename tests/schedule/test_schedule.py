@@ -38,6 +38,11 @@ PHASE: dict[str, Any] = {
         ({"lr": {"adapter": -1}}, "lr"),
         ({"lr": {"adapter": float("nan")}}, "lr"),
         ({"language_temperature": 0}, "language_temperature"),
+        ({"max_epochs": 0}, "max_epochs"),
+        ({"max_epochs": {"de": -1}}, "max_epochs"),
+        ({"min_share": 1.5}, "min_share"),
+        ({"min_share": {"de": 0}}, "min_share"),
+        ({"min_share": {False: 0.1}}, "min_share"),
         ({"loss": "ctc"}, "loss"),
     ],
 )

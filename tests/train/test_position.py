@@ -50,8 +50,22 @@ def test_what_has_run_may_not_change(now: list[Any], changed: str) -> None:
         check_same_schedule(SAVED, schedule(*now), 1)
 
 
+def test_a_phase_whose_shares_depend_on_its_length_may_not_change_it() -> None:
+    capped = schedule(phase("a", max_epochs=4)).to_list()
+    check_same_schedule(capped, schedule(phase("a", max_epochs=4), phase("b")), 0)
+    with pytest.raises(DataError, match="phase a has changed"):
+        check_same_schedule(capped, schedule(phase("a", max_epochs=4, steps=20)), 0)
+
+
 def test_a_checkpoint_of_a_version_with_fewer_keys_goes_on() -> None:
-    older = [{k: v for k, v in one.items() if k not in ("loss", "scheduler_conf")} for one in SAVED]
+    older = [
+        {
+            k: v
+            for k, v in one.items()
+            if k not in ("loss", "scheduler_conf", "max_epochs", "min_share")
+        }
+        for one in SAVED
+    ]
     check_same_schedule(older, schedule(phase("a"), phase("b"), phase("c")), 1)
 
 

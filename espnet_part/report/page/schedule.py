@@ -89,8 +89,7 @@ def schedule_rows(spans: Sequence[Span]) -> Table:
             tasks += " by size"
         elif len(span.shares) > 1:
             tasks = ", ".join(f"{task} {100 * share:.0f} %" for task, share in span.shares.items())
-        if phase.language_temperature != 1:
-            tasks += f"; languages T = {phase.language_temperature:g}"
+        tasks = "; ".join([tasks, *phase.languages])
         if phase.loss != "answer":
             tasks += f"; loss of the {phase.loss}"
         rates = ", ".join(f"{group} {rate:.1e}" for group, rate in phase.lr.items())
