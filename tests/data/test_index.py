@@ -5,15 +5,22 @@ from __future__ import annotations
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from espnet_part.data.chat import ChatFormat
 from espnet_part.data.datadir import DataDir, Example
-from espnet_part.data.examples import ExampleList
+from espnet_part.data.dataset import BatchConfig, Corpus, PhaseData
+from espnet_part.data.examples import ExampleList, Examples
 from espnet_part.data.index import ExampleTable, write_index
+from espnet_part.data.mixture_table import PhaseMixture
+from espnet_part.data.prompts import Prompts
+from espnet_part.data.shares import Limits
+from espnet_part.data.tokens import count_tokens
 from espnet_part.errors import DataError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -130,3 +137,18 @@ def test_numbers_beyond_its_range_are_refused(index: Path, examples: list[Exampl
     with pytest.raises(DataError, match="an index holds at most"):
         write_index(index, examples[:1], counts, [])
     assert len(ExampleTable(index)) == len(examples)
+
+
+def test_what_is_to_be_heard_follows_from_an_index_as_from_a_list(
+    examples: list[Example], tmp_path: Path, tokenizer: Any
+) -> None:
+    prompts, chat = Prompts.load("conf/prompts.yaml"), ChatFormat(tokenizer)
+    write_index(tmp_path / "index", examples, count_tokens(examples, prompts, chat), [])
+
+    def expected(kept: Examples) -> PhaseMixture:
+        corpus = Corpus(kept, prompts, chat, lambda n: (n // 320 + 1, n // 640 + 1))
+        limits = Limits({"asr/*": 9}, {"es": 0.4})
+        options: dict[str, Any] = {"steps": 9, "limits": limits}
+        return PhaseData(corpus, ["asr", "t2tt"], BatchConfig(bins=300), **options).expected("p")
+
+    assert expected(ExampleTable(tmp_path / "index")) == expected(ExampleList(examples))

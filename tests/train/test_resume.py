@@ -19,8 +19,13 @@ from espnet_part.errors import AGAIN
 from tests.train.launch import part_train
 from tests.train.tiny import ADAPTER, JOINT, TOP, Workspace, stage
 
+LIMITS = {"max_epochs": {"de": 3}, "min_share": {"asr/en": 0.6}}
 STAGE = stage(
-    [{**ADAPTER, "steps": 6}, {**TOP, "steps": 5}, {**JOINT, "epochs": 1, "restart_warmup": False}],
+    [
+        {**ADAPTER, "steps": 6},
+        {**TOP, "steps": 5, **LIMITS},
+        {**JOINT, "epochs": 1, "restart_warmup": False},
+    ],
     save_interval=3,
     scheduler="tristagelr",
     scheduler_conf={"warmup_ratio": 0.2, "hold_ratio": 0.3, "decay_ratio": 0.5},
@@ -69,6 +74,18 @@ def assert_same_outcome(one: Path, other: Path) -> None:
         assert tensors.keys() == models2[name].keys()
         for key, tensor in tensors.items():
             assert torch.equal(tensor, models2[name][key]), f"{name}: {key}"
+
+
+def test_what_is_to_be_heard_is_a_table_before_anything_is_trained(runs: Workspace) -> None:
+    log = (runs.root / "whole.log").read_text()
+    table = log[log.index("what the stage is to hear:") : log.index("phase adapter: 6 steps")]
+    rows = {
+        line.split()[3]: [cell.strip() for cell in line.split("|")[9:12]]
+        for line in table.splitlines()
+        if line.startswith("| asr")
+    }
+    # the second phase's five steps take turns at 8 and 4 of the 12 recordings
+    assert (rows["de"], rows["en"]) == (["40 %", "0.00", "2"], ["min 60 %", "0.00", "3"])
 
 
 @pytest.mark.parametrize(
