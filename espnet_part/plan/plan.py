@@ -127,7 +127,7 @@ def plan_mixture(
     Raises:
         ConfigError: a task that the data lack, or limits that cannot be kept.
     """
-    data.shares(phase)
+    data.shares(phase)  # which refuses a task that is not there
     sizes = {s: found.examples for s, found in data.strata.items() if s[0] in phase.tasks}
     if not sizes:
         return None

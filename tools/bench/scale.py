@@ -31,6 +31,7 @@ from espnet_part.data.index import ExampleTable, write_index
 from espnet_part.data.prompts import Prompts
 from espnet_part.data.stage_data import LoaderConfig, SpeechSide, StageData
 from espnet_part.data.tokens import count_tokens
+from espnet_part.schedule.schedule import Phase
 
 ROOT = Path(__file__).parents[2]
 LANGUAGES = ("de", "en", "es", "fr", "it", "pt", "ru", "zh")
@@ -103,7 +104,9 @@ def rank(
     batch = BatchConfig(bins=8000)
     loader = LoaderConfig(batch, 0, world, number, 1, workers)
     data = StageData(examples, prompts, chat, loader)
-    phase = data.phase(["t2tt"], 2.0, SpeechSide(lambda s: (s, s), {}), True, "phase")
+    mixture: Any = {"tasks": ["t2tt"], "language_temperature": 2.0, "steps": steps}
+    declared = Phase(name="phase", train=["adapter"], lr={"adapter": 1e-3}, **mixture)
+    phase = data.phase(declared, SpeechSide(lambda s: (s, s), {}), True, "phase")
     heard = Heard.nothing(len(examples))
     data.streams, data.digests()
     iterator: Iterator[Any] = phase.loader(heard, phase_start(), 10**9)
