@@ -33,7 +33,10 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "float_or_none": ((int, float, type(None)), "a number"),
     "str2bool": ((bool,), "true or false"),
 }
-_POSITIVE = ("batch_bins", "batch_size", "accum_grad", "num_iters_per_epoch", "save_interval")
+_POSITIVE = (
+    *("batch_bins", "batch_size", "accum_grad", "num_iters_per_epoch", "save_interval"),
+    "keep_checkpoints",
+)
 _LIMITS = ("max_bins_per_gpu", "max_batch_size_per_gpu", "log_interval")
 _COUNTS = ("num_workers", "seed", "ngpu")
 _TEXTS = ("", "str", "str_or_none")

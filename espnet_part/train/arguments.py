@@ -303,7 +303,8 @@ def add_trainer_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="Steps between checkpoints. One is also written at every validation "
         "(each --num_iters_per_epoch steps), at the end of each phase, and before the training "
-        "ends at the signal USR1",
+        "ends at the signal USR1. It is written while the training goes on, from a copy in the "
+        "computer's memory",
     )
     group.add_argument(
         "--save_minutes",
@@ -311,6 +312,20 @@ def add_trainer_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         default=None,
         help="Minutes after which a checkpoint is due, whatever the number of steps",
+    )
+    group.add_argument(
+        "--keep_checkpoints",
+        type=int,
+        metavar="N",
+        default=2,
+        help="Keep the newest so many checkpoints",
+    )
+    group.add_argument(
+        "--keep_checkpoint_hours",
+        type=float,
+        metavar="N",
+        default=None,
+        help="Of older checkpoints keep one every so many hours, to go back to",
     )
     group.add_argument(
         "--hang_minutes",

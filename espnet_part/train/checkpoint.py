@@ -9,10 +9,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 import shutil
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
@@ -59,18 +60,18 @@ class LoadReport:
 
 
 def trained_state(model: nn.Module, names: Collection[str]) -> dict[str, torch.Tensor]:
-    """The parameters ``names`` and the buffers of the modules that own them.
+    """The parameters ``names`` and the buffers of the modules that own them, not copied.
 
     A batch norm that trained has running statistics that belong to its weights.
     """
     chosen = set(names)
     owners = {name.rpartition(".")[0] for name in chosen}
-    state = {n: p for n, p in model.named_parameters() if n in chosen}
+    state: dict[str, torch.Tensor] = {n: p for n, p in model.named_parameters() if n in chosen}
     persistent = model.state_dict(keep_vars=True)
     for name, buffer in model.named_buffers():
         if name in persistent and name.rpartition(".")[0] in owners:
-            state[name] = buffer  # type: ignore[assignment]
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+            state[name] = buffer
+    return {name: tensor.detach() for name, tensor in state.items()}
 
 
 def save_trained(
@@ -81,7 +82,8 @@ def save_trained(
     Args:
         metadata: JSON values kept in the file's header; ``base_models`` is added to it.
     """
-    write_weights(path, trained_state(model, names), {**metadata, **bases_of(model)})
+    state = {n: t.cpu().contiguous() for n, t in trained_state(model, names).items()}
+    write_weights(path, state, {**metadata, **bases_of(model)})
 
 
 def load_trained(model: nn.Module, path: str | Path) -> LoadReport:
@@ -218,8 +220,7 @@ def _count(names: Iterable[str]) -> dict[str, int]:
 # --- checkpoints -----------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(NamedTuple):
     """All that a run needs to continue as if nothing had happened.
 
     Attributes:
@@ -234,8 +235,8 @@ class Checkpoint:
     state: dict[str, Any]
 
 
-def write_checkpoint(directory: Path, checkpoint: Checkpoint, keep: int = 2) -> None:
-    """Write ``checkpoint`` to ``directory``, whole or not at all, and keep the last ``keep``.
+def write_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
+    """Write ``checkpoint`` to ``directory``, whole or not at all.
 
     Raises:
         DataError: no space left on the disk. The checkpoints before it are untouched.
@@ -264,8 +265,21 @@ def write_checkpoint(directory: Path, checkpoint: Checkpoint, keep: int = 2) -> 
             ) from None
         raise
     sync_directory(directory.parent)
-    for old in find_checkpoints(directory.parent)[keep:]:
-        shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_old(parent: Path, keep: int, hours: float | None = None) -> None:
+    """Keep the newest ``keep`` checkpoints below ``parent``, and of the older ones one in ``hours``.
+
+    What was kept once for its hour stays.
+    """
+    due = 0.0  # seconds of the clock by which checkpoints are written
+    for old in reversed(find_checkpoints(parent)[keep:]):
+        manifest = old / MANIFEST
+        written = manifest.stat().st_mtime if manifest.is_file() else -math.inf
+        if hours is not None and written >= due:
+            due = written + 3600 * hours
+        else:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def find_checkpoints(parent: Path) -> list[Path]:
@@ -308,15 +322,6 @@ def _fault(directory: Path) -> str | None:
     except (OSError, UserError) as error:
         return str(error)
     return None
-
-
-def checkpoint_digest(directory: Path) -> str:
-    """What a checkpoint's content is, in short: the hash of its files' hashes.
-
-    Raises:
-        DataError: it is not there.
-    """
-    return file_sha256(directory / MANIFEST)
 
 
 def read_checkpoint(directory: Path) -> Checkpoint:

@@ -39,6 +39,8 @@ class TrainerOptions:
     num_iters_per_epoch: int | None
     save_interval: int | None
     save_minutes: float | None
+    keep_checkpoints: int
+    keep_checkpoint_hours: float | None
     hang_minutes: float | None
     dist_timeout: float | None
     keep_nbest_models: int | Sequence[int]
@@ -123,11 +125,14 @@ def check_values(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and value < 0:
             raise ConfigError(f"{name}: must not be negative: {value}")
-    for name in ("save_minutes", "hang_minutes", "dist_timeout", "spike_deviations"):
+    for name in (
+        *("save_minutes", "keep_checkpoint_hours", "hang_minutes", "dist_timeout"),
+        "spike_deviations",
+    ):
         value = getattr(args, name)
         if value is not None and not 0 < value < 1e9:
             raise ConfigError(f"{name}: must be a number above 0: {value}")
-    for name in ("accum_grad", "num_threads", "num_iters_per_epoch"):
+    for name in ("accum_grad", "num_threads", "num_iters_per_epoch", "keep_checkpoints"):
         value = getattr(args, name)
         if value is not None and value < 1:
             raise ConfigError(f"{name}: must be positive: {value}")

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from espnet_part.errors import DataError, UserError
+from espnet_part.train.nested import map_tensors
 
 Result = TypeVar("Result")
 SECONDS_TO_ANSWER = 5.0
@@ -100,7 +101,10 @@ class Parallel:
 
     def from_main(self, value: Any) -> Any:
         """The main process's value."""
-        return self.gather(value if self.is_main else None)[0]
+        values = [value if self.is_main else None]
+        if self.world > 1:
+            dist.broadcast_object_list(values)
+        return values[0]
 
     def together(self, work: Callable[[], Result]) -> Result:
         """Do work on every process; where it fails for one, it fails for all, in its words.
@@ -119,6 +123,38 @@ class Parallel:
         if faults:
             raise DataError(faults[0])
         return cast(Result, result)
+
+    def read_once(self, read: Callable[[], Result]) -> Result:
+        """What the main process reads, on every process: of many, each would ask the disk for it.
+
+        Tensors in it travel one at a time. They end on the processes' devices, but for those of one
+        number, such as an optimizer's counters, which stay on the CPU.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        found = self.together(lambda: read() if self.is_main else None)
+        if self.world == 1:
+            return cast(Result, found)
+        sent: list[torch.Tensor] = []
+
+        def outline(tensor: torch.Tensor) -> torch.Tensor:
+            if tensor.numel() < 2:
+                return tensor
+            sent.append(tensor)
+            return tensor.to("meta")
+
+        def travel(tensor: torch.Tensor) -> torch.Tensor:
+            if not tensor.is_meta:
+                return tensor
+            if self.is_main:
+                whole = sent.pop(0).to(self.device).contiguous()
+            else:
+                whole = torch.empty(tensor.shape, dtype=tensor.dtype, device=self.device)
+            dist.broadcast(whole.view(-1).view(torch.uint8), 0)  # gloo lacks some types
+            return whole
+
+        return cast(Result, map_tensors(travel, self.from_main(map_tensors(outline, found))))
 
     def check_same(self, sections: Mapping[str, str], what: str) -> None:
         """Refuse to go on where the processes do not work on the same.

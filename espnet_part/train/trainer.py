@@ -35,13 +35,12 @@ from espnet_part.train.averaging import average_best, average_last, model_file, 
 from espnet_part.train.checkpoint import (
     Checkpoint,
     bases_of,
-    checkpoint_digest,
     find_checkpoints,
     newest_checkpoint,
     read_checkpoint,
     read_heard,
+    remove_old,
     restore_weights,
-    save_trained,
     trained_state,
     write_checkpoint,
     write_heard,
@@ -55,7 +54,8 @@ from espnet_part.train.reporting import Report, peak_memory
 from espnet_part.train.step import Batch, StepResult, seed_step, train_step, validate
 from espnet_part.train.stragglers import Stragglers
 from espnet_part.train.watch import Watch
-from espnet_part.weights import read_header
+from espnet_part.train.writer import Writer
+from espnet_part.weights import read_header, write_weights
 
 
 class PARTTrainer:
@@ -109,7 +109,7 @@ class PARTTrainer:
         if trainer_options.dist_timeout is not None:
             parallel.wait_at_most(trainer_options.dist_timeout)
         naming = parallel.naming_lost(lambda: run.position.total_step)
-        with naming, run.notice.awaited(), run.watch.ended():
+        with naming, run.notice.awaited(), run.watch.ended(), run.writer:
             run.run()
 
 
@@ -162,6 +162,7 @@ class Run:
         self.watch = Watch(options.hang_minutes)
         self.outliers = Outliers(options.spike_deviations)
         self.stragglers = Stragglers(parallel)
+        self.writer = Writer()
         self.saved_at = time.monotonic()
         self.first_step = 0  # that this process has found done
         self.report = Report(options, parallel.is_main)
@@ -254,7 +255,7 @@ class Run:
         if self.position.step == 0:
             self.outliers.forget()
             if self.options.max_rewinds:
-                self._save_checkpoint(data)  # with what begins to train here as it is now
+                self._save(data)  # with what begins to train here as it is now
         log_mixture(data, phase.name)
         log_sizes(data, self.heard, self.position.data, phase.name)
         interval = self.options.num_iters_per_epoch or steps
@@ -298,6 +299,7 @@ class Run:
             if is_epoch_end or self.position.step % log_interval == 0:
                 self.report.progress(phase.name, self.position, steps, self.optimizer.param_groups)
                 self.stragglers.compare()
+            self.writer.check()
             is_over, is_save_due = self.parallel.any(self.notice.came, self._is_save_due())
             if is_over:
                 self._stop(data)
@@ -306,7 +308,7 @@ class Run:
                 if not is_end:
                     self.report.start_epoch(self.position.epoch + 1)
             elif is_save_due:
-                self._save_checkpoint(data)
+                self._save(data)
             self.watch.begin()
             clock = time.perf_counter()
         self.watch.end()
@@ -373,27 +375,13 @@ class Run:
             phase.name, self.position, counts.means(), memory, is_phase_end=is_phase_end
         )
         self.rates.after_epoch(self.report.value(*self.options.val_scheduler_criterion))
-        if self.parallel.is_main:
-            save_trained(
-                model_file(self.output_dir, self.position.epoch),
-                self.model,
-                self.ever_trained,
-                {
-                    "phase": phase.name,
-                    "step": self.position.total_step,
-                    "data": self.train_data.digests(),
-                    "strata": self._trained_on,
-                },
-            )
-        # the model's file before the checkpoint that counts on it, the removals after it
-        self._save_checkpoint(data)
-        self._update_links()
+        self._save(data, phase)
 
-    def _update_links(self) -> None:
-        if self.parallel.is_main and self.report.history:
+    def _update_links(self, history: Sequence[dict[str, Any]]) -> None:
+        if self.parallel.is_main and history:
             improved = update_links(
                 self.output_dir,
-                self.report.history,
+                history,
                 self.options.best_model_criterion,
                 max(self.options.nbest),
                 self.options.average_last,
@@ -406,6 +394,7 @@ class Run:
     def _finish(self) -> None:
         """Average the best models; typed again, this is all that a finished stage does."""
         self.report.close()
+        self.writer.wait()
         if self.parallel.is_main:
             write_heard(self.output_dir, self.train_data.streams, self.heard)
             average_best(
@@ -457,6 +446,7 @@ class Run:
         self.report.finish_phase()
         heard = data.heard_after(self.heard, self.position.data)
         bad, rewinds = self.position.total_step, self.position.rewinds + 1
+        self.writer.wait()
         self.saved = self._resume()
         self.heard = heard
         self.position.data, self.position.rewinds = DataPosition(heard.pools), rewinds
@@ -512,44 +502,76 @@ class Run:
                 f"the time was over before one more step was done and validated (after step {step}): "
                 "give it more time, or less to validate"
             )
-        self._save_checkpoint(data)
+        self._save(data)
         self.report.close()
+        self.writer.wait()
+        self.parallel.barrier()  # a launcher may end the main process when another one ends
         if not self.parallel.is_main:
             sys.exit(AGAIN)  # one process says it
         raise Stopped(
             f"stopped by SIGUSR1 after step {step}, with a checkpoint: started again, it goes on"
         )
 
-    def _save_checkpoint(self, data: PhaseData) -> None:
+    def _save(self, data: PhaseData, ended: Phase | None = None) -> None:
+        """Copy what a checkpoint holds, and let it be written while the training goes on.
+
+        Args:
+            ended: the phase of an epoch that has ended, whose model is written, too.
+        """
+        began = time.perf_counter()
         if self.parallel.is_main:
             now = data.heard_after(self.heard, self.position.data)
-            write_checkpoint(
-                self.checkpoints / f"{self.position.total_step:08d}",
-                Checkpoint(
-                    trained_state(self.model, self.ever_trained),
-                    _without_numpy(
-                        {
-                            "optimizer": learning_rate.optimizer_state(self.optimizer, self.names),
-                            "rates": self.rates.state_dict(),
-                        }
-                    ),
-                    {
-                        "position": dataclasses.asdict(self.position),
-                        "ever_trained": sorted(self.ever_trained),
-                        "phases": self.schedule.to_list(),
-                        "data": self.train_data.digests(),
-                        "heard": {
-                            "at_phase_start": self.train_data.streams.to_json(self.heard),
-                            "now": self.train_data.streams.to_json(now),
-                        },
-                        "report": self.report.state_dict(),
-                        "ordinary": self.outliers.state_dict(),
-                        **bases_of(self.model),
-                    },
-                ),
-            )
-        self.parallel.barrier()
+            streams, digests = self.train_data.streams, self.train_data.digests()
+            state = {
+                "position": dataclasses.asdict(self.position),
+                "ever_trained": sorted(self.ever_trained),
+                "phases": self.schedule.to_list(),
+                "data": digests,
+                "heard": {
+                    "at_phase_start": streams.to_json(self.heard),
+                    "now": streams.to_json(now),
+                },
+                "report": self.report.state_dict(),
+                "ordinary": self.outliers.state_dict(),
+                **bases_of(self.model),
+            }
+            optimizer = {
+                "optimizer": learning_rate.optimizer_state(self.optimizer, self.names),
+                "rates": self.rates.state_dict(),
+            }
+            weights = trained_state(self.model, self.ever_trained)
+            checkpoint = self.writer.copy(Checkpoint(weights, _without_numpy(optimizer), state))
+            header = ended and {
+                "phase": ended.name,
+                "step": self.position.total_step,
+                "data": digests,
+                "strata": self._trained_on,
+                **bases_of(self.model),
+            }
+            waited = time.perf_counter() - began
+            self.writer.start(lambda: self._write(checkpoint, header, waited))
         self.saved_at = time.monotonic()
+
+    def _write(self, checkpoint: Checkpoint, header: dict[str, Any] | None, waited: float) -> None:
+        """Write a checkpoint, and with a header the model's file, too; it runs beside the training."""
+        began = time.perf_counter()
+        position = checkpoint.state["position"]
+        # the model's file before the checkpoint that counts on it, the removals after it
+        if header is not None:
+            write_weights(
+                model_file(self.output_dir, position["epoch"]), checkpoint.weights, header
+            )
+        directory = self.checkpoints / f"{position['total_step']:08d}"
+        write_checkpoint(directory, checkpoint)
+        remove_old(
+            self.checkpoints, self.options.keep_checkpoints, self.options.keep_checkpoint_hours
+        )
+        if header is not None:
+            self._update_links(checkpoint.state["report"]["history"])
+        logging.info(
+            "%s: written in %.1f s beside the training, which waited %.2f s",
+            *(directory, time.perf_counter() - began, waited),
+        )
 
     def _refuse_earlier_run(self) -> None:
         if find_checkpoints(self.checkpoints):
@@ -559,16 +581,11 @@ class Run:
             )
 
     def _resume(self) -> Checkpoint | None:
-        newest = self.parallel.together(
-            lambda: newest_checkpoint(self.checkpoints) if self.parallel.is_main else None
-        )
-        name = self.parallel.from_main(newest and newest.name)
-        if name is None:
+        newest = self.parallel.read_once(lambda: newest_checkpoint(self.checkpoints))
+        if newest is None:
             return None
-        directory = self.checkpoints / name
-        digest = self.parallel.together(lambda: checkpoint_digest(directory))
-        self.parallel.check_same({f"checkpoint {name}": digest}, "sees another")
-        return self.parallel.together(lambda: self._restore(read_checkpoint(directory)))
+        saved = self.parallel.read_once(lambda: read_checkpoint(newest))
+        return self.parallel.together(lambda: self._restore(saved))
 
     def _restore(self, saved: Checkpoint) -> Checkpoint:
         """Put everything back that the next phase does not (see `_start_rates`)."""
@@ -592,7 +609,7 @@ class Run:
             )
             position.data = DataPosition(self.heard.pools)
         if self.report.train is None:
-            self._update_links()  # killed between a checkpoint and its links
+            self._update_links(self.report.history)  # killed between a checkpoint and its links
         return saved
 
 

@@ -19,6 +19,7 @@ from espnet_part.train.checkpoint import (
     load_trained,
     newest_checkpoint,
     read_checkpoint,
+    remove_old,
     save_trained,
     write_checkpoint,
 )
@@ -45,13 +46,33 @@ def state(number: int) -> Checkpoint:
     return Checkpoint(weights, {"optimizer": {}, "scheduler": None}, {"number": number})
 
 
-def test_the_newest_two_are_kept(tmp_path: Path) -> None:
-    for number in (5, 10, 15):
-        write_checkpoint(tmp_path / f"{number:08d}", state(number))
+def write_all(parent: Path, hours: dict[int, float]) -> None:
+    """Checkpoints by the number of their step, and when they were written."""
+    for number, hour in hours.items():
+        write_checkpoint(parent / f"{number:08d}", state(number))
+        os.utime(parent / f"{number:08d}/manifest.json", times=(0, 1e9 + 3600 * hour))
+
+
+def test_the_newest_are_kept(tmp_path: Path) -> None:
+    write_all(tmp_path, {5: 0, 10: 1, 15: 2})
+    remove_old(tmp_path, 2)
     assert [p.name for p in find_checkpoints(tmp_path)] == ["00000015", "00000010"]
-    newest = read_newest(tmp_path)
-    assert newest is not None
-    assert newest.state == {"number": 15}
+    assert read_newest(tmp_path).state == {"number": 15}
+
+
+def test_of_the_older_ones_those_stay_that_lie_hours_apart(tmp_path: Path) -> None:
+    for number in range(1, 25):  # two an hour
+        write_all(tmp_path, {number: number / 2})
+        remove_old(tmp_path, 2, 3.0)
+    kept = [int(p.name) for p in reversed(find_checkpoints(tmp_path))]
+    assert kept == [1, 7, 13, 19, 23, 24]
+
+
+def test_what_is_damaged_is_not_kept_for_its_hour(tmp_path: Path) -> None:
+    write_all(tmp_path, {1: 0, 2: 1, 3: 2})
+    (tmp_path / "00000001/manifest.json").unlink()
+    remove_old(tmp_path, 1, 1e-3)
+    assert [p.name for p in find_checkpoints(tmp_path)] == ["00000003", "00000002"]
 
 
 def test_weights_can_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from espnet_part.data.datadir import DataDir
-from tests.train.launch import part_train
+from espnet_part.errors import DataError
+from espnet_part.train.parallel import Parallel
+from tests.train.launch import CONTEXT, part_train
 from tests.train.tiny import ADAPTER, JOINT, TOP, Workspace, stage
 
 PHASES = [{**ADAPTER, "steps": 3}, {**TOP, "steps": 3}, {**JOINT, "steps": 6}]
@@ -90,17 +92,71 @@ def test_processes_with_other_data_are_named(workspace: Workspace, log: Path) ->
     assert "Traceback" not in log.read_text()
 
 
-def test_a_process_that_sees_an_older_checkpoint_is_named(workspace: Workspace, log: Path) -> None:
-    workspace.write("stage.yaml", stage([{**ADAPTER, "steps": 4}], save_interval=2))
-    cmd = workspace.command("stage.yaml", "newer")
-    assert part_train(cmd, log) == 0
-    older = workspace.root / "older"
-    shutil.copytree(workspace.root / "newer", older, symlinks=True)
-    shutil.rmtree(older / "checkpoints" / "00000004")
-    status = part_train(cmd, log, world=2, last_rank=("--output_dir", str(older)))
-    assert status == 1
-    assert "process 1 of 2 on" in log.read_text()
-    assert "00000004" in log.read_text().splitlines()[-1]
+def test_one_process_reads_a_checkpoint_for_all(workspace: Workspace, log: Path) -> None:
+    """The other sees an older one, as on a file system that lags, and has none to read."""
+    workspace.write("stage.yaml", stage(PHASES, batch_size=8, save_interval=2))
+    more = ("--max_batch_size_per_gpu", "4")
+    whole = workspace.command("stage.yaml", "two", *more)
+    assert part_train(whole, log, world=2) == 0, log.read_text()
+    cmd = workspace.command("stage.yaml", "lagging", *more)
+    kill = ("espnet_part.train.trainer:train_step", 9)
+    assert part_train(cmd, log, world=2, kill=kill) != 0
+    other = ("--output_dir", str(workspace.root / "nothing_there"))
+    assert part_train(cmd, log, world=2, last_rank=other) == 0, log.read_text()
+    assert log.read_text().count("resuming from") == 1
+    for name, tensor in trained(workspace, "two").items():
+        assert torch.equal(tensor, trained(workspace, "lagging")[name]), name
+
+
+class State(NamedTuple):
+    weights: dict[str, torch.Tensor]
+    plain: dict[str, Any]
+
+
+def state() -> State:
+    weights = {
+        "float": torch.arange(6.0).view(2, 3),
+        "turned": torch.arange(6.0).view(2, 3).T,
+        "half": torch.full((5,), 1.5, dtype=torch.bfloat16),
+        "counts": torch.tensor([1, 1 << 40]),
+        "flags": torch.tensor([True, False, True]),
+        "step": torch.tensor(7.0),
+        "empty": torch.zeros(0, 3),
+    }
+    return State(weights, {"list": [1, (torch.ones(2),)], "none": None})
+
+
+def _read_once(rank: int, rendezvous: Path) -> None:
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=3
+    )
+    parallel = Parallel(rank, 3)
+
+    def read() -> State:
+        assert rank == 0, "only the main process reads"
+        return state()
+
+    found = parallel.read_once(read)
+    for name, tensor in state().weights.items():
+        assert found.weights[name].dtype == tensor.dtype
+        assert torch.equal(found.weights[name], tensor), name
+    assert found.plain["list"][1][0].tolist() == [1.0, 1.0] and found.plain["none"] is None
+    with pytest.raises(DataError, match=r"process 0 of 3 on .*: damaged"):
+        parallel.read_once(_damaged)
+
+
+def _damaged() -> None:
+    raise DataError("damaged")
+
+
+def test_what_one_process_reads_all_have_bit_for_bit(tmp_path: Path) -> None:
+    processes = [CONTEXT.Process(target=_read_once, args=(n, tmp_path / "meet")) for n in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=120)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert Parallel().read_once(lambda: 5) == 5
 
 
 def test_text_only_batches_on_any_rank_never_hang(workspace: Workspace, log: Path) -> None:

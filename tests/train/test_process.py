@@ -67,6 +67,24 @@ def test_a_lost_process_is_named(workspace: Workspace, log: Path) -> None:
     assert "Traceback" not in text
 
 
+def test_a_checkpoint_that_cannot_be_written_ends_the_training(
+    workspace: Workspace, log: Path
+) -> None:
+    workspace.write("stage.yaml", stage([{**ADAPTER, "steps": 8}], save_interval=2))
+    for steps, world in ((8, 1), (8, 2), (1, 1)):  # the last one fails at the end of the training
+        output = workspace.root / f"cannot{steps}_{world}"
+        output.mkdir()
+        (output / "checkpoints").write_text("no directory")
+        workspace.write("stage.yaml", stage([{**ADAPTER, "steps": steps}], save_interval=2))
+        cmd = workspace.command("stage.yaml", output.name)
+        assert part_train(cmd, log, world=world) == 1, log.read_text()
+        text = log.read_text()
+        log.unlink()
+        assert "part_train: error: " in text and f"{output.name}/checkpoints" in text
+        assert "Traceback" not in text
+        assert "process 0 of 2 is gone" in text or world == 1
+
+
 def test_a_process_that_stands_still_is_named_and_shows_its_stacks(
     workspace: Workspace, log: Path
 ) -> None:

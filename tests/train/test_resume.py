@@ -98,7 +98,7 @@ def test_what_is_to_be_heard_is_a_table_before_anything_is_trained(runs: Workspa
         pytest.param((f"{CHECKPOINT}:torch.save", 4), id="while a checkpoint is being written"),
         pytest.param((f"{CHECKPOINT}:sync_file", 14), id="while a checkpoint reaches the disk"),
         pytest.param((f"{CHECKPOINT}:sync_directory", 5), id="at the renaming of a checkpoint"),
-        pytest.param((f"{TRAINER}:save_trained", 4), id="before a model is written"),
+        pytest.param((f"{TRAINER}:write_weights", 4), id="before a model is written"),
         pytest.param((f"{TRAINER}:update_links", 3), id="between a checkpoint and its links"),
         pytest.param((f"{TRAINER}:average_best", 1), id="before the averaging"),
         pytest.param((f"{TRAINER}:validate", 5), id="in a validation"),
@@ -113,6 +113,55 @@ def test_killed_and_resumed_is_bit_identical(
     assert part_train(cmd, log, kill=kill) == -9, log.read_text()
     assert part_train(cmd, log) == 0, log.read_text()
     assert_same_outcome(runs.root / "whole", directory)
+
+
+@pytest.mark.parametrize(
+    "slow",
+    [
+        pytest.param((f"{TRAINER}:write_weights", 1), id="before the model"),
+        pytest.param((f"{CHECKPOINT}:torch.save", 2), id="before the optimizer"),
+        pytest.param((f"{CHECKPOINT}:sync_file", 7), id="before it reaches the disk"),
+        pytest.param((f"{CHECKPOINT}:sync_directory", 3), id="before its renaming"),
+        pytest.param((f"{CHECKPOINT}:sync_directory", 4), id="before the renaming is on the disk"),
+        pytest.param((f"{TRAINER}:remove_old", 2), id="before older ones are removed"),
+        pytest.param((f"{TRAINER}:update_links", 1), id="before the links"),
+    ],
+)
+def test_killed_steps_after_a_checkpoint_that_is_still_being_written(
+    runs: Workspace, slow: tuple[str, int], log: Path
+) -> None:
+    """The one of step 4 stands still; the one of step 3 is whole."""
+    directory = runs.root / "killed_beside"
+    shutil.rmtree(directory, ignore_errors=True)
+    cmd = runs.command("stage.yaml", "killed_beside")
+    kill = (f"{TRAINER}:train_step", 6)
+    assert part_train(cmd, log, kill=kill, hang=(slow, 60.0)) == -9, log.read_text()
+    whole = {path.name for path in (directory / "checkpoints").iterdir() if path.name.isdigit()}
+    is_renamed = slow[1] == 4 or slow[0].endswith(("remove_old", "update_links"))
+    assert whole == ({"00000003", "00000004"} if is_renamed else {"00000003"})
+    assert part_train(cmd, log) == 0, log.read_text()
+    assert_same_outcome(runs.root / "whole", directory)
+
+
+def test_what_is_written_late_is_what_it_was(runs: Workspace, log: Path) -> None:
+    cmd = runs.command("stage.yaml", "late")
+    hang = ((f"{TRAINER}:write_weights", 1), 1.0)
+    assert part_train(cmd, log, hang=hang) == 0, log.read_text()
+    assert "until the checkpoint before was written" in log.read_text()
+    assert_same_outcome(runs.root / "whole", runs.root / "late")
+
+
+def test_a_notice_waits_for_what_is_being_written(runs: Workspace, log: Path) -> None:
+    cmd = runs.command("stage.yaml", "noticed_beside")
+    notice = (f"{TRAINER}:train_step", 5)
+    for call in (2, 3):  # of the checkpoint before, of the last one
+        shutil.rmtree(runs.root / "noticed_beside", ignore_errors=True)
+        hang = ((f"{CHECKPOINT}:torch.save", call), 1.0)
+        assert part_train(cmd, log, notice=notice, hang=hang) == AGAIN, log.read_text()
+        names = {path.name for path in (runs.root / "noticed_beside/checkpoints").iterdir()}
+        assert names == {"00000004", "00000005"}
+    assert part_train(cmd, log) == 0, log.read_text()
+    assert_same_outcome(runs.root / "whole", runs.root / "noticed_beside")
 
 
 @pytest.mark.parametrize(
@@ -176,6 +225,14 @@ def test_a_checkpoint_after_so_many_minutes(runs: Workspace, log: Path) -> None:
     cmd[cmd.index("1e-9")] = "-1"
     assert part_train(cmd, log) == 1
     assert "save_minutes: must be a number above 0" in log.read_text()
+
+
+def test_the_newest_checkpoints_are_kept_and_an_old_one(runs: Workspace, log: Path) -> None:
+    runs.write("kept.yaml", stage([{**ADAPTER, "steps": 6}], save_interval=1))
+    more = ("--keep_checkpoints", "3", "--keep_checkpoint_hours", "1000")
+    assert part_train(runs.command("kept.yaml", "kept", *more), log) == 0, log.read_text()
+    names = sorted(path.name for path in (runs.root / "kept/checkpoints").iterdir())
+    assert names == ["00000001", "00000004", "00000005", "00000006"]
 
 
 def train_three_stages(workspace: Workspace, name: str, log: Path, **options: Any) -> int:

@@ -1,0 +1,124 @@
+"""How long a checkpoint stops a training: written at once, and written beside it.
+
+Trains matrices of so many parameters with AdamW, whose two moments are part of a checkpoint. See
+checkpoint.md beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from espnet_part.train.checkpoint import Checkpoint, trained_state, write_checkpoint
+from espnet_part.train.learning_rate import optimizer_state
+from espnet_part.train.writer import Writer
+
+WIDTH = 1000  # of a matrix, which has a million parameters
+
+
+class Training:
+    """Matrices of ``millions`` parameters in a row, and their optimizer."""
+
+    def __init__(self, millions: int, device: torch.device) -> None:
+        layers = [nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(millions)]
+        self.model = nn.Sequential(*layers).to(device)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5)
+        self.names: dict[torch.Tensor, str] = {p: n for n, p in self.model.named_parameters()}
+        self.batch = torch.randn(64, WIDTH, device=device)
+
+    def step(self) -> float:
+        """The seconds of one step."""
+        began = time.perf_counter()
+        self.model(self.batch).square().sum().backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        synchronize()
+        return time.perf_counter() - began
+
+    def state(self) -> Checkpoint:
+        weights = trained_state(self.model, self.names.values())
+        return Checkpoint(weights, optimizer_state(self.optimizer, self.names), {})
+
+
+def synchronize() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def measure(millions: int, steps: int, device: torch.device, directory: Path) -> dict[str, Any]:
+    """Seconds of steps and of saving, medians where there are several."""
+    training = Training(millions, device)
+    training.step()
+    alone = statistics.median(training.step() for _ in range(steps))
+
+    began = time.perf_counter()
+    state = training.state()
+    weights = {name: tensor.cpu() for name, tensor in state.weights.items()}
+    write_checkpoint(directory / "at_once", state._replace(weights=weights))
+    at_once = time.perf_counter() - began
+    size = sum(path.stat().st_size for path in (directory / "at_once").iterdir())
+
+    stalls, written, beside = [], [], []
+    with Writer() as writer:
+        for _ in range(3):
+            began = time.perf_counter()
+            copied = writer.copy(training.state())
+            stalls.append(time.perf_counter() - began)
+            done: list[float] = []
+
+            def write(copied: Checkpoint = copied, done: list[float] = done) -> None:
+                begun = time.perf_counter()
+                write_checkpoint(directory / "beside", copied)
+                done.append(time.perf_counter() - begun)
+
+            writer.start(write)
+            while not done:
+                beside.append(training.step())
+            writer.wait()
+            written += done
+    return {
+        "millions": millions,
+        "gigabytes": size / 1e9,
+        "at_once": at_once,
+        "first_stall": stalls[0],
+        "stall": statistics.median(stalls[1:]),
+        "written": statistics.median(written),
+        "step": alone,
+        "step_beside": statistics.median(beside),
+        "steps_beside": len(beside),
+        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--millions", type=int, nargs="+", default=[100, 300], help="of parameters")
+    parser.add_argument("--steps", type=int, default=10, help="that are timed without a checkpoint")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dir", type=Path, help="where checkpoints go (default: a temporary one)")
+    parser.add_argument("--json", type=Path, help="where the figures go")
+    args = parser.parse_args()
+    rows = []
+    for millions in args.millions:
+        with tempfile.TemporaryDirectory(dir=args.dir) as directory:
+            rows.append(measure(millions, args.steps, torch.device(args.device), Path(directory)))
+        print(
+            "| {millions} M | {gigabytes:.1f} | {at_once:.2f} | {first_stall:.2f} | {stall:.2f} "
+            "| {written:.1f} | {step:.2f} | {step_beside:.2f} |".format(**rows[-1]),
+            flush=True,
+        )
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
