@@ -49,6 +49,8 @@ def test_every_option_is_followed_or_refused() -> None:
         ({"num_workers": -1}, "num_workers: must not be negative"),
         ({"accum_grad": 0}, "accum_grad: must be positive"),
         ({"num_threads": 0}, "num_threads: must be positive"),
+        ({"keep_checkpoints": 0}, "keep_checkpoints: must be positive"),
+        ({"keep_checkpoint_hours": 0.0}, "keep_checkpoint_hours: must be a number above 0"),
         ({"ngpu": 99, "multiprocessing_distributed": True}, "ngpu: 99 asked for"),
         ({"use_tf32": True, "use_amp": True}, "use_tf32"),
         ({"scheduler": "tristage"}, "scheduler: .*tristagelr"),

@@ -221,7 +221,8 @@ def test_a_checkpoint_after_so_many_minutes(runs: Workspace, log: Path) -> None:
     more = ("--save_minutes", "1e-9", "--save_interval", "0")
     cmd = runs.command("stage.yaml", "by_time", *more)
     assert part_train(cmd, log, kill=(f"{TRAINER}:train_step", 3)) == -9, log.read_text()
-    assert max((runs.root / "by_time/checkpoints").iterdir()).name == "00000002"
+    names = {path.name for path in (runs.root / "by_time/checkpoints").iterdir()}
+    assert "00000001" in names  # that of step 2 may still be written
     cmd[cmd.index("1e-9")] = "-1"
     assert part_train(cmd, log) == 1
     assert "save_minutes: must be a number above 0" in log.read_text()
@@ -308,7 +309,7 @@ def test_a_phase_that_is_cut_short_ends_with_its_validation_and_its_model(
     long = stage([{**ADAPTER, "steps": 8}], save_interval=3)
     workspace.write("long.yaml", long)
     cmd = workspace.command("long.yaml", directory.name)
-    assert part_train(cmd, log, kill=(f"{TRAINER}:train_step", 4)) == -9, log.read_text()
+    assert part_train(cmd, log, notice=(f"{TRAINER}:train_step", 3)) == AGAIN, log.read_text()
     workspace.write("long.yaml", {**long, "phases": [{**ADAPTER, "steps": steps}]})
     assert part_train(cmd, log) == 0, log.read_text()
     models, history = outcome(directory)

@@ -121,7 +121,7 @@ def test_changed_texts_are_named_on_resuming(workspace: Workspace, log: Path) ->
     DataDir.write(copy, examples)
     workspace.write("long.yaml", stage([{**ADAPTER, "steps": 6}], save_interval=2))
     cmd = workspace.command("long.yaml", "corrected_run", "--train_data_dir", str(copy))
-    assert part_train(cmd, log, kill=("espnet_part.train.trainer:train_step", 4)) == -9
+    assert part_train(cmd, log, kill=("espnet_part.train.trainer:train_step", 5)) == -9
     DataDir.write(copy, [dataclasses.replace(examples[0], text="die katze"), *examples[1:]])
     assert part_train(cmd, log) == 0, log.read_text()
     assert "changed since the checkpoint was written: data; going on" in log.read_text()
@@ -267,7 +267,7 @@ def test_a_changed_batch_size_starts_a_new_pass_on_resuming(
 ) -> None:
     workspace.write("first.yaml", stage([{**ADAPTER, "steps": 6}], save_interval=2))
     cmd = workspace.command("first.yaml", "rebatched")
-    assert part_train(cmd, log, kill=("espnet_part.train.trainer:train_step", 4)) == -9
+    assert part_train(cmd, log, kill=("espnet_part.train.trainer:train_step", 5)) == -9
     assert part_train([*cmd, "--batch_size", "2"], log) == 0, log.read_text()
     assert "changed since the checkpoint was written: batch sizes; going on" in log.read_text()
 
@@ -276,7 +276,7 @@ def test_later_phases_may_change_on_resuming(workspace: Workspace, log: Path) ->
     phases = [{**ADAPTER, "steps": 4}, {**TOP, "steps": 2}]
     workspace.write("before.yaml", stage(phases, save_interval=2))
     cmd = workspace.command("before.yaml", "replanned")
-    assert part_train(cmd, log, kill=("espnet_part.train.trainer:train_step", 4)) == -9
+    assert part_train(cmd, log, kill=("espnet_part.train.trainer:train_step", 5)) == -9
     workspace.write("before.yaml", stage([phases[0], {**LORA_ONLY, "steps": 2}], save_interval=2))
     assert part_train(cmd, log) == 0, log.read_text()
     names = load_file(workspace.root / "replanned" / "latest.safetensors")

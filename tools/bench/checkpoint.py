@@ -12,6 +12,7 @@ import resource
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,56 +34,56 @@ class Training:
         self.model = nn.Sequential(*layers).to(device)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5)
         self.names: dict[torch.Tensor, str] = {p: n for n, p in self.model.named_parameters()}
-        self.batch = torch.randn(64, WIDTH, device=device)
+        self.batch = torch.randn(8, WIDTH, device=device)
 
-    def step(self) -> float:
-        """The seconds of one step."""
-        began = time.perf_counter()
+    def step(self) -> None:
         self.model(self.batch).square().sum().backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        synchronize()
-        return time.perf_counter() - began
 
     def state(self) -> Checkpoint:
         weights = trained_state(self.model, self.names.values())
         return Checkpoint(weights, optimizer_state(self.optimizer, self.names), {})
 
 
-def synchronize() -> None:
+def timed(work: Callable[[], Any]) -> tuple[float, float]:
+    """Seconds, and CPU-seconds of this thread, which other processes on the machine change little."""
+    began, cpu = time.perf_counter(), time.thread_time()
+    work()
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
+    return time.perf_counter() - began, time.thread_time() - cpu
+
+
+def median(times: list[tuple[float, float]]) -> tuple[float, float]:
+    return statistics.median(t for t, _ in times), statistics.median(cpu for _, cpu in times)
 
 
 def measure(millions: int, steps: int, device: torch.device, directory: Path) -> dict[str, Any]:
-    """Seconds of steps and of saving, medians where there are several."""
     training = Training(millions, device)
     training.step()
-    alone = statistics.median(training.step() for _ in range(steps))
+    alone = median([timed(training.step) for _ in range(steps)])
 
-    began = time.perf_counter()
-    state = training.state()
-    weights = {name: tensor.cpu() for name, tensor in state.weights.items()}
-    write_checkpoint(directory / "at_once", state._replace(weights=weights))
-    at_once = time.perf_counter() - began
+    def write_at_once() -> None:
+        state = training.state()
+        weights = {name: tensor.cpu() for name, tensor in state.weights.items()}
+        write_checkpoint(directory / "at_once", state._replace(weights=weights))
+
+    at_once = timed(write_at_once)
     size = sum(path.stat().st_size for path in (directory / "at_once").iterdir())
-
     stalls, written, beside = [], [], []
     with Writer() as writer:
-        for _ in range(3):
-            began = time.perf_counter()
-            copied = writer.copy(training.state())
-            stalls.append(time.perf_counter() - began)
-            done: list[float] = []
+        for _ in range(2):
+            copies: list[Checkpoint] = []
+            stalls.append(timed(lambda copies=copies: copies.append(writer.copy(training.state()))))
+            done: list[tuple[float, float]] = []
 
-            def write(copied: Checkpoint = copied, done: list[float] = done) -> None:
-                begun = time.perf_counter()
-                write_checkpoint(directory / "beside", copied)
-                done.append(time.perf_counter() - begun)
+            def write(copied: Checkpoint = copies[0], done: list[Any] = done) -> None:
+                done.append(timed(lambda: write_checkpoint(directory / "beside", copied)))
 
             writer.start(write)
             while not done:
-                beside.append(training.step())
+                beside.append(timed(training.step))
             writer.wait()
             written += done
     return {
@@ -90,10 +91,10 @@ def measure(millions: int, steps: int, device: torch.device, directory: Path) ->
         "gigabytes": size / 1e9,
         "at_once": at_once,
         "first_stall": stalls[0],
-        "stall": statistics.median(stalls[1:]),
-        "written": statistics.median(written),
+        "stall": stalls[1],
+        "written": median(written),
         "step": alone,
-        "step_beside": statistics.median(beside),
+        "step_beside": median(beside),
         "steps_beside": len(beside),
         "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }
@@ -111,11 +112,9 @@ def main() -> None:
     for millions in args.millions:
         with tempfile.TemporaryDirectory(dir=args.dir) as directory:
             rows.append(measure(millions, args.steps, torch.device(args.device), Path(directory)))
-        print(
-            "| {millions} M | {gigabytes:.1f} | {at_once:.2f} | {first_stall:.2f} | {stall:.2f} "
-            "| {written:.1f} | {step:.2f} | {step_beside:.2f} |".format(**rows[-1]),
-            flush=True,
-        )
+        times = ("at_once", "first_stall", "stall", "written", "step", "step_beside")
+        cells = [f"{rows[-1][name][0]:.2f} ({rows[-1][name][1]:.2f})" for name in times]
+        print(f"| {millions} M | {rows[-1]['gigabytes']:.1f} |", " | ".join(cells), "|", flush=True)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1))
 
