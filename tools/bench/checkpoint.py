@@ -84,6 +84,7 @@ def measure(millions: int, steps: int, device: torch.device, directory: Path) ->
             writer.start(write)
             while not done:
                 beside.append(timed(training.step))
+                writer.check()
             writer.wait()
             written += done
     return {
