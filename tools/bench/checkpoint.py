@@ -71,22 +71,24 @@ def measure(millions: int, steps: int, device: torch.device, directory: Path) ->
 
     at_once = timed(write_at_once)
     size = sum(path.stat().st_size for path in (directory / "at_once").iterdir())
-    stalls, written, beside = [], [], []
+    stalls: list[tuple[float, float]] = []
+    written: list[tuple[float, float]] = []
+    beside: list[tuple[float, float]] = []
     with Writer() as writer:
         for _ in range(2):
             copies: list[Checkpoint] = []
-            stalls.append(timed(lambda copies=copies: copies.append(writer.copy(training.state()))))
-            done: list[tuple[float, float]] = []
 
-            def write(copied: Checkpoint = copies[0], done: list[Any] = done) -> None:
-                done.append(timed(lambda: write_checkpoint(directory / "beside", copied)))
+            def copy(copies: list[Checkpoint] = copies) -> None:
+                copies.append(writer.copy(training.state()))
 
+            def write(copies: list[Checkpoint] = copies) -> None:
+                written.append(timed(lambda: write_checkpoint(directory / "beside", copies[0])))
+
+            stalls.append(timed(copy))
             writer.start(write)
-            while not done:
+            while len(written) < len(stalls):
                 beside.append(timed(training.step))
                 writer.check()
-            writer.wait()
-            written += done
     return {
         "millions": millions,
         "gigabytes": size / 1e9,
