@@ -541,13 +541,15 @@ class Run:
             }
             weights = trained_state(self.model, self.ever_trained)
             checkpoint = self.writer.copy(Checkpoint(weights, _without_numpy(optimizer), state))
-            header = ended and {
-                "phase": ended.name,
-                "step": self.position.total_step,
-                "data": digests,
-                "strata": self._trained_on,
-                **bases_of(self.model),
-            }
+            header = None
+            if ended is not None:
+                header = {
+                    "phase": ended.name,
+                    "step": self.position.total_step,
+                    "data": digests,
+                    "strata": self._trained_on,
+                    **bases_of(self.model),
+                }
             waited = time.perf_counter() - began
             self.writer.start(lambda: self._write(checkpoint, header, waited))
         self.saved_at = time.monotonic()
