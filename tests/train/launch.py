@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,7 +41,8 @@ def part_train(
     Args:
         kill: SIGKILL before the n-th call of a function, given as "module:name".
         notice: The same with SIGUSR1.
-        hang: The process stands still before the n-th call, and for so many seconds.
+        hang: The thread stands still before the n-th call, and for so many seconds; a signal waits until
+            it does.
         kill_after: SIGKILL after this many seconds.
         world: Processes, joined through gloo.
         record_heard: A file for the ids of the utterances of all training steps.
@@ -115,11 +117,13 @@ def _child(
     import torch
 
     torch.set_num_threads(1)
+    stands_still = threading.Event()
     for number, when in signals.items():
         if when is not None:
-            _arm(*when, functools.partial(os.kill, os.getpid(), number))
+            waits_for = None if hang is None else stands_still
+            _arm(*when, functools.partial(_signal, number, waits_for))
     if hang is not None:
-        _arm(*hang[0], functools.partial(time.sleep, hang[1]))
+        _arm(*hang[0], functools.partial(_stand_still, stands_still, hang[1]))
     from espnet_part.bin import part_train as command
 
     if record is not None:
@@ -160,6 +164,17 @@ def _record_steps(file: Path) -> None:
         return original(module, batches, *args, **options)
 
     trainer.train_step = train_step  # type: ignore[assignment]
+
+
+def _signal(number: signal.Signals, waits_for: threading.Event | None) -> None:
+    if waits_for is not None:
+        waits_for.wait(60)
+    os.kill(os.getpid(), number)
+
+
+def _stand_still(begun: threading.Event, seconds: float) -> None:
+    begun.set()
+    time.sleep(seconds)
 
 
 def _made_up_fault(self: Any, loss: float, grad_norm: float) -> str | None:
