@@ -83,13 +83,57 @@ def unpack(
         raise
 
 
+@dataclass(frozen=True, slots=True)
+class TarMember:
+    """A member of a tar.
+
+    Attributes:
+        name: as the archive has it.
+        kind: "file", "sparse file", "directory", "symbolic link", "hard link", "device or pipe".
+        offset, size: where its bytes are, if it is a file.
+    """
+
+    name: str
+    kind: str
+    offset: int
+    size: int
+
+
+def list_tar(file: IO[bytes], where: str) -> Iterator[TarMember]:
+    """The members of a tar that is not compressed, in their order; only headers are read.
+
+    Args:
+        file: can be sought in.
+        where: its name, for messages.
+
+    Raises:
+        DataError: no tar, compressed, damaged, or cut short; members before the fault have been given.
+    """
+    total = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    start = file.read(8)
+    file.seek(0)
+    if any(start.startswith(magic) for magic in _OPENERS):
+        raise DataError(
+            f"{where}: is compressed, so that nothing in it can be read by its place; unpack it "
+            "to a plain .tar (gunzip, bunzip2, unxz)"
+        )
+    with _refusing(where), tarfile.open(fileobj=file, mode="r:", tarinfo=_StrictInfo) as tar:
+        while (info := tar.next()) is not None:
+            if info.isreg() and info.offset_data + info.size > total:
+                raise tarfile.ReadError(f"the file ends inside the member {info.name!r}")
+            kind = "sparse file" if info.issparse() else _tar_kind(info)
+            yield TarMember(info.name, kind, info.offset_data, info.size)
+            tar.members = []  # type: ignore[attr-defined]  # it keeps all headers
+
+
 def _allowed(size: int) -> int:
     """The bytes that an archive of ``size`` bytes may unpack to."""
     return max(FREE_SIZE, LARGEST_RATIO * size)
 
 
 @contextmanager
-def _refusing(archive: Path) -> Iterator[None]:
+def _refusing(archive: str | Path) -> Iterator[None]:
     """Turn what the libraries raise for bad archives into one error."""
     try:
         yield
@@ -262,8 +306,8 @@ class _StrictInfo(tarfile.TarInfo):
 
         (`frombuf` is not: the mended releases of 2025, such as Debian's 3.11 and 3.13, pass it by.)
         """
-        # it would be read whole into memory, whatever size it claims
-        if self.type in _HEADERS and self.size > _LARGEST_HEADER:
+        # it would be read whole into memory, whatever size it claims; tarfile would go back by less than 0
+        if self.size < 0 or (self.type in _HEADERS and self.size > _LARGEST_HEADER):
             raise tarfile.ReadError(f"the header of a member claims {self.size} bytes")
         return super()._proc_member(tarfile_)  # type: ignore[misc]
 

@@ -1,4 +1,4 @@
-"""Reading audio: any format of soundfile and Kaldi arks, as 16 kHz mono float32."""
+"""Reading audio: any format of soundfile, wherever it is kept, as 16 kHz mono float32."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import io
 import os
 import re
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,14 @@ import numpy as np
 from espnet_part.data.datadir import Example
 from espnet_part.data.headers import means_unknown, with_known_length
 from espnet_part.data.mp3 import CutMp3, with_length
-from espnet_part.inputs import bad_input, open_input
-from espnet_part.kaldi import parse_count
+from espnet_part.data.sources import find_source
+from espnet_part.data.sources.ark import open_entry
+from espnet_part.inputs import bad_input, reason
 from espnet_part.sample_rate import SAMPLE_RATE
 
 #: Longer audio must come with a ``segments`` file; reading it whole would fill the memory.
 MAX_SECONDS = 3600.0
 
-_ARK = re.compile(r"(.+):(\d+)")
 # libsndfile's note that a file's data are shorter than its header says: WAV, W64, AIFF, AU
 _SHORT_DATA = re.compile(
     r"^ *(?:data|riff|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE
@@ -53,7 +52,8 @@ def read_audio(
     """Read audio as one channel at ``fs``.
 
     Args:
-        audio: a path, ``path.ark:offset``, or an example with ``audio`` and ``segment``.
+        audio: an entry of ``wav.scp`` (see `espnet_part.data.sources`), or an example with ``audio`` and
+            ``segment``.
         segment: (start, end) in seconds; only that part is read.
         fs: sampling rate of the result in Hz; resampling is soxr's HQ.
         max_seconds: what would be longer is refused before it is read.
@@ -88,11 +88,8 @@ def read_with_remarks(
     if spec.startswith("|") or spec.endswith("|"):
         raise BadAudio("a command instead of a file; commands in wav.scp are not run")
     with bad_input(BadAudio):
-        match = _ARK.fullmatch(spec)
-        if match and not os.path.exists(spec):  # noqa: PTH110 (true of no name)
-            samples, rate = _read_ark(Path(match[1]), match[2], segment, max_seconds)
-        else:
-            samples, rate = _read_file(Path(spec), segment, max_seconds)
+        with open_sound(spec) as sound:
+            samples, rate = _read_sound(sound, segment, max_seconds), sound.samplerate
         check_range(samples)
         return _finish(samples, rate, fs, remark)
 
@@ -115,20 +112,6 @@ def check_range(samples: np.ndarray) -> None:
         )
 
 
-def audio_state(audio: str) -> str:
-    """Size and time of change of an audio file, or of the ark that it is in.
-
-    What was made from audio is stale when this differs.
-    """
-    for path in (audio, audio.rpartition(":")[0]):
-        try:
-            found = Path(path).stat()
-        except (OSError, ValueError):
-            continue
-        return f"{found.st_size} {found.st_mtime_ns}"
-    return "missing"
-
-
 def read_matrix(spec: str) -> np.ndarray:
     """Read a float matrix, ``path.ark:offset``, as written by kaldiio.
 
@@ -140,11 +123,8 @@ def read_matrix(spec: str) -> np.ndarray:
     """
     from kaldiio.matio import read_kaldi
 
-    match = _ARK.fullmatch(spec)
-    if match is None:
-        raise BadAudio(f"not of the form path.ark:offset: {spec}")
-    with bad_input(BadAudio), open_input(match[1]) as file:
-        start = _offset(file, match[2])
+    with bad_input(BadAudio), open_entry(spec) as (file, _):
+        start = file.tell()
         if file.read(2) != b"\0B":
             raise BadAudio(f"no binary Kaldi matrix at {spec}")
         file.seek(start)
@@ -161,25 +141,12 @@ def read_matrix(spec: str) -> np.ndarray:
         return matrix
 
 
-def _offset(file: io.BufferedReader, digits: str) -> int:
-    """Go to an offset of an ark, which must lie inside it."""
-    size = file.seek(0, io.SEEK_END)
-    offset = parse_count(digits)
-    if offset is None or offset >= size:
-        raise BadAudio(f"the offset {digits[:20]} lies beyond the end of the ark ({size} bytes)")
-    return file.seek(offset)
-
-
-def _read_file(
-    path: Path, segment: tuple[float, float] | None, max_seconds: float
-) -> tuple[np.ndarray, int]:
-    with open_sound(path) as sound:
-        return _read_sound(sound, segment, max_seconds), sound.samplerate
-
-
 @contextlib.contextmanager
-def open_sound(path: Path) -> Iterator[Any]:
-    """Open a file as a `soundfile.SoundFile`, with the checks that need no reading of it all.
+def open_sound(audio: str | Path) -> Iterator[Any]:
+    """Open audio as a `soundfile.SoundFile`, with the checks that need no reading of it all.
+
+    Args:
+        audio: an entry of ``wav.scp``.
 
     Raises:
         UnknownFormat: libsndfile does not know the format.
@@ -187,13 +154,16 @@ def open_sound(path: Path) -> Iterator[Any]:
     """
     import soundfile
 
-    with bad_input(BadAudio), open_input(path) as file:
+    spec = str(audio)
+    with bad_input(BadAudio), find_source(spec).open(spec) as content:
+        file: Any = content.file
         size = file.seek(0, io.SEEK_END)
         if size == 0:
             raise BadAudio("empty file")
-        if path.suffix.lower() in (".ogg", ".opus", ".oga") and _ends_inside_ogg_page(file, size):
+        file.seek(0)
+        if file.read(4) == b"OggS" and _ends_inside_ogg_page(file, size):
             raise BadAudio("truncated: the file ends inside an Ogg page")
-        if path.suffix.lower() == ".raw":
+        if spec.lower().endswith(".raw"):
             raise UnknownFormat(
                 "raw samples without a header, which would say their rate and size; convert the file to "
                 "wav or flac (sox -r 16000 -e signed -b 16 -c 1 IN.raw OUT.wav)"
@@ -202,12 +172,17 @@ def open_sound(path: Path) -> Iterator[Any]:
             mended = with_known_length(file) or with_length(file)
         except CutMp3 as error:
             raise BadAudio(f"truncated: {error}") from None
+        if mended is None and content.path is not None:
+            opened: Any = os.fsencode(content.path)  # bytes, for names that are no text
+        else:
+            opened = _Kept(mended or file)
+            opened.seek(0)
         try:
-            # bytes, for names that are no text
-            sound = soundfile.SoundFile(os.fsencode(path) if mended is None else mended)
+            sound = soundfile.SoundFile(opened)
         except OSError:
             raise
         except Exception as error:
+            _check_kept(opened)
             raise UnknownFormat(f"not readable as audio: {_reason(error)}") from None
         with sound:
             if short := _SHORT_DATA.search(sound.extra_info):
@@ -217,7 +192,37 @@ def open_sound(path: Path) -> Iterator[Any]:
             try:
                 yield sound
             except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
+                _check_kept(opened)
                 raise BadAudio(f"not readable as audio: {_reason(error)}") from None
+            except BadAudio:  # too few samples, since no more could be read
+                _check_kept(opened)
+                raise
+
+
+class _Kept(io.RawIOBase):
+    """A file for libsndfile, from whose calls no error comes through: it is kept for `_check_kept`."""
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+        self.error: Exception | None = None
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self.file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self.file.tell())
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            return int(self.file.readinto(buffer))
+        except Exception as error:
+            self.error = error
+            return 0
+
+
+def _check_kept(opened: Any) -> None:
+    if isinstance(opened, _Kept) and opened.error is not None:
+        raise BadAudio(reason(opened.error))
 
 
 def _read_sound(sound: Any, segment: tuple[float, float] | None, max_seconds: float) -> np.ndarray:
@@ -260,61 +265,6 @@ def _read_to_the_end(
         raise BadAudio("no samples")
     _bounds(segment, read if last is None or read < last else last, rate)
     return np.concatenate(blocks)
-
-
-def _read_ark(
-    path: Path, digits: str, segment: tuple[float, float] | None, max_seconds: float
-) -> tuple[np.ndarray, int]:
-    """Read an entry of an ark: a WAV file, or kaldiio's audio entry in any format.
-
-    The entry is not left to kaldiio, which would unpickle one that says it is a pickle.
-    """
-
-    with open_input(path) as file:
-        offset = _offset(file, digits)
-        head = file.read(8)
-        if head[:4] == b"RIFF" and len(head) == 8:
-            size = struct.unpack("<I", head[4:])[0] + 8
-            file.seek(offset)
-            if means_unknown(size - 8):
-                return _read_last_of_ark(file.read(), segment, max_seconds)
-        elif head[:5] == b"AUDIO" and len(head) == 8:
-            file.seek(offset + 6)
-            size = int.from_bytes(file.read(head[5]), "little")
-        else:
-            raise BadAudio(f"no audio at offset {offset} of the ark")
-        length = file.seek(0, io.SEEK_END) - offset
-        if length < size:  # said before it is taken for a number of bytes to be read
-            raise BadAudio(f"truncated: {length} of {size} bytes")
-        file.seek(offset if head[:4] == b"RIFF" else offset + 6 + head[5])
-        content = file.read(size)
-    if len(content) < size:
-        raise BadAudio(f"truncated: {len(content)} of {size} bytes")
-    return _read_bytes(content, segment, max_seconds)
-
-
-def _read_last_of_ark(
-    content: bytes, segment: tuple[float, float] | None, max_seconds: float
-) -> tuple[np.ndarray, int]:
-    """An entry whose header does not say its length: it can only be the ark's last one."""
-    if b" RIFF" in content or b" AUDIO" in content:
-        raise BadAudio("an entry of unknown length, with others behind it")
-    return _read_bytes(content, segment, max_seconds)
-
-
-def _read_bytes(
-    content: bytes, segment: tuple[float, float] | None, max_seconds: float
-) -> tuple[np.ndarray, int]:
-    import soundfile
-
-    file = io.BytesIO(content)
-    try:
-        known = with_known_length(file)
-        file.seek(0)
-        with soundfile.SoundFile(known or file) as sound:
-            return _read_sound(sound, segment, max_seconds), sound.samplerate
-    except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as error:
-        raise BadAudio(f"not readable as audio: {_reason(error)}") from None
 
 
 def _bounds(segment: tuple[float, float] | None, frames: int, rate: int) -> tuple[int, int]:

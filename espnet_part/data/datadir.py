@@ -1,6 +1,6 @@
 """Data directories: one-line-per-utterance tables (Kaldi's layout) to and from `Example` records.
 
-Tables: ``wav.scp`` (a path, or ``path.ark:offset``; a recording where ``segments`` is given),
+Tables: ``wav.scp`` (an entry of `espnet_part.data.sources`; a recording where ``segments`` is given),
 ``segments``, ``text`` (the target), ``utt2task``, ``utt2lang`` (language heard or read),
 ``utt2tgt`` (language written; may be left out where a task writes the one it reads), ``src_text``
 (what tasks read that read text),
@@ -50,7 +50,7 @@ class Example:
         tgt: language written.
         text: the target; empty where a test set has no reference, or where nothing is said.
         src_text: what a task reads that reads text; else a transcript, where there is one.
-        audio: path or ``path.ark:offset``; None for a task without speech.
+        audio: an entry of ``wav.scp``; None for a task without speech.
         segment: (start, end) in seconds within ``audio``; None for the whole of it.
         num_samples: length at 16 kHz, None where unknown.
         spk: speaker.

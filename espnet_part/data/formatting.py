@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from espnet_part.data.audio import BadAudio, audio_state, read_with_remarks
+from espnet_part.data.audio import BadAudio, read_with_remarks
 from espnet_part.data.datadir import DataDir, Example, Fault, check_share
 from espnet_part.data.parallel import run_jobs
+from espnet_part.data.sources import audio_state
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
 from espnet_part.journal import Journal

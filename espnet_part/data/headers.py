@@ -19,11 +19,14 @@ _NEAR = (
 
 
 class Patched(io.RawIOBase):
-    """A file from ``start`` on, with other bytes before it; holds no more than is asked for."""
+    """A file from ``start`` on, ``size`` bytes or to its end, with other bytes before it.
 
-    def __init__(self, head: bytes, file: BinaryIO, start: int):
+    Holds no more than is asked for.
+    """
+
+    def __init__(self, head: bytes, file: BinaryIO, start: int, size: int | None = None):
         self.head, self.file, self.start = head, file, start
-        self.size = len(head) + file.seek(0, io.SEEK_END) - start
+        self.size = len(head) + (file.seek(0, io.SEEK_END) - start if size is None else size)
         self.at = 0
 
     def readable(self) -> bool:
@@ -40,7 +43,7 @@ class Patched(io.RawIOBase):
         return self.at
 
     def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
+        view = memoryview(buffer).cast("B")[: max(0, self.size - self.at)]
         found = self.head[self.at : self.at + len(view)]
         # libsndfile takes less than it has asked for as the end
         if len(found) < len(view):

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from espnet_part.data.audio import BadAudio, audio_state, read_audio
+from espnet_part.data.audio import BadAudio, read_audio
 from espnet_part.data.datadir import Example
+from espnet_part.data.sources import audio_state
 from espnet_part.decode.failures import check_failures, write_failures
 from espnet_part.decode.halving import run_or_name
 from espnet_part.decode.time_left import Progress

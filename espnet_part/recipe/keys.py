@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_part.config import load_yaml
+from espnet_part.data.sources import find_source, is_url
 from espnet_part.files import is_regular
 from espnet_part.kaldi import iter_table
 from espnet_part.model.base import fingerprint
@@ -112,14 +113,12 @@ def _pass_over(*_: object) -> None:
 def _audio_digest(audio: str) -> str | None:
     if is_regular(audio):
         return file_digest(Path(audio))
-    name, _, offset = audio.rpartition(":")
-    if not offset.isdigit() or len(offset) > 18:
+    if is_url(audio):
         return None
     try:
-        with Path(name).open("rb") as file:
-            file.seek(int(offset))
-            return hashlib.sha256(file.read(1 << 16)).hexdigest()
-    except (OSError, ValueError):  # ValueError: a name with a NUL in it
+        with find_source(audio).open(audio) as content:
+            return hashlib.sha256(content.file.read(1 << 16)).hexdigest()
+    except (OSError, ValueError):  # ValueError: not there, or a name with a NUL in it
         return None
 
 

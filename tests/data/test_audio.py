@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet_part.data import audio
 from espnet_part.data.audio import BadAudio, read_audio, read_matrix, read_with_remarks
 from espnet_part.data.datadir import Example
+from espnet_part.data.sources import storage
 from espnet_part.errors import UserError
 from tests.data.conftest import tone
 
@@ -337,7 +337,7 @@ def test_a_file_that_cannot_be_read_is_bad_audio(
             raise error
         return Failing(path.read_bytes(), error, 0)
 
-    monkeypatch.setattr(audio, "open_input", fail)
+    monkeypatch.setattr(storage, "open_input", fail)
     for read, spec in [(read_audio, path), (read_audio, f"{path}.ark:7"), (read_matrix, "f.ark:7")]:
         with pytest.raises(BadAudio, match=reason):
             read(spec)
@@ -349,7 +349,7 @@ def test_too_many_open_files_are_no_fault_of_the_file(
     def fail(name: Any) -> Any:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(audio, "open_input", fail)
+    monkeypatch.setattr(storage, "open_input", fail)
     with pytest.raises(UserError, match="ulimit -n"):
         read_audio(write(tmp_path / "a.wav", tone(0.1)))
 

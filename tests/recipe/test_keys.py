@@ -124,10 +124,11 @@ def test_data_that_differ(data: Path) -> None:
 
 def test_audio_in_an_archive_and_audio_that_is_missing(data: Path) -> None:
     ark = data / "audio.ark"
-    ark.write_bytes(b"x" * 50)
+    entry = b"x" * 10 + b"RIFF" + (32).to_bytes(4, "little")
+    ark.write_bytes(entry + b"x" * 32)
     (data / "wav.scp").write_text(f"u0 {ark}:10\nu1 {ark}:{'9' * 30}\nu2 nowhere.wav\n")
     before = keys.data_digest(data)
-    ark.write_bytes(b"x" * 20 + b"y" * 30)
+    ark.write_bytes(entry + b"y" * 32)
     assert keys.data_digest(data) != before
 
 

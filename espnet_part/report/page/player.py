@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from espnet_part.data.audio import read_audio
+from espnet_part.data.sources import find_source, is_url
 from espnet_part.kaldi import iter_table
 from espnet_part.report.systems import locate
 from espnet_part.sample_rate import SAMPLE_RATE
@@ -59,11 +60,9 @@ def load_player(audio: Audio, beneath: Path) -> str:
         BadAudio: it cannot be read, or is too long.
     """
     path, segment = audio
-    place, colon, offset = path.rpartition(":")
-    if colon and offset.isdigit():
-        path = f"{locate(Path(place), beneath)}:{offset}"
-    elif not path.endswith("|"):
-        path = str(locate(Path(path), beneath))
+    place = find_source(path).container(path)
+    if not (is_url(place) or place.endswith("|")):
+        path = f"{locate(Path(place), beneath)}{path[len(place) :]}"
     return encode(read_audio(path, segment, max_seconds=LONGEST_SECONDS))
 
 
