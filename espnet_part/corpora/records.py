@@ -18,7 +18,7 @@ from espnet_part.corpora.writer import DirectoryWriter, direction
 from espnet_part.data.datadir import Example
 from espnet_part.data.language_codes import is_language, meant_language, say_language
 from espnet_part.errors import ConfigError
-from espnet_part.kaldi import CONTROL, MAX_LINE
+from espnet_part.kaldi import CONTROL, MAX_LINE, is_id
 from espnet_part.tasks import TASKS, Task, find_task
 
 UNKNOWN = "?"
@@ -156,17 +156,17 @@ def write_records(
 def _examples(record: Record, fields: Fields) -> Iterator[Example | Unusable]:
     name = "_".join(record.name.split())
     lang, wrong = _language(fields.lang, fields.lang_from, record)
-    if wrong is None and (not name.isprintable() or CONTROL.search(name) or not name):
-        wrong = Unusable(record.name, "no name for an utterance")
-    if wrong is None and (CONTROL.search(record.audio) or record.audio != record.audio.strip()):
-        wrong = Unusable(record.name, "odd name of a file", repr(record.audio))
+    if record.audio.strip().startswith("|") or record.audio.strip().endswith("|"):
+        wrong = Unusable(record.name, "a command instead of a file", record.audio)
     if wrong is not None:
         yield wrong
         return
     said = _text(record, fields.text)
-    spk = "_".join(_text(record, fields.spk).split()) or None
+    spk = "_".join(_text(record, fields.spk).split())
     for task in fields.tasks:
-        example = Example(name, task.name, lang, lang, said, said or None, spk=spk)
+        example = Example(
+            name, task.name, lang, lang, said, said or None, spk=spk if is_id(spk) else None
+        )
         if task.speech:
             example = replace(
                 example,
@@ -184,16 +184,26 @@ def _examples(record: Record, fields: Fields) -> Iterator[Example | Unusable]:
 
 
 def _checked(example: Example) -> Example | Unusable:
-    task = TASKS[example.task]
-    for what, text in (("text", example.text), ("source text", example.src_text or "")):
-        needed = what == "text" or task.text
-        if needed and not text:
-            return Unusable(example.utt_id, f"no {what}")
-        if len(text.encode()) > MAX_LINE // 2:
-            return Unusable(example.utt_id, f"{what} too long", f"{len(text)} characters")
-    if why := task.why_not(example.lang, example.tgt):
-        return Unusable(example.utt_id, "languages that the task does not have", why)
-    return example
+    e, task = example, TASKS[example.task]
+    if not (is_id(e.utt_id) and _fits_line(e.utt_id)):
+        return Unusable(e.utt_id, "no name for an utterance")
+    if not _fits_line(e.audio or "") or (e.audio or "") != (e.audio or "").strip():
+        return Unusable(e.utt_id, "odd name of a file", repr(e.audio))
+    for what, text in (("text", e.text), ("source text", e.src_text or "")):
+        if not text and (what == "text" or task.text):
+            return Unusable(e.utt_id, f"no {what}")
+        if not _fits_line(text):
+            return Unusable(e.utt_id, f"{what} too long, or not Unicode", repr(text[:80]))
+    if why := task.why_not(e.lang, e.tgt):
+        return Unusable(e.utt_id, "languages that the task does not have", why)
+    return e
+
+
+def _fits_line(text: str) -> bool:
+    try:
+        return not CONTROL.search(text) and "\n" not in text and len(text.encode()) < MAX_LINE // 2
+    except UnicodeEncodeError:  # half a pair of surrogates, which JSON may hold
+        return False
 
 
 def _language(fixed: str, field: str, record: Record) -> tuple[str, Unusable | None]:

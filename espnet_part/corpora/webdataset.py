@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from espnet_part.archive import TarMember, list_tar
+from espnet_part.corpora.patterns import find_files
 from espnet_part.corpora.records import Record, Unusable
 from espnet_part.data.sources import without_secrets
 from espnet_part.data.sources.storage import is_url, open_file
@@ -29,48 +29,22 @@ AUDIO = ("flac", "wav", "mp3", "ogg", "opus", "oga", "m4a", "aiff", "au", "sph",
 _LARGEST_TEXT = 1 << 20
 _LARGEST_INDEX = 1 << 28
 _BUFFER = 1 << 16
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
-_MOST_SHARDS = 1_000_000
 _VERSION = "v1.2"
 
 
 def find_shards(patterns: Sequence[str]) -> list[str]:
-    """The tars that are meant: paths, patterns with ``*``, and ``{000..127}`` in paths and URLs.
+    """The tars that are meant (see `find_files`).
 
     Raises:
-        ConfigError: a pattern that nothing matches.
+        ConfigError: a pattern that nothing matches, or what is no tar.
     """
-    found: dict[str, None] = {}
-    for pattern in patterns:
-        expanded = _expand(pattern)
-        if not is_url(pattern) and any(mark in pattern for mark in "*?["):
-            expanded = [path for one in expanded for path in _glob(one)]
-        if not expanded:
-            raise ConfigError(f"--shards {pattern}: no such file")
-        found.update(dict.fromkeys(expanded))
+    found = find_files("--shards", patterns)
     if wrong := next((path for path in found if not path.endswith(".tar")), None):
         raise ConfigError(
             f"--shards: {without_secrets(wrong)}: must end in .tar; a compressed tar cannot be read by "
             "place, unpack it to a plain one (gunzip)"
         )
-    return list(found)
-
-
-def _glob(pattern: str) -> list[str]:
-    path = Path(pattern)
-    return sorted(map(str, Path(path.anchor).glob(str(path.relative_to(path.anchor)))))
-
-
-def _expand(pattern: str) -> list[str]:
-    match = _RANGE.search(pattern)
-    if match is None:
-        return [pattern]
-    first, last = int(match[1]), int(match[2])
-    if not 0 <= last - first < _MOST_SHARDS:
-        raise ConfigError(f"--shards {pattern}: from {first} to {last}")
-    numbers = (str(n).zfill(len(match[1])) for n in range(first, last + 1))
-    head, tail = pattern[: match.start()], pattern[match.end() :]
-    return [found for number in numbers for found in _expand(f"{head}{number}{tail}")]
+    return found
 
 
 def read_shards(shards: Iterable[str], prefix: bool = False) -> Iterator[Record | Unusable]:

@@ -118,6 +118,7 @@ def test_what_is_no_sample_of_speech_is_counted_and_named(tmp_path: Path) -> Non
         *sample("twice", 8, txt="zwei"),
         *sample("../out", 9, txt="x"),
         *sample("/root", 10, txt="x"),
+        *sample("f\udcfcr", 10, txt="x"),
         *sample("./here and there", 11, txt=" ja \t ja\n"),
     ]
     write_tar(tmp_path / "a.tar", members)
@@ -149,6 +150,7 @@ def test_what_is_no_sample_of_speech_is_counted_and_named(tmp_path: Path) -> Non
         "good": "duplicate id",
         "twice": "duplicate id",
         "quiet": "no text",
+        "f?r": "no name for an utterance",
         "a.tar: picture": "no audio in a sample",
         "a.tar: two": "several audio files in a sample",
         "a.tar: latin": "wrong encoding",
