@@ -196,6 +196,7 @@ class PARTTask(AbsTask):
                 accum,
                 args.num_workers,
                 args.ngpu > 0,
+                args.shuffle_window,
             ),
             # an index has its own
             load_token_counts(args.train_shape_file if train else args.valid_shape_file)

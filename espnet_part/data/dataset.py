@@ -30,6 +30,7 @@ from espnet_part.data.heard import Heard
 from espnet_part.data.mixture import Mixture, select
 from espnet_part.data.mixture_table import PhaseMixture
 from espnet_part.data.prompts import Prompts
+from espnet_part.data.shards import shard_order
 from espnet_part.data.shares import NO_LIMITS, Limits, limited_shares, natural_shares
 from espnet_part.data.tokens import check_few, count_tokens
 from espnet_part.errors import ConfigError, DataError
@@ -178,6 +179,7 @@ class PhaseData:
         temperature: of the languages, see `shares.natural_shares`.
         limits: caps and floors of the languages, see `shares.limited_shares`.
         steps, epochs: how long the phase is, where ``limits`` or `expected` have to know.
+        shuffle_window: shards that are read at a time (see `shard_order`); 0 for all.
         seed: of everything random here.
         world, rank: processes and the number of this one.
         accum: micro-batches of a process in a step, where ``batch`` has no size for a GPU.
@@ -203,6 +205,7 @@ class PhaseData:
         limits: Limits = NO_LIMITS,
         steps: int | None = None,
         epochs: int | None = None,
+        shuffle_window: int = 0,
         seed: int = 0,
         world: int = 1,
         rank: int = 0,
@@ -240,7 +243,11 @@ class PhaseData:
             means = {stratum: cost / sizes[stratum] for stratum, cost in self._costs.items()}
             most = partial(self._most_examples, sum(sizes.values()))
             shares, self._bound = limited_shares(shares, sizes, limits, most, means, where)
-        self.mixture = Mixture(members, shares, seed)
+        order = {}
+        if shuffle_window:
+            shards = corpus.examples.shards
+            order["shuffle"] = partial(shard_order, shards=shards, window=shuffle_window)
+        self.mixture = Mixture(members, shares, seed, **order)
         # the pools of an epoch, of like size
         self.pools = max(1, round(self.mixture.size / (POOL_STEPS * self._examples_a_step())))
         self._planned: tuple[Heard, DataPosition, list[np.ndarray], int] | None = None

@@ -9,9 +9,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from espnet_part.data import Stratum
 from espnet_part.data.datadir import Example
+from espnet_part.data.shards import number_shards
 
 
 class Examples(Sequence[Example]):
@@ -20,6 +22,7 @@ class Examples(Sequence[Example]):
     Attributes:
         samples: (N,) ints, lengths at 16 kHz: 0 for text, -1 where unknown.
         has_feats: (N,) bool, whether the encoder's output is cached.
+        shards: (N,) ints, the file that the audio is in (see `shards.number_shards`).
         strata: positions of the examples of each (task, language, target language), in a fixed order.
         token_counts: (N,) tokens of the longest wording of the prompt and (N,) of the answer; None where
             nobody has counted.
@@ -28,6 +31,7 @@ class Examples(Sequence[Example]):
 
     samples: np.ndarray
     has_feats: np.ndarray
+    shards: np.ndarray
     strata: Mapping[Stratum, np.ndarray]
     token_counts: tuple[np.ndarray, np.ndarray] | None
     digest: str
@@ -65,6 +69,10 @@ class ExampleList(Examples):
     @cached_property
     def has_feats(self) -> np.ndarray:  # type: ignore[override]
         return np.array([e.feats is not None for e in self._examples], dtype=bool)
+
+    @cached_property
+    def shards(self) -> np.ndarray:  # type: ignore[override]
+        return number_shards([pa.array([e.audio for e in self._examples], pa.string())])
 
     @cached_property
     def strata(self) -> Mapping[Stratum, np.ndarray]:  # type: ignore[override]

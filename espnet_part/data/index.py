@@ -14,6 +14,7 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import pyarrow as pa
 
 from espnet_part.data.datadir import TABLES, Example
 from espnet_part.data.examples import ExampleList, Examples
+from espnet_part.data.shards import number_shards
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.files import sync_directory, sync_file
 from espnet_part.model.base import file_sha256
@@ -107,6 +109,10 @@ class ExampleTable(Examples):
         (row,) = self._rows.slice(int(position) % len(self), 1).to_pylist()
         start, end = row.pop("start"), row.pop("end")
         return Example(**row, segment=None if start is None else (start, end))
+
+    @cached_property
+    def shards(self) -> np.ndarray:  # type: ignore[override]
+        return number_shards(self._rows.column("audio").chunks)
 
     def ids_digest(self, stratum: tuple[str, str, str]) -> str:
         return self._ids[stratum]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from espnet_part.data import Stratum
 from espnet_part.data.examples import Examples
 from espnet_part.data.heard import Heard
 from espnet_part.errors import ConfigError
+
+Shuffle = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 class Mixture:
@@ -28,17 +30,23 @@ class Mixture:
         members: (n,) positions of the examples of each stratum (see `select`).
         shares: examples of each stratum in an epoch, which has as many as there are members.
         seed: of the permutations.
+        shuffle: puts (n,) members into a random order; by default each is as likely as any other.
 
     Attributes:
         size: examples drawn in an epoch.
     """
 
     def __init__(
-        self, members: Mapping[Stratum, np.ndarray], shares: Mapping[Stratum, float], seed: int = 0
+        self,
+        members: Mapping[Stratum, np.ndarray],
+        shares: Mapping[Stratum, float],
+        seed: int = 0,
+        shuffle: Shuffle = lambda members, rng: members[rng.permutation(len(members))],
     ):
         self.members = members
         self.shares = shares
         self.seed = seed
+        self.shuffle = shuffle
         self.size = sum(map(len, members.values()))
         self._orders: dict[Stratum, tuple[Heard, int, np.ndarray]] = {}
 
@@ -102,7 +110,7 @@ class Mixture:
         if kept is None or kept[0] is not heard or kept[1] != lap:
             members = self.members[stratum]
             key = [self.seed, _number("/".join(stratum)), heard.pools, lap]
-            order = members[np.random.default_rng(key).permutation(len(members))]
+            order = self.shuffle(members, np.random.default_rng(key))
             order = order[np.argsort(heard.ahead[order], kind="stable")]
             kept = self._orders[stratum] = (heard, lap, order)
         return kept[2]

@@ -39,6 +39,7 @@ class LoaderConfig:
         accum: Micro-batches of a process in a step, where ``batch`` has no size for a GPU.
         num_workers: Loading processes.
         pin_memory: See torch's DataLoader.
+        shuffle_window: Shards of audio that are read at a time; 0 for all.
     """
 
     batch: BatchConfig
@@ -48,6 +49,7 @@ class LoaderConfig:
     accum: int = 1
     num_workers: int = 0
     pin_memory: bool = False
+    shuffle_window: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +130,7 @@ class StageData:
             steps=phase.steps,
             epochs=phase.epochs,
             accum=self.loader.accum,
+            shuffle_window=self.loader.shuffle_window,
         )
 
     def validation(
@@ -155,12 +158,14 @@ class StageData:
         """What the steps and their order depend on, by section; equal for any number of processes."""
         batch = dataclasses.replace(self.loader.batch, bins_per_gpu=None, size_per_gpu=None)
         # an incomplete cache is other data; a complete one is not, for it gives the same steps
+        window = self.loader.shuffle_window
+        order = f", {window} shards of {_sha256(self.examples.shards.tobytes())}" if window else ""
         lacking = "".join(f"{utt}\0" for utt in self._without_feats)
         return {
             "data": _sha256([lacking, self.examples.digest]) if lacking else self.examples.digest,
             "prompts": _sha256(sorted(self.prompts.wordings.items())),
             "batch sizes": _sha256(batch),
-            "seed": str(self.loader.seed),
+            "seed": f"{self.loader.seed}{order}",
         }
 
     @functools.cached_property

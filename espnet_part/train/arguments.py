@@ -260,6 +260,15 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         help="The same in examples, such as with --batch_type unsorted",
     )
     group.add_argument(
+        "--shuffle_window",
+        type=int,
+        metavar="SHARDS",
+        default=0,
+        help="Of audio in tar shards or arks on a slow file system or in a store: read so many of them at "
+        "a time. Each pass over a language of a task takes its shards in a random order, and shuffles what "
+        "is in each so many of them. 0: everything is shuffled",
+    )
+    group.add_argument(
         "--encoder_cost",
         type=float,
         metavar="X",

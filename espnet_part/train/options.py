@@ -120,7 +120,7 @@ def check_values(args: argparse.Namespace) -> None:
     """
     for name in (
         *("seed", "num_workers", "ngpu", "save_interval", "average_last", "log_interval"),
-        "max_rewinds",
+        *("max_rewinds", "shuffle_window"),
     ):
         value = getattr(args, name)
         if value is not None and value < 0:

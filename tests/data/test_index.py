@@ -57,6 +57,7 @@ def test_everything_comes_back(
         assert list(found) == examples and found[-1] == examples[-1] and found[:2] == examples[:2]
         assert found.samples.tolist() == listed.samples.tolist()
         assert found.has_feats.tolist() == listed.has_feats.tolist()
+        assert found.shards.tolist() == listed.shards.tolist()
         assert list(found.strata) == list(listed.strata) and found.tasks == listed.tasks
         for stratum, members in listed.strata.items():
             assert found.strata[stratum].tolist() == members.tolist()

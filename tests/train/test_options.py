@@ -47,6 +47,7 @@ def test_every_option_is_followed_or_refused() -> None:
     [
         ({"seed": -1}, "seed: must not be negative"),
         ({"num_workers": -1}, "num_workers: must not be negative"),
+        ({"shuffle_window": -1}, "shuffle_window: must not be negative"),
         ({"accum_grad": 0}, "accum_grad: must be positive"),
         ({"num_threads": 0}, "num_threads: must be positive"),
         ({"keep_checkpoints": 0}, "keep_checkpoints: must be positive"),
