@@ -18,6 +18,7 @@ from espnet_part.command import HelpFormatter, command
 from espnet_part.data.audio import BadAudio, open_sound
 from espnet_part.data.datadir import DataDir, Example, check_share, report_faults
 from espnet_part.data.formatting import format_directory
+from espnet_part.data.sources import is_url, without_secrets
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
 from espnet_part.kaldi import write_table
@@ -102,6 +103,8 @@ def why_unreadable(examples: Sequence[Example]) -> str | None:
     for example in examples:
         if example.segment is not None:
             return f"{example.utt_id} is a segment of a longer file"
+        if is_url(str(example.audio)):
+            return f"{without_secrets(str(example.audio))} is not on this machine"
         if Path(str(example.audio)).suffix not in (".wav", ".flac"):
             return f"{example.audio} is neither wav nor flac"
     for example in examples[:: max(1, len(examples) // _PROBED)]:

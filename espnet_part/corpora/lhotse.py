@@ -185,12 +185,12 @@ class _Audio:
         Raises:
             _Wrong: there is none.
         """
-        for transform in recording.get("transforms") or ():
+        for transform in _listed(recording, "transforms"):
             name = transform.get("name") if isinstance(transform, dict) else None
             if name != "Resample":  # which happens here anyway
                 raise _Wrong("audio that is changed when it is read", str(name))
         channel = cut.get("channel")
-        for source in recording.get("sources") or ():
+        for source in _listed(recording, "sources"):
             channels = source.get("channels") if isinstance(source, dict) else None
             if not isinstance(channels, list) or channel not in channels:
                 continue
@@ -233,6 +233,13 @@ def _shar_tar(manifest: str) -> str:
     path = Path(manifest)
     number = _SHAR.fullmatch(path.name)
     return str(path.with_name(f"recording{number[1]}.tar")) if number else ""
+
+
+def _listed(values: Mapping[str, Any], name: str) -> list[Any]:
+    value = values.get(name)
+    if value is not None and not isinstance(value, list):
+        raise _Wrong(f"no list of {name}", type(value).__name__)
+    return value or []
 
 
 def _seconds(values: Mapping[str, Any], name: str) -> float:

@@ -21,9 +21,6 @@ from espnet_part.errors import ConfigError
 from espnet_part.kaldi import CONTROL, MAX_LINE, is_id
 from espnet_part.tasks import TASKS, Task, find_task
 
-UNKNOWN = "?"
-"""What ledgers call the language of what has none."""
-
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -44,11 +41,19 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """What is in a corpus and cannot become an example: its name there, and why."""
+    """What is in a corpus and cannot become an example.
+
+    Attributes:
+        item: its name there.
+        reason, detail: why.
+        task, language: what it would have been; "" for all tasks that are wanted.
+    """
 
     item: str
     reason: str
     detail: str = ""
+    task: str = ""
+    language: str = "?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +144,7 @@ def write_records(
         DataError: nothing is left, or ``out`` is something else.
     """
     ledger, split = Ledger(corpus), Path(out).name
+    every = ",".join(task.name for task in fields.tasks)
     with DirectoryWriter(out, ledger) as writer:
         for record in records:
             found = [record] if isinstance(record, Unusable) else _examples(record, fields)
@@ -147,9 +153,10 @@ def write_records(
                     ledger.read(split, direction(one.lang, one.tgt), one.task)
                     writer.add(one)
                 else:
-                    for task in fields.tasks:
-                        ledger.read(split, UNKNOWN, task.name)
-                        ledger.drop(split, UNKNOWN, one.item, one.reason, one.detail, task.name)
+                    tasks = one.task or every
+                    for task in tasks.split(","):
+                        ledger.read(split, one.language, task)
+                    ledger.drop(split, one.language, one.item, one.reason, one.detail, tasks)
     return ledger
 
 
@@ -180,23 +187,35 @@ def _examples(record: Record, fields: Fields) -> Iterator[Example | Unusable]:
         for language, field in fields.translations:
             tgt, wrong = _language(language if is_language(language) else "", language, record)
             utt, text = f"{name}-{task.name}-{tgt}", _text(record, field)
-            yield wrong or _checked(replace(example, utt_id=utt, tgt=tgt, text=text))
+            if wrong is not None:
+                yield replace(wrong, task=task.name)
+            else:
+                yield _checked(replace(example, utt_id=utt, tgt=tgt, text=text))
 
 
 def _checked(example: Example) -> Example | Unusable:
+    why = _why_not(example)
+    if why is None:
+        return example
+    languages = direction(example.lang, example.tgt)
+    return Unusable(example.utt_id, *why, task=example.task, language=languages)
+
+
+def _why_not(example: Example) -> tuple[str, str] | None:
+    """Reason and detail."""
     e, task = example, TASKS[example.task]
     if not (is_id(e.utt_id) and _fits_line(e.utt_id)):
-        return Unusable(e.utt_id, "no name for an utterance")
+        return "no name for an utterance", ""
     if not _fits_line(e.audio or "") or (e.audio or "") != (e.audio or "").strip():
-        return Unusable(e.utt_id, "odd name of a file", repr(e.audio))
+        return "odd name of a file", repr(e.audio)
     for what, text in (("text", e.text), ("source text", e.src_text or "")):
         if not text and (what == "text" or task.text):
-            return Unusable(e.utt_id, f"no {what}")
+            return f"no {what}", ""
         if not _fits_line(text):
-            return Unusable(e.utt_id, f"{what} too long, or not Unicode", repr(text[:80]))
+            return f"{what} too long, or not Unicode", repr(text[:80])
     if why := task.why_not(e.lang, e.tgt):
-        return Unusable(e.utt_id, "languages that the task does not have", why)
-    return e
+        return "languages that the task does not have", why
+    return None
 
 
 def _fits_line(text: str) -> bool:

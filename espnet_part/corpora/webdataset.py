@@ -17,11 +17,11 @@ from espnet_part.archive import TarMember, list_tar
 from espnet_part.corpora.patterns import find_files
 from espnet_part.corpora.records import Record, Unusable
 from espnet_part.data.sources import without_secrets
-from espnet_part.data.sources.storage import is_url, open_file
+from espnet_part.data.sources.storage import cut, is_url, open_file
 from espnet_part.data.sources.tar import member, open_member
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.files import atomic_write
-from espnet_part.inputs import bad_input
+from espnet_part.inputs import bad_input, open_input
 from espnet_part.kaldi import parse_count
 from espnet_part.parsing import parse_json
 
@@ -117,7 +117,8 @@ def read_index(shard: str) -> list[TarMember] | None:
         if not is_url(shard) and Path(index).stat().st_mtime_ns < Path(shard).stat().st_mtime_ns:
             return None
         with open_file(index) as file:
-            version, *samples = file.read(_LARGEST_INDEX).decode().splitlines()
+            size = min(file.seek(0, io.SEEK_END), _LARGEST_INDEX)
+            version, *samples = cut(file, 0, size).read().decode().splitlines()
     except (OSError, ValueError):
         return None
     if version.split() != [_VERSION, str(len(samples))]:
@@ -145,13 +146,17 @@ def _write_index(shard: str, members: Sequence[TarMember]) -> None:
         " ".join(f"{_split(m.name)[1] or '-'} {m.offset} {m.size} {m.name}" for m in sample)
         for sample in _samples(members)
     ]
-    with contextlib.suppress(
-        OSError
-    ):  # shards may lie where nobody may write; it is but a short cut
-        if path.exists() and not path.read_bytes().startswith(_VERSION.encode()):
+    # shards may lie where nobody may write; it is but a short cut
+    with contextlib.suppress(OSError):
+        if path.exists() and not _is_index(path):
             return  # another program's
         with atomic_write(path) as file:
             file.write("\n".join([f"{_VERSION} {len(lines)}", *lines, ""]))
+
+
+def _is_index(path: Path) -> bool:
+    with open_input(path) as file:
+        return file.read(len(_VERSION)) == _VERSION.encode()
 
 
 def _record(shard: str, file: BinaryIO, stem: str, parts: Sequence[TarMember]) -> Record | Unusable:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from espnet_part.data.audio import BadAudio, read_with_remarks
 from espnet_part.data.datadir import DataDir, Example, Fault, check_share
 from espnet_part.data.parallel import run_jobs
-from espnet_part.data.sources import audio_state
+from espnet_part.data.sources import audio_state, without_secrets
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
 from espnet_part.journal import Journal
@@ -137,7 +137,8 @@ def format_directory(
             odd.append((example.utt_id, result.remark))
         if result.bad is not None:
             bad.append((example.utt_id, result.bad))
-            faults.append(Fault("bad audio", example.audio, example.utt_id, result.bad))
+            place = without_secrets(example.audio)
+            faults.append(Fault("bad audio", place, example.utt_id, result.bad))
         elif target is None:
             formatted.append(replace(example, num_samples=result.samples))
         else:
@@ -170,14 +171,12 @@ def check_audio(examples: Sequence[Example], nj: int = 1, label: str = "audio") 
     faults = []
     for example in spoken:
         result = results[example.audio or "", example.segment]
-        expected = example.num_samples
+        expected, place = example.num_samples, without_secrets(example.audio or "")
         if result.bad is not None:
-            faults.append(Fault("bad audio", example.audio or "", example.utt_id, result.bad))
+            faults.append(Fault("bad audio", place, example.utt_id, result.bad))
         elif expected is not None and abs(result.samples - expected) > max(160, expected // 100):
             detail = f"{expected}, the audio has {result.samples} at 16 kHz"
-            faults.append(
-                Fault("wrong number of samples", example.audio or "", example.utt_id, detail)
-            )
+            faults.append(Fault("wrong number of samples", place, example.utt_id, detail))
     return faults
 
 

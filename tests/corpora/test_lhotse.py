@@ -91,6 +91,13 @@ def test_supervisions_of_cuts_become_utterances(wav: Path, tmp_path: Path) -> No
     first = both["u1-s2tt-en"]
     assert (first.lang, first.tgt, first.text, first.src_text) == ("de", "en", "hello you", "hallo")
     assert dropped(tmp_path / "data") == {"all-s2tt-en": ("no text", "")}
+    (account,) = json.loads((tmp_path / "data/corpus.json").read_text())
+    counts = {
+        (lang, task): (own["read"], own["kept"])
+        for lang, tasks in account["languages"].items()
+        for task, own in tasks.items()
+    }
+    assert counts == {("de", "asr"): (3, 3), ("de-en", "s2tt"): (3, 2)}
 
 
 def test_supervisions_and_recordings_in_manifests_of_their_own(tmp_path: Path, wav: Path) -> None:
@@ -146,6 +153,7 @@ def test_what_a_data_directory_cannot_say_is_counted_and_named(tmp_path: Path, w
         one("no_start", sup={"start": "0"}),
         one("no_text", sup={"text": None}),
         one("klingon", sup={"language": "Klingon-Tlh-x"}),
+        one("no_list", recording(wav, transforms=5)),
         one("control", source("file", "a\nb.wav")),
         one("half", sup={"text": "\ud800"}),
         one("name\x00", recording(wav)),
@@ -179,11 +187,12 @@ def test_what_a_data_directory_cannot_say_is_counted_and_named(tmp_path: Path, w
         "no_start": "no start",
         "no_text": "no text",
         "klingon": "unknown language",
+        "no_list": "no list of transforms",
         "control": "odd name of a file",
         "half": "text too long, or not Unicode",
         "name\x00": "no name for an utterance",
-        f"{tmp_path}/cuts.jsonl:26": "no manifest's line",
-        f"{tmp_path}/cuts.jsonl:27": "no JSON",
+        f"{tmp_path}/cuts.jsonl:27": "no manifest's line",
+        f"{tmp_path}/cuts.jsonl:28": "no JSON",
         "odd": "no supervision",
         "good": "duplicate id",
     }

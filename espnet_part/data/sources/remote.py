@@ -133,7 +133,7 @@ def _patiently(url: str, request: Any) -> Any:
     for wait in (*_WAITS, None):
         try:
             return request()
-        except (UserError, KeyboardInterrupt):
+        except UserError:
             raise
         except Exception as error:  # aiohttp, botocore and fsspec have families of their own
             if wait is None or not _may_pass(error):
@@ -167,9 +167,12 @@ def _may_pass(error: BaseException) -> bool:
     if status is not None:
         return status in (408, 425, 429) or status >= 500
     last = _causes(error)[-1]
-    if type(last).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
-        return False
-    return not isinstance(last, FileNotFoundError | PermissionError | ValueError)
+    return not (isinstance(last, FileNotFoundError | PermissionError | ValueError) or _lacks(last))
+
+
+def _lacks(error: BaseException) -> bool:
+    """Whether botocore found no credentials; it is not imported here."""
+    return type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError")
 
 
 def _said(error: BaseException) -> str:
@@ -180,6 +183,11 @@ def _said(error: BaseException) -> str:
     last = _causes(error)[-1]
     if isinstance(last, FileNotFoundError):
         return "missing file"
+    if _lacks(last):
+        return (
+            "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE "
+            "(FSSPEC_S3_ANON=true for what everybody may read)"
+        )
     said = " ".join(str(last).split())
     # the text of a library may hold the URL with all that is in it
     said = re.sub(r"\S+://\S+", lambda found: without_secrets(found[0]), said)
