@@ -117,8 +117,8 @@ def read_index(shard: str) -> list[TarMember] | None:
         if not is_url(shard) and Path(index).stat().st_mtime_ns < Path(shard).stat().st_mtime_ns:
             return None
         with open_file(index) as file:
-            size = min(file.seek(0, io.SEEK_END), _LARGEST_INDEX)
-            version, *samples = cut(file, 0, size).read().decode().splitlines()
+            most = min(file.seek(0, io.SEEK_END), _LARGEST_INDEX)
+            version, *samples = cut(file, 0, most).read().decode().splitlines()
     except (OSError, ValueError):
         return None
     if version.split() != [_VERSION, str(len(samples))]:
