@@ -42,6 +42,7 @@ from espnet_part.train.learning_rate import parameter_groups
 from espnet_part.train.options import check_values, refuse_foreign
 from espnet_part.train.precision import hold_in_float32
 from espnet_part.train.process import parent_of_ranks, prepared
+from espnet_part.train.sharding import shard, take_all_at_once
 from espnet_part.train.trainer import PARTTrainer
 
 
@@ -152,6 +153,8 @@ class PARTTask(AbsTask):
         if args.part_init is not None:
             load_trained(model, args.part_init)
         activate(model, ever)  # all of the stage's; each phase chooses its own
+        if args.parallel == "fsdp2" and _world() > 1:
+            shard(model, "cuda" if args.ngpu else "cpu")
         return model
 
     @classmethod
@@ -165,9 +168,12 @@ class PARTTask(AbsTask):
         chosen = {name: p for name, p in parameters.items() if name in ever}
         groups = parameter_groups(chosen, args.exclude_weight_decay)
         try:
-            return [optim_class(groups, **args.optim_conf)]
+            optimizer = optim_class(groups, **args.optim_conf)
         except TypeError as error:
             raise ConfigError(f"optim_conf: {error}") from None
+        if args.parallel == "fsdp2":
+            take_all_at_once(optimizer)
+        return [optimizer]
 
     @classmethod
     def build_task_iter_factory(
@@ -175,7 +181,7 @@ class PARTTask(AbsTask):
     ) -> AbsIterFactory:
         """ESPnet's hook for a task's own batches; ``mode`` is "train" or "valid"."""
         distributed = iter_options.distributed
-        world = torch.distributed.get_world_size() if distributed else 1
+        world = _world()
         rank = torch.distributed.get_rank() if distributed else 0
         train = mode == "train"
         accum = args.accum_grad if train else 1
@@ -220,6 +226,11 @@ class _IterFactory(StageData, AbsIterFactory):
 
     def build_iter(self, epoch: int, shuffle: bool | None = None) -> Any:
         raise TypeError("data are given out by phase: see StageData.phase")
+
+
+def _world() -> int:
+    """Processes of this training."""
+    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
 
 
 def _ever_trained(args: argparse.Namespace, model: Any) -> set[str]:

@@ -49,7 +49,7 @@ ONLY_IN = {
         "train.reporting",
         "train.step",
     },
-    "torch.distributed": {"task", "train.parallel"},
+    "torch.distributed": {"task", "train.parallel", "train.sharding"},
     "transformers": {"baseline.whisper", "convert", "corpora.mini", "model", "pack.export"},
 }
 

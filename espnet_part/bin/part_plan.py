@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_part.command import command, count
+from espnet_part.train.arguments import PARALLEL
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -79,6 +80,12 @@ def get_parser() -> argparse.ArgumentParser:
         ("max_bins_per_gpu", "in place of the stage files'"),
     ):
         add(name, type=count, help=said)
+    add(
+        "parallel",
+        metavar="ddp|fsdp2",
+        choices=PARALLEL,
+        help="in place of the stage files': whether each GPU holds the model or a share of it",
+    )
     add("json", metavar="FILE", help="also write everything, unrounded")
     return parser
 
@@ -111,7 +118,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     hardware = Hardware(args.gpus, args.gpu_memory, peak, mfu, args.reserve)
     overrides = {
         key: value
-        for key in ("batch_bins", "accum_grad", "max_bins_per_gpu")
+        for key in ("batch_bins", "accum_grad", "max_bins_per_gpu", "parallel")
         if (value := getattr(args, key)) is not None
     }
     plans = [

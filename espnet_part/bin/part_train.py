@@ -52,7 +52,7 @@ def _check(cmd: Sequence[str]) -> None:
     from espnet_part.config import load_yaml
     from espnet_part.errors import ConfigError, did_you_mean
     from espnet_part.recipe.options import split_options
-    from espnet_part.recipe.training_options import training_options
+    from espnet_part.recipe.training_options import option_errors, training_options, word_errors
     from espnet_part.train.arguments import check_given
 
     known = {f"--{name}": None for name in training_options()}
@@ -60,13 +60,18 @@ def _check(cmd: Sequence[str]) -> None:
     for name in given:
         if f"--{name}" not in known:
             raise ConfigError(did_you_mean(f"--{name}", known, listed=False))
+    errors = word_errors(cmd, "command line")
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config")
     parser.add_argument("--model_config")
     parser.add_argument("--train_data_dir", nargs="+", default=[])
     args, _ = parser.parse_known_args(cmd)
     for path in filter(None, (args.config, args.model_config)):
-        given |= dict.fromkeys(load_yaml(path))
+        values = load_yaml(path)
+        given |= dict.fromkeys(values)
+        errors += option_errors(values, path)
+    if errors:
+        raise ConfigError(errors[0])
     if args.config is not None:
         given["phases"] = None  # a stage file without them is told with its name, below
     if "print_config" not in given:

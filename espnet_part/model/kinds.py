@@ -53,12 +53,15 @@ class Encoder(Protocol):
         dim: width of its states.
         layers: its Transformer (or other) blocks, which selectors name ``encoder.layers[-8:]``:
             whatever a library calls them, their parameters are named ``layers.N.*`` here.
+        layers_run_once: whether a pass runs each of ``layers`` once, whatever the batch; may be
+            missing: no. Only then can they be sharded one by one (``--parallel fsdp2``).
         base: the pretrained model that its weights are from; None without weights.
         protected: names of its modules that train only where a selector names them outright.
     """
 
     dim: int
     layers: Any
+    layers_run_once: bool
     base: BaseModel | None
     protected: tuple[str, ...]
 

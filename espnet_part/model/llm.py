@@ -66,7 +66,7 @@ class LLM(nn.Module):
         # A hub model's sampling settings (Qwen2.5: a repetition penalty) are for chat.
         model.generation_config = GenerationConfig()
         if gradient_checkpointing:
-            _checkpoint_layers(model)
+            self._checkpoint_layers()
 
     @classmethod
     def from_conf(
@@ -96,6 +96,11 @@ class LLM(nn.Module):
     def embedding(self) -> nn.Module:
         """The table of token embeddings."""
         return self.model.get_input_embeddings()
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """Its blocks, as transformers marks them."""
+        return [m for m in self.model.modules() if isinstance(m, GradientCheckpointingLayer)]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -252,6 +257,16 @@ class LLM(nn.Module):
                 return ids[:i], i + 1
         return ids[:limit], min(limit, len(ids))
 
+    def _checkpoint_layers(self) -> None:
+        layers = self.layers
+        if not layers:
+            raise ConfigError(
+                f"llm_conf: {type(self.model).__name__} has no gradient checkpointing"
+            )
+        for layer in layers:
+            # partial, not a closure: a deep copy of the model then calls its own layers
+            layer.forward = partial(_checkpointed, layer.forward)
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LLM:
         def keep_dtype(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
@@ -281,15 +296,6 @@ class _RowLimit(StoppingCriteria):
         copies = input_ids.shape[0] // len(self.limits)
         limits = self.limits.to(input_ids.device).repeat_interleave(copies)
         return input_ids.shape[1] >= limits
-
-
-def _checkpoint_layers(model: nn.Module) -> None:
-    layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
-    if not layers:
-        raise ConfigError(f"llm_conf: {type(model).__name__} has no gradient checkpointing")
-    for layer in layers:
-        # partial, not a closure: a deep copy of the model then calls its own layers
-        layer.forward = partial(_checkpointed, layer.forward)
 
 
 def _checkpointed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

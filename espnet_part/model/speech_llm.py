@@ -45,6 +45,8 @@ class SpeechLLM(AbsESPnetModel):
         function: digests of what it computes beside its weights (see `model.function`).
         answers: whether training learns the answers (PART's one loss); else an adapter's own loss
             alone (`espnet_part.model.kinds.TranscribingAdapter`), without running the LLM.
+        in_step: whether every batch runs encoder and adapter, with speech or without: processes that
+            gather their weights from one another must ask for the same ones in the same order.
     """
 
     def __init__(self, encoder: Any, adapter: Any, llm: LLM) -> None:
@@ -54,6 +56,7 @@ class SpeechLLM(AbsESPnetModel):
         self.llm = llm
         self.function: dict[str, str] = {}
         self.answers = True
+        self.in_step = False
         self.requires_grad_(False)
 
     def forward(self, *, labels: Tensor, **batch: Any) -> SpeechLLMOutput:
@@ -99,14 +102,17 @@ class SpeechLLM(AbsESPnetModel):
         Returns:
             What the LLM reads, and what is to be added to the loss, by clip: that of an adapter that
             has one of its own; else zeros. In a batch without speech a zero ties the trainable
-            parameters of encoder and adapter to the loss: under data parallelism every process must
-            give every parameter a gradient.
+            parameters of encoder and adapter to what the LLM reads: under data parallelism every
+            process must give every parameter a gradient, in the same order.
         """
         tokens = self.llm.embedding(input_ids)
         if encoder_out is None and speech is not None and len(speech) > 0:
             encoder_out, encoder_out_lengths = self.encoder(speech, speech_lengths)
+        elif encoder_out is not None and self.in_step:
+            self._encode_silence(tokens)  # another process may have text alone, and does the same
         if encoder_out is None or len(encoder_out) == 0:
-            return splice(tokens, input_lengths, labels), self._unused(tokens)
+            spliced = splice(tokens + self._unused(tokens), input_lengths, labels)
+            return spliced, torch.zeros(0, device=tokens.device)
         adapted, lengths, besides = self._adapt(encoder_out, encoder_out_lengths, transcripts)
         adapted = adapted.to(tokens.dtype)
         return splice(
@@ -124,15 +130,18 @@ class SpeechLLM(AbsESPnetModel):
     def _unused(self, tokens: Tensor) -> Tensor:
         """Zero, through the encoder and adapter where they have trainable parameters."""
         modules = (self.encoder, self.adapter)
-        if not torch.is_grad_enabled() or not any(
+        trains = torch.is_grad_enabled() and any(
             p.requires_grad for module in modules for p in module.parameters()
-        ):
-            return tokens.new_zeros(0)
+        )
+        if not trains and not self.in_step:
+            return tokens.new_zeros(())
         with _running_statistics_kept(self):
-            samples = torch.full((1,), SILENCE, device=tokens.device)
-            states, lengths = self.encoder(tokens.new_zeros(1, SILENCE).float(), samples)
-            adapted, _, besides = self._adapt(states, lengths, [""])
-            return (adapted.float().sum() + besides) * 0.0
+            adapted, _, besides = self._adapt(*self._encode_silence(tokens), [""])
+            return (adapted.float().sum() + besides.sum()) * 0.0
+
+    def _encode_silence(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        samples = torch.full((1,), SILENCE, device=tokens.device)
+        return self.encoder(tokens.new_zeros(1, SILENCE).float(), samples)
 
     def _besides_alone(
         self, besides: Tensor, prompt: Spliced, labels: Tensor, speech_row: Tensor | None
@@ -180,6 +189,13 @@ class SpeechLLM(AbsESPnetModel):
         states, state_lengths = self.encoder(speech, lengths)
         rest = {key: batch[key] for key in batch.keys() - {"speech", "speech_lengths"}}
         return rest | {"encoder_out": states, "encoder_out_lengths": state_lengths}
+
+    @property
+    def shards(self) -> list[nn.Module]:
+        """What is gathered at once where weights are sharded: the parts of the model and their
+        blocks, each before those within it."""
+        blocks = self.encoder.layers if getattr(self.encoder, "layers_run_once", False) else ()
+        return [self.encoder, *blocks, self.adapter, *self.llm.layers]
 
     @property
     def protected(self) -> tuple[str, ...]:

@@ -111,15 +111,27 @@ class Load:
             the step; none cuts micro-batches below the longest example. And the least memory that
             any change leads to, in bytes.
         """
-        fitting, least = [], self.dearest(model, batching)[0].peak
-        for change, changed, cut in _changes(
-            model, batching, self.longest(model, batching.encoder_cost)
-        ):
-            peak = self.dearest(changed, cut)[0].peak
-            least = min(least, peak)
-            if peak <= limit:
-                fitting.append(change)
+        fitting: list[str] = []
+        least, longest = math.inf, self.longest(model, batching.encoder_cost)
+        for load, strategy in self._strategies():
+            if fitting:
+                break
+            for change, changed, cut in (
+                ("", model, batching),
+                *_changes(model, batching, longest),
+            ):
+                peak = load.dearest(changed, cut)[0].peak
+                least = min(least, peak)
+                if peak <= limit:
+                    fitting.append(" and ".join(filter(None, (strategy, change))))
         return tuple(fitting[:_SHOWN]), least
+
+    def _strategies(self) -> Iterator[tuple[Load, str]]:
+        """As it is, and with the model shared by the GPUs, which costs communication."""
+        yield self, ""
+        if self.training.gpus > 1 and not self.training.sharded:
+            training = dataclasses.replace(self.training, sharded=True)
+            yield dataclasses.replace(self, training=training), "parallel: fsdp2"
 
 
 def _lengths(tasks: Mapping[str, Example]) -> Iterator[tuple[Example, str]]:

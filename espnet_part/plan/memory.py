@@ -3,10 +3,13 @@
 What is counted, and where it comes from:
 
 - weights: encoder and adapter in float32, the LLM in its ``dtype``, LoRA and whatever trains in
-  float32; all on every GPU;
+  float32; all on every GPU, or under FSDP2 a share, as of gradients and optimizer states;
 - gradients: float32 of what trains; under DDP they are views of its buckets
   (``gradient_as_bucket_view``), or else there are twice as many;
 - optimizer: Adam's two moments in float32 of what trains (Kingma & Ba 2015), nothing of what does not;
+- gathered: under FSDP2 the LLM's embeddings and output layer, whole for a step, and three times the
+  largest block: the one that runs, what it was gathered into, and the next; of what trains in them
+  two gradients, as they were computed and as they are sent;
 - casts: bfloat16 copies of the float32 weights that autocast makes, kept for the backward pass;
 - activations: what the backward pass needs, operation by operation (Korthikanti et al. 2022,
   section 4, has the same sum for a plain Transformer); nothing below the lowest trained operation;
@@ -21,7 +24,9 @@ rest: the larger of the two moments is the peak.
 
 from __future__ import annotations
 
+import collections
 import math
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -51,7 +56,7 @@ class Training:
 
     Attributes:
         amp: bfloat16 autocast.
-        gpus: processes of data parallelism.
+        gpus: processes of data parallelism. sharded: whether they share the model (FSDP2).
         bucket_view: DDP's ``gradient_as_bucket_view``.
         optimizer: ESPnet's name of it; an unknown one is taken to keep two values.
         held: names of the parameters that any phase of the stage trains: from its start they are
@@ -60,9 +65,15 @@ class Training:
 
     amp: bool = True
     gpus: int = 1
+    sharded: bool = False
     bucket_view: bool = True
     optimizer: str = "adamw"
     held: frozenset[str] = frozenset()
+
+    @property
+    def share(self) -> float:
+        """Of the model, that a process holds."""
+        return 1 / self.gpus if self.sharded else 1.0
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,7 @@ class Memory:
     llm_weights: float
     gradients: float
     optimizer: float
+    gathered: float
     casts: float
     encoder_activations: float
     adapter_activations: float
@@ -87,7 +99,7 @@ class Memory:
     def fixed(self) -> float:
         """What does not depend on the batch."""
         weights = self.encoder_weights + self.adapter_weights + self.llm_weights
-        return weights + self.gradients + self.optimizer + self.reserve
+        return weights + self.gradients + self.optimizer + self.gathered + self.reserve
 
     @property
     def activations(self) -> float:
@@ -115,32 +127,48 @@ def batch_memory(
     values = sum(math.prod(model.shapes[name]) for name in trained)
     held = training.held | frozenset(trained)
     kept = saved_activations(model, trained, batch, training.amp, held)
-    copies = 2 if training.gpus > 1 and not training.bucket_view else 1
+    share = training.share
+    whole = training.gpus == 1 or training.sharded
+    copies = 1 if whole or training.bucket_view else 2
     return Memory(
-        encoder_weights=weight_bytes(model, "encoder", held),
-        adapter_weights=weight_bytes(model, "adapter", held),
-        llm_weights=weight_bytes(model, "llm", held),
-        gradients=FLOAT * values * copies,
-        optimizer=FLOAT * values * OPTIMIZER_STATES.get(training.optimizer, 2),
+        encoder_weights=share * weight_bytes(model, "encoder", held),
+        adapter_weights=share * weight_bytes(model, "adapter", held),
+        llm_weights=share * weight_bytes(model, "llm", held),
+        gradients=share * FLOAT * values * copies,
+        optimizer=share * FLOAT * values * OPTIMIZER_STATES.get(training.optimizer, 2),
+        gathered=_gathered(model, trained, held) if training.sharded and training.gpus > 1 else 0.0,
         casts=weight_casts(model, trained, held=held) if training.amp else 0.0,
         encoder_activations=kept["encoder"],
         adapter_activations=kept["adapter"],
         llm_activations=kept["llm"],
         scores=_scores(model, batch),
         working=_working(model, trained, batch, training.amp, held),
-        optimizer_step=FLOAT * values,
+        optimizer_step=share * FLOAT * values,
         reserve=reserve,
     )
 
 
 def weight_bytes(model: Model, part: str, held: Collection[str]) -> float:
     """Of all weights of a part, its LoRA included; those ``held`` are float32."""
-    base = model[part].weight_bytes
-    return sum(
-        math.prod(shape) * (FLOAT if ".lora_" in name or name in held else base)
-        for name, shape in model.shapes.items()
-        if name.startswith(f"{part}.")
-    )
+    return sum(_held_bytes(model, n, held) for n in model.shapes if n.startswith(f"{part}."))
+
+
+def _held_bytes(model: Model, name: str, held: Collection[str]) -> float:
+    base = model[name.split(".")[0]].weight_bytes
+    return math.prod(model.shapes[name]) * (FLOAT if ".lora_" in name or name in held else base)
+
+
+def _gathered(model: Model, trained: Collection[str], held: Collection[str]) -> float:
+    """Bytes of blocks that are whole for a moment, and of the LLM's rest, which is for a step."""
+    weights: dict[str, float] = collections.defaultdict(float)
+    gradients: dict[str, float] = collections.defaultdict(float)
+    for name, shape in model.shapes.items():
+        block = re.match(r"(encoder|llm)\.(.*\.)?layers\.\d+\.", name)
+        unit = block[0] if block else name.split(".")[0]
+        weights[unit] += _held_bytes(model, name, held)
+        gradients[unit] += 2 * FLOAT * math.prod(shape) * (name in trained)
+    rest = weights.pop("llm", 0.0) + gradients.pop("llm", 0.0)
+    return rest + max(3 * weights[unit] + gradients[unit] for unit in weights)
 
 
 def saved_activations(

@@ -50,7 +50,7 @@ class PhasePlan:
     """What a phase takes; bytes, seconds and numbers of things.
 
     Attributes:
-        parameters: that train, by group.
+        parameters: that train, by group. sharded: whether the GPUs share the model (FSDP2).
         memory: of the dearest micro-batch. dearest: that micro-batch in words.
         advice: changes to the options, each of which makes it fit; empty where it fits, and where
             none does.
@@ -65,6 +65,7 @@ class PhasePlan:
     phase: str
     steps: int
     parameters: Mapping[str, int]
+    sharded: bool
     memory: Memory
     fits: bool
     dearest: str
@@ -105,6 +106,7 @@ def plan_stage(
     training = Training(
         amp=bool(options.get("use_amp", False)),
         gpus=hardware.gpus,
+        sharded=options.get("parallel") == "fsdp2",
         bucket_view=bool(options.get("gradient_as_bucket_view", True)),
         optimizer=str(options.get("optim", "adamw")),
         held=frozenset(name for chosen in trainable for name in chosen.names),
@@ -190,6 +192,7 @@ def _plan_phase(
             group: sum(math.prod(model.shapes[name]) for name in names)
             for group, names in chosen.groups.items()
         },
+        sharded=training.sharded,
         memory=memory,
         fits=fits,
         dearest=shown,

@@ -18,6 +18,7 @@ _MEMORY = (
     ("LLM weights, LoRA", "llm_weights"),
     ("gradients", "gradients"),
     ("optimizer states", "optimizer"),
+    ("gathered weights, gradients", "gathered"),
     ("bfloat16 copies of weights", "casts"),
     ("encoder activations", "encoder_activations"),
     ("adapter activations", "adapter_activations"),
@@ -39,7 +40,7 @@ def as_markdown(plans: Sequence[PhasePlan], hardware: Hardware, data: Data, padd
         sections.append(advice)
     sections.append(f"Data and time on {_gpus(hardware)}\n\n{_time(plans, data)}")
     sections += mixture_sections(plans)
-    sections.append(_assumptions(hardware, data, padding))
+    sections.append(_assumptions(plans, hardware, data, padding))
     return "\n\n".join(sections) + "\n"
 
 
@@ -91,7 +92,8 @@ def _parameters(plans: Sequence[PhasePlan]) -> str:
 def _memory(plans: Sequence[PhasePlan], hardware: Hardware) -> str:
     rows = [["", *_names(plans)]]
     for name, key in _MEMORY:
-        rows.append([name, *(_gb(getattr(plan.memory, key)) for plan in plans)])
+        if key != "gathered" or any(plan.memory.gathered for plan in plans):
+            rows.append([name, *(_gb(getattr(plan.memory, key)) for plan in plans)])
     rows.append(["**peak**", *(f"**{_gb(plan.memory.peak)}**" for plan in plans)])
     free = [hardware.gpu_memory * GIB - plan.memory.peak for plan in plans]
     rows.append(
@@ -118,9 +120,10 @@ def _help(plan: PhasePlan) -> str:
         return f"what would make it fit with the same steps: {'; or '.join(plan.advice)}"
     return (
         "no batch is small enough: with no more than the longest utterance in a micro-batch and "
-        f"gradient checkpointing of encoder and LLM it takes {_gb(plan.least)} GB; it needs GPUs of "
-        "more memory, a smaller model (--model_config), or fewer trained parameters; more GPUs of "
-        "this kind do not help, as each holds the whole model"
+        "gradient checkpointing of encoder and LLM, and with parallel: fsdp2 on several GPUs, it takes "
+        f"{_gb(plan.least)} GB; it needs GPUs of more memory, a smaller model (--model_config), or fewer "
+        "trained parameters; more GPUs of this kind help with parallel: fsdp2 alone, since else each "
+        "holds the whole model"
     )
 
 
@@ -174,7 +177,7 @@ def _time(plans: Sequence[PhasePlan], data: Data) -> str:
     return table(rows)
 
 
-def _assumptions(hardware: Hardware, data: Data, padding: float) -> str:
+def _assumptions(plans: Sequence[PhasePlan], hardware: Hardware, data: Data, padding: float) -> str:
     lines = [
         f"- data: {data.assumed or 'as part_collect_stats counted them'}; "
         f"{100 * padding:.0f} % of a batch is padding",
@@ -187,8 +190,20 @@ def _assumptions(hardware: Hardware, data: Data, padding: float) -> str:
         "context, communication and the allocator's gaps; every micro-batch may be full of "
         "examples of one length, of 1 s to 30 s; the optimizer's own peak is counted where it is "
         "the larger",
-        "- every GPU holds all weights, gradients and optimizer states (DDP)",
     ]
+    shared = {plan.stage: plan.sharded and hardware.gpus > 1 for plan in plans}
+    for sharded, said in (
+        (False, "every GPU holds all weights, gradients and optimizer states (DDP)"),
+        (
+            True,
+            "each GPU holds a share of weights, gradients and optimizer states, and gathers "
+            "blocks as they run (FSDP2)",
+        ),
+    ):
+        stages = [stage for stage, found in shared.items() if found == sharded]
+        if stages:
+            where = "" if len(stages) == len(shared) else f"{', '.join(stages)}: "
+            lines.append(f"- {where}{said}")
     return "What this rests on\n\n" + "\n".join(lines)
 
 

@@ -29,8 +29,8 @@ def _names(text: str) -> frozenset[str]:
 
 #: Options of a training that do not change what it learns.
 NEUTRAL_TRAINING = _names(
-    "config model_config output_dir resume ngpu num_nodes num_threads num_workers max_bins_per_gpu "
-    "max_batch_size_per_gpu log_level log_interval save_interval save_minutes "
+    "config model_config output_dir resume ngpu num_nodes parallel num_threads num_workers "
+    "max_bins_per_gpu max_batch_size_per_gpu log_level log_interval save_interval save_minutes "
     "keep_checkpoints keep_checkpoint_hours hang_minutes dist_timeout use_matplotlib "
     "use_tensorboard create_graph_in_tensorboard use_wandb wandb_project wandb_id wandb_entity "
     "wandb_name wandb_model_log_interval print_config required dry_run prefetch_factor "

@@ -83,8 +83,8 @@ MENDS: dict[str, str] = {
     "max_epoch": "give the phases `steps` or `epochs`",
     "patience": "the schedule decides the length",
     "use_adapter": "use `lora_conf` in the model file",
-    "use_deepspeed": "DDP is used",
-    "sharded_ddp": "DDP is used",
+    "use_deepspeed": "use --parallel ddp or fsdp2",
+    "sharded_ddp": "use --parallel fsdp2",
     "no_forward_run": "try the data with part_validate_data --check_audio true",
     "nbest_averaging_interval": "models are averaged at the end of the stage",
     "train_dtype": "use --use_amp true for bfloat16, and `llm_conf.dtype`",
@@ -101,6 +101,9 @@ MENDS: dict[str, str] = {
     "upsampling_factor": "a phase's `tasks` and `language_temperature` say how often data are heard",
 }
 
+
+#: How several processes train one model.
+PARALLEL = ("ddp", "fsdp2")
 
 #: What every training needs; the phases usually stand in the stage file.
 REQUIRED = ("output_dir", "train_data_dir", "valid_data_dir", "phases")
@@ -290,6 +293,15 @@ def add_trainer_arguments(parser: argparse.ArgumentParser) -> None:
     from espnet2.utils.types import str_or_none
 
     group = parser.add_argument_group("PART trainer")
+    group.add_argument(
+        "--parallel",
+        choices=PARALLEL,
+        default="ddp",
+        help="How several GPUs train one model. ddp: each holds all of it. fsdp2: each holds its share "
+        "of the weights, gradients and optimizer states, and blocks are gathered as they run: for a "
+        "model too large for one GPU, at the price of more communication. The steps are the same, and "
+        "a checkpoint of the one goes on under the other. One GPU has nothing to share",
+    )
     group.add_argument(
         "--num_threads",
         type=int,

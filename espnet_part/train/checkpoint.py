@@ -24,6 +24,7 @@ from espnet_part.errors import DataError, UserError
 from espnet_part.files import apply_umask, atomic_write, is_disk_full, sync_directory, sync_file
 from espnet_part.model.base import file_sha256
 from espnet_part.parsing import read_json
+from espnet_part.train.sharding import rows_of
 from espnet_part.weights import read_weights, write_weights
 
 MANIFEST = "manifest.json"
@@ -77,7 +78,7 @@ def trained_state(model: nn.Module, names: Collection[str]) -> dict[str, torch.T
 def save_trained(
     path: Path, model: nn.Module, names: Collection[str], metadata: dict[str, Any]
 ) -> None:
-    """Write the ever-trained ``names`` to ``path``, whole or not at all.
+    """Write the ever-trained ``names`` of a model that is whole to ``path``, whole or not at all.
 
     Args:
         metadata: JSON values kept in the file's header; ``base_models`` is added to it.
@@ -134,7 +135,7 @@ def _copy(model: nn.Module, tensors: dict[str, torch.Tensor], where: str) -> Non
             )
     with torch.no_grad():
         for name, tensor in tensors.items():
-            targets[name].copy_(tensor)
+            targets[name].copy_(rows_of(tensor, targets[name]))
 
 
 def bases_of(model: nn.Module) -> dict[str, Any]:

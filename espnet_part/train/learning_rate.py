@@ -15,6 +15,7 @@ from espnet2.schedulers.abs_scheduler import (
 
 from espnet_part.errors import ConfigError
 from espnet_part.schedule.schedule import Phase
+from espnet_part.train.sharding import rows_of
 
 Names = dict[torch.Tensor, str]
 Scheduler = Any  # torch's schedulers share no public base class with ReduceLROnPlateau
@@ -169,8 +170,15 @@ def load_optimizer_state(
 ) -> None:
     """Put back what `optimizer_state` gave; groups of one name share their rates."""
     state = optimizer.state_dict()
-    ordered = [names[p] for group in optimizer.param_groups for p in group["params"]]
-    state["state"] = {i: saved["state"][n] for i, n in enumerate(ordered) if n in saved["state"]}
+    ordered = [p for group in optimizer.param_groups for p in group["params"]]
+    state["state"] = {
+        number: {
+            key: rows_of(value, p) if getattr(value, "shape", None) == p.shape else value
+            for key, value in saved["state"][names[p]].items()
+        }
+        for number, p in enumerate(ordered)
+        if names[p] in saved["state"]
+    }
     rates = {group["name"]: group for group in saved["groups"]}
     for group in state["param_groups"]:
         before = rates.get(group["name"], {})

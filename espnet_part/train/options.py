@@ -17,6 +17,7 @@ from espnet_part.schedule.schedule import Schedule
 from espnet_part.train.arguments import (
     FOLLOWED,
     MENDS,
+    PARALLEL,
     add_data_arguments,
     add_model_arguments,
     add_trainer_arguments,
@@ -60,6 +61,7 @@ class TrainerOptions:
     use_matplotlib: bool
     use_tensorboard: bool
     use_wandb: bool
+    parallel: str
     unused_parameters: bool
     gradient_as_bucket_view: bool
     ddp_comm_hook: str | None
@@ -143,6 +145,12 @@ def check_values(args: argparse.Namespace) -> None:
             f"ngpu: {args.ngpu} asked for, and torch {torch.__version__} sees "
             f"{torch.cuda.device_count()} GPUs here; --ngpu 0 trains on the CPU"
         )
+    if args.parallel not in PARALLEL:
+        raise ConfigError(f"parallel: must be one of {', '.join(PARALLEL)}: {args.parallel!r}")
+    if args.parallel == "fsdp2":
+        for name in ("unused_parameters", "ddp_comm_hook"):
+            if getattr(args, name):
+                raise ConfigError(f"{name}: has no meaning beside --parallel fsdp2; leave it out")
     if args.use_tf32 and args.use_amp:
         raise ConfigError("use_tf32: has no meaning beside --use_amp true; leave out one of them")
     if args.scheduler is not None:

@@ -1,4 +1,4 @@
-"""One process or several: the only module that knows of ranks."""
+"""One process, or several that each hold the model (DDP); `sharding` has those that share one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import datetime
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar, cast
 
@@ -78,6 +78,37 @@ class Parallel:
         if self.world == 1 or last:
             return contextlib.nullcontext()
         return module.no_sync()  # type: ignore[operator]
+
+    @property
+    def loss_scale(self) -> float:
+        """What makes a sum over all processes of a loss whose gradients they average."""
+        return float(self.world)
+
+    def clip(self, parameters: Iterable[nn.Parameter], most: float, kind: float) -> float:
+        """Clip gradients to a norm of at most ``most``.
+
+        Args:
+            kind: of the norm, such as 2 or infinity.
+
+        Returns:
+            The norm that they had, all of the model together.
+        """
+        return float(nn.utils.clip_grad_norm_(parameters, most, kind))
+
+    def on_main(self, state: Any) -> Any:
+        """Nested values for the main process, whose tensors are whole; all processes call it."""
+        return state
+
+    def kept(self, tensor: torch.Tensor) -> torch.Tensor:
+        """What is read of a checkpoint, where it waits until it is put back."""
+        return tensor
+
+    def is_over(self, wish: bool) -> bool:
+        """Whether a loop of forward passes ends, where the processes may have to end it together."""
+        return wish
+
+    def share_statistics(self, model: nn.Module) -> None:
+        """Let all processes have the main one's running statistics, as each step of DDP does."""
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """The sum of ``values`` over the processes, on the CPU."""
@@ -152,7 +183,7 @@ class Parallel:
             else:
                 whole = torch.empty(tensor.shape, dtype=tensor.dtype, device=self.device)
             dist.broadcast(whole.view(-1).view(torch.uint8), 0)  # gloo lacks some types
-            return whole
+            return self.kept(whole)
 
         return cast(Result, map_tensors(travel, self.from_main(map_tensors(outline, found))))
 

@@ -137,7 +137,7 @@ def train_step(
     counts = Counts.zero(tasks)
     labelled = sum(int((batch["labels"] != IGNORE).sum()) for batch in micro_batches)
     tokens = float(parallel.sum(torch.tensor(float(labelled), dtype=torch.float64)))
-    scale = parallel.world / max(tokens, 1.0)  # DDP averages over ranks; the loss is a sum
+    scale = parallel.loss_scale / max(tokens, 1.0)
     forward, backward = Stopwatch(parallel.device), Stopwatch(parallel.device)
     for number, batch in enumerate(micro_batches, 1):
         with parallel.no_sync(module, last=number == len(micro_batches)):
@@ -149,11 +149,8 @@ def train_step(
         counts.add(batch, output)
     start = time.perf_counter()
     counts = counts.over_ranks(parallel)
-    grad_norm = float(
-        nn.utils.clip_grad_norm_(
-            [p for p in module.parameters() if p.grad is not None], grad_clip, grad_clip_type
-        )
-    )
+    trained = [p for p in module.parameters() if p.grad is not None]
+    grad_norm = parallel.clip(trained, grad_clip, grad_clip_type)
     # both numbers are the same on every rank, so all ranks take the same branch
     found = fault(counts.means()["loss"], grad_norm) if counts["tokens"] else None
     result = StepResult(counts, grad_norm, found, forward.seconds(), backward.seconds(), 0.0)
@@ -177,13 +174,15 @@ def validate(
 
     Also returns this rank's bad utterances and what is wrong with each. Ends early where ``is_over``.
 
-    Works on the bare model: ranks may hold different numbers of batches, and nothing in it waits.
+    Args:
+        model: the bare one. batches: as many on every rank.
     """
+    parallel.share_statistics(model)
     model.eval()
     counts = Counts.zero(tasks)
     bad: list[tuple[str, str]] = []
     for batch in batches:
-        if is_over():
+        if parallel.is_over(is_over()):
             break
         bad += batch["bad"]
         with torch.autocast(parallel.device.type, torch.bfloat16, enabled=amp):

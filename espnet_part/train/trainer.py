@@ -51,6 +51,7 @@ from espnet_part.train.outliers import Outliers
 from espnet_part.train.parallel import Parallel
 from espnet_part.train.position import Position, check_same_schedule
 from espnet_part.train.reporting import Report, peak_memory
+from espnet_part.train.sharding import Sharded
 from espnet_part.train.step import Batch, StepResult, seed_step, train_step, validate
 from espnet_part.train.stragglers import Stragglers
 from espnet_part.train.watch import Watch
@@ -84,7 +85,8 @@ class PARTTrainer:
         """Train ``model`` through all phases; see `Run`."""
         parallel = Parallel()
         if distributed_option.distributed:
-            parallel = Parallel(
+            sharded = trainer_options.parallel == "fsdp2" and distributed_option.dist_world_size > 1
+            parallel = (Sharded if sharded else Parallel)(
                 distributed_option.dist_rank,
                 distributed_option.dist_world_size,
                 next(model.parameters()).device,
@@ -194,7 +196,9 @@ class Run:
             **{f"model ({part})": digest for part, digest in bases["function"].items()},
             "base models": json_sha256(bases["base_models"]),
             "phases": json_sha256(self.schedule.to_list()),
-            "options": json_sha256([self.options.resume, self.options.use_amp]),
+            "options": json_sha256(
+                [self.options.resume, self.options.use_amp, self.options.parallel]
+            ),
             **{f"training: {name}": d for name, d in self.train_data.digests().items()},
             **{f"validation: {name}": d for name, d in self.valid_data.digests().items()},
         }
@@ -519,6 +523,8 @@ class Run:
             ended: the phase of an epoch that has ended, whose model is written, too.
         """
         began = time.perf_counter()
+        weights = self.parallel.on_main(trained_state(self.model, self.ever_trained))
+        moments = self.parallel.on_main(learning_rate.optimizer_state(self.optimizer, self.names))
         if self.parallel.is_main:
             now = data.heard_after(self.heard, self.position.data)
             streams, digests = self.train_data.streams, self.train_data.digests()
@@ -535,11 +541,7 @@ class Run:
                 "ordinary": self.outliers.state_dict(),
                 **bases_of(self.model),
             }
-            optimizer = {
-                "optimizer": learning_rate.optimizer_state(self.optimizer, self.names),
-                "rates": self.rates.state_dict(),
-            }
-            weights = trained_state(self.model, self.ever_trained)
+            optimizer = {"optimizer": moments, "rates": self.rates.state_dict()}
             checkpoint = self.writer.copy(Checkpoint(weights, _without_numpy(optimizer), state))
             header = None
             if ended is not None:

@@ -58,7 +58,8 @@ GIVEN = ["--output_dir", "o", "--train_data_dir", "t", "--valid_data_dir", "v", 
         (["--model_conf", "x"], "unknown key `--model_conf`; did you mean `--model_config`"),
         ([], "missing: --output_dir, --train_data_dir, --valid_data_dir, --phases; "),
         (["--config", "conf/system/part/stage1.yaml"], "missing: --output_dir, --train_data_dir"),
-        ([*GIVEN, "--ngpu", "abc"], "argument --ngpu: invalid int value: 'abc'"),
+        ([*GIVEN, "--ngpu", "abc"], "command line: ngpu: must be a whole number: 'abc'"),
+        ([*GIVEN, "--parallel", "zero3"], "command line: parallel: must be one of ddp, fsdp2: "),
     ],
 )
 def test_a_wrong_command_line_is_told_in_a_few_lines(words, said, capsys):

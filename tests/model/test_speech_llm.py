@@ -93,6 +93,28 @@ def test_text_only_batch_has_the_loss_of_its_text() -> None:
     torch.testing.assert_close(model(**batch, **empty).loss, frozen)
 
 
+@pytest.mark.parametrize("trains", [False, True])
+def test_in_step_every_batch_runs_encoder_and_adapter_once(trains: bool) -> None:
+    model = make_model()
+    model.in_step = True
+    spoken, text = make_batch(MIXED), make_batch([[], []])
+    expected = [float(model(**batch).loss) for batch in (spoken, text, spoken)]
+    if trains:
+        thaw(model, "adapter")
+    states, lengths = model.encoder(spoken.pop("speech"), spoken.pop("speech_lengths"))
+    cached = {**spoken, "encoder_out": states, "encoder_out_lengths": lengths}
+    ran: list[str] = []
+    for name in ("encoder", "adapter", "llm.model.model"):
+        module = model.get_submodule(name)
+        module.register_forward_hook(lambda *_, name=name: ran.append(name))
+    for batch, loss in zip((make_batch(MIXED), text, cached), expected, strict=True):
+        ran.clear()
+        out = model(**batch)
+        assert ran == ["encoder", "adapter", "llm.model.model"]
+        assert float(out.loss.detach()) == pytest.approx(loss)
+        assert out.loss.requires_grad == trains
+
+
 def test_everything_starts_frozen_and_names_tell_the_parts() -> None:
     model = make_model()
     assert not any(p.requires_grad for p in model.parameters())

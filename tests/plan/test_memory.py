@@ -131,6 +131,31 @@ def test_ddp_without_views_holds_gradients_twice() -> None:
     assert gradients(gpus=8, bucket_view=False) == 2 * size
 
 
+def test_gpus_that_share_a_model_hold_a_share_and_the_blocks_that_run() -> None:
+    cfg = small_config()
+    model, trained = small_model(cfg, "joint")
+    plan = describe_model(cfg)
+    batch = make_batch(Example(2, 20, 10), 4, RATES)
+    alone, shared = (
+        batch_memory(plan, trained, batch, Training(gpus=4, sharded=sharded))
+        for sharded in (False, True)
+    )
+    for part in ("encoder_weights", "adapter_weights", "llm_weights", "gradients", "optimizer"):
+        assert getattr(shared, part) == getattr(alone, part) / 4
+    assert shared.activations == alone.activations
+    sizes: dict[torch.nn.Parameter, int] = {}  # by what it is gathered with: the innermost
+    units = [model, *model.shards]
+    for number, unit in enumerate(units):
+        sizes |= dict.fromkeys(unit.parameters(), number)
+    weights, gradients = [0] * len(units), [0] * len(units)
+    for parameter, number in sizes.items():
+        weights[number] += parameter.nbytes
+        gradients[number] += 2 * parameter.nbytes * parameter.requires_grad
+    largest = max(3 * w + g for w, g in zip(weights[1:], gradients[1:], strict=True))
+    assert shared.gathered == weights[0] + gradients[0] + largest
+    assert alone.gathered == 0
+
+
 def test_the_peak_is_the_larger_of_backward_pass_and_optimizer() -> None:
     plan = describe_model(small_config())
     batch = make_batch(Example(2, 20, 10), 4, RATES)

@@ -191,6 +191,17 @@ def test_nothing_helps_where_the_weights_do_not_fit(
     assert f"it takes {phase['least'] / 2**30:.1f} GB" in said
 
 
+def test_sharing_the_model_is_advised_where_nothing_else_makes_it_fit(tmp_path: Path) -> None:
+    model = ["--model_config", str(REPOSITORY / "conf/model/whisper_large_v3_qwen2.5_7b.yaml")]
+    options = [*model, "--gpu_memory", "24"]
+    one = plan(tmp_path, *options, "--gpus", "1", config=[STAGES[2]])["phases"][0]
+    eight = plan(tmp_path, *options, "--gpus", "8", config=[STAGES[2]])["phases"][0]
+    assert not one["advice"] and all("parallel: fsdp2" in advice for advice in eight["advice"])
+    sharing = plan(tmp_path, *options, "--parallel", "fsdp2", config=[STAGES[2]])["phases"][0]
+    assert sharing["sharded"] and sharing["memory"]["peak"] < eight["memory"]["peak"] / 1.5
+    assert sharing["advice"][0] == eight["advice"][0].removeprefix("parallel: fsdp2 and ")
+
+
 def test_advice_leaves_room_for_the_longest_utterance(tmp_path: Path) -> None:
     """30 s cost 0.4 x 1500 frames, 750 positions of speech, 40 of a prompt and 121 of an answer."""
     model = ["--model_config", str(REPOSITORY / "conf/model/whisper_large_v3_qwen2.5_7b.yaml")]

@@ -31,6 +31,7 @@ def training(tmp_path: Path, *words: str, **changes: object) -> str:
     [
         (["--num_workers", "9", "--log_interval=5"], {}),
         (["--max-bins-per-gpu", "5000", "--use_wandb", "true"], {}),
+        (["--parallel", "fsdp2"], {}),
         ([], {"max_bins_per_gpu": 100, "save_interval": 7, "num_workers": 3}),
         ([], {"save_minutes": 10, "keep_checkpoints": 5, "keep_checkpoint_hours": 6}),
         # one step, split otherwise

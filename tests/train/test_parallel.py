@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 import socket
@@ -19,7 +20,7 @@ from espnet_part.data.datadir import DataDir
 from espnet_part.errors import DataError
 from espnet_part.train.parallel import Parallel
 from tests.train.launch import CONTEXT, part_train
-from tests.train.tiny import ADAPTER, JOINT, TOP, Workspace, stage
+from tests.train.tiny import ADAPTER, JOINT, TOP, Workspace, model_config, stage
 
 PHASES = [{**ADAPTER, "steps": 3}, {**TOP, "steps": 3}, {**JOINT, "steps": 6}]
 
@@ -74,6 +75,48 @@ def test_another_number_of_processes_goes_on_with_the_same_steps(
     assert part_train([*cmd, "--max_batch_size_per_gpu", "5"], log) == 0, log.read_text()
     assert "changed since the checkpoint" not in log.read_text()
     assert_close(trained(workspace, "moved"), one_process)
+
+
+def test_a_run_changes_its_strategy_and_its_number_of_processes(
+    workspace: Workspace, log: Path
+) -> None:
+    """FSDP2 on two, DDP on one, FSDP2 on four, each from the checkpoint of the one before."""
+    broken = workspace.root / "broken"
+    examples, _ = DataDir.load(workspace.root / "train")
+    (workspace.root / "junk.wav").write_bytes(b"junk" * 100)
+    junk = dataclasses.replace(examples[0], audio=str(workspace.root / "junk.wav"))
+    DataDir.write(broken, [junk, *examples[1:]])
+    model = model_config(workspace.root)
+    for part in ("encoder_conf", "llm_conf"):
+        model[part]["gradient_checkpointing"] = True
+    options = ("--model_config", str(workspace.write("checkpointing.yaml", model)))
+    options += ("--train_data_dir", str(broken), "--grad_clip", "0.05")
+    phases = [{**ADAPTER, "steps": 3}, {**TOP, "steps": 3}, {**JOINT, "steps": 4}]
+    workspace.write("changing.yaml", stage(phases, batch_size=8, save_interval=2))
+    cmd = workspace.command("changing.yaml", "unchanged", *options)
+    assert part_train(cmd, log) == 0, log.read_text()
+    cmd = workspace.command("changing.yaml", "changing", *options)
+    sharded = [*cmd, "--parallel", "fsdp2"]
+    step = "espnet_part.train.trainer:train_step"
+    two = [*sharded, "--max_batch_size_per_gpu", "2"]
+    assert part_train(two, log, world=2, kill=(step, 6)) == -9, log.read_text()
+    assert part_train(cmd, log, kill=(step, 4)) == -9, log.read_text()
+    assert part_train(sharded, log, world=4) == 0, log.read_text()
+    found = [path.name for path in (workspace.root / "changing/checkpoints").iterdir()]
+    assert sorted(found) == ["00000008", "00000010"]
+    assert_close(trained(workspace, "changing"), trained(workspace, "unchanged"))
+    one, other = (
+        [json.loads(line) for line in (workspace.root / name / "history.jsonl").open()]
+        for name in ("unchanged", "changing")
+    )
+    assert len(one) == len(other) == 3
+    for before, after in zip(one, other, strict=True):
+        for split, names in (("train", ("loss", "acc", "grad_norm")), ("valid", ("loss", "acc"))):
+            for name in names:
+                assert after[split][name] == pytest.approx(before[split][name], rel=1e-4)
+        assert before["train"]["grad_norm"] > 0.05 or before["phase"] == "top"
+    for name in ("unchanged", "changing"):
+        assert list((workspace.root / name).glob("bad_utterances.train.*.tsv"))
 
 
 def test_processes_with_other_data_are_named(workspace: Workspace, log: Path) -> None:

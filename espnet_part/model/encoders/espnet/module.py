@@ -41,6 +41,7 @@ class ESPnetEncoder(nn.Module):
     """
 
     protected = ()
+    layers_run_once = False  # but once for each clip while it is frozen
 
     def __init__(
         self,

@@ -75,6 +75,7 @@ class TransformersEncoder(nn.Module):
         self.layers = _blocks(model)
         self.model = model
         self.features = _features(model.config, normalize)
+        self.layers_run_once = not isinstance(self.features, WhisperMel)  # once for each window
         self.base: BaseModel | None = None
         self.dim: int = model.config.hidden_size
         self._clips: Tensor | None = None

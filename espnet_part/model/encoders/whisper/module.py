@@ -102,6 +102,7 @@ class WhisperEncoder(_WhisperEncoder):
     """
 
     protected = PROTECTED
+    layers_run_once = True
 
     def __init__(
         self,
