@@ -100,7 +100,7 @@ class Parallel:
         return state
 
     def kept(self, tensor: torch.Tensor) -> torch.Tensor:
-        """What is read of a checkpoint, where it waits until it is put back."""
+        """A tensor of a checkpoint that was read, where it waits until it is put back."""
         return tensor
 
     def is_over(self, wish: bool) -> bool:
@@ -158,8 +158,8 @@ class Parallel:
     def read_once(self, read: Callable[[], Result]) -> Result:
         """What the main process reads, on every process: of many, each would ask the disk for it.
 
-        Tensors in it travel one at a time. They end on the processes' devices, but for those of one
-        number, such as an optimizer's counters, which stay on the CPU.
+        Tensors in it travel one at a time. They end on the processes' devices (or see `kept`), but for
+        those of one number, such as an optimizer's counters, which stay on the CPU.
 
         Raises:
             DataError: it cannot be read.
