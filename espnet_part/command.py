@@ -92,6 +92,26 @@ def count(text: str) -> int:
     return value
 
 
+def add_split(parser: argparse.ArgumentParser, nj: int = 1) -> None:
+    """Add the options of a program whose work several jobs can share."""
+    parser.add_argument(
+        "--nj", type=count, default=nj, help="number of processes here, or of jobs (see --job)"
+    )
+    parser.add_argument(
+        "--job",
+        type=count,
+        metavar="JOB",
+        help="do one job's share only, a range of utterances, from 1 to --nj. Shares are kept in "
+        "OUT_DIR/splitNJ; the same command without --job does those that are lacking, and joins all",
+    )
+
+
+def check_job(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """End the program where --job is beyond --nj."""
+    if args.job is not None and args.job > args.nj:
+        parser.error(f"--job {args.job}: there are {args.nj} (--nj)")
+
+
 def split_codes(value: str) -> list[str]:
     """Read a list of languages or tasks, separated by commas or spaces."""
     return value.replace(",", " ").split()

@@ -28,7 +28,7 @@ LAYERS = (
         *("archive", "command", "config", "convert", "download"),
         *("journal", "kaldi", "lock", "tasks", "weights"),
     },
-    {"files", "inputs", "parsing", "phases", "plugins", "progress", "scripts"},
+    {"files", "inputs", "parsing", "phases", "plugins", "progress", "scripts", "sorting"},
     {"document", "errors", "sample_rate", "versions"},
     {"display"},
 )

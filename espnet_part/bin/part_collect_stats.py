@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_part.command import HelpFormatter, command
+from espnet_part.command import HelpFormatter, add_split, check_job, command
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -38,46 +37,36 @@ def get_parser() -> argparse.ArgumentParser:
         default=0.05,
         help="a larger share of faulty utterances is an error",
     )
+    add_split(parser)
     return parser
 
 
 @command
 def main(cmd: Sequence[str] | None = None) -> None:
-    args = get_parser().parse_args(cmd)
-    from espnet_part.data.datadir import DataDir, check_share, count_bad
+    parser = get_parser()
+    args = parser.parse_args(cmd)
+    check_job(parser, args)
+    if args.nj > 1 and len(args.data_dir) > 1:
+        parser.error("--nj: the shares of jobs are of one data directory")
     from espnet_part.data.prompts import Prompts
     from espnet_part.errors import ConfigError
-    from espnet_part.files import atomic_write
     from espnet_part.model.config import ModelConfig
 
-    # everything that can be wrong in small files comes before the slow imports
+    # what can be wrong in small files comes before the slow imports
     config = ModelConfig.load(args.model_config)
     if config.prompts is None:
         raise ConfigError(f"{args.model_config}: the key `prompts` is missing")
-    prompts = Prompts.load(config.prompts)
-    examples, faults = DataDir.combine(args.data_dir)
-    check_share(faults, examples, args.max_bad_share, " ".join(args.data_dir))
+    Prompts.load(config.prompts)
 
-    from espnet_part.data.chat import ChatFormat
-    from espnet_part.data.index import write_index
-    from espnet_part.data.statistics import as_json, as_markdown, collect_statistics
-    from espnet_part.data.tokens import count_tokens, write_token_counts
-    from espnet_part.model.tokenizer import load_tokenizer
+    from espnet_part.data.counting import Counting, collect
+    from espnet_part.data.splits import do_split
 
-    chat = ChatFormat(load_tokenizer(config.llm_conf))
-    prompt, answer = count_tokens(examples, prompts, chat)
-    statistics = collect_statistics(examples, prompt, answer)
-    out_dir = Path(args.out_dir)
-    write_token_counts(out_dir / "text_tokens", examples, prompt, answer)
-    bad = count_bad(faults)
-    write_index(out_dir / "index", examples, (prompt, answer), args.data_dir, bad)
-    table = as_markdown(statistics)
-    with atomic_write(out_dir / "mixture.json") as file:
-        json.dump(as_json(statistics), file, indent=1)
-        file.write("\n")
-    with atomic_write(out_dir / "mixture.md") as file:
-        file.write(table)
-    print(table, end="")
+    data_dirs, out_dir = [Path(path) for path in args.data_dir], Path(args.out_dir)
+    how = config.llm_conf, config.prompts
+    if args.job is not None:
+        do_split(Counting(data_dirs[0], *how), out_dir, args.nj, args.job)
+        return
+    print(collect(data_dirs, *how, out_dir, args.max_bad_share, args.nj), end="")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
-from espnet_part.command import HelpFormatter, command
+from espnet_part.command import HelpFormatter, add_split, check_job, command
 from espnet_part.data.text import TEXT_NORMALIZERS
 
 
@@ -49,6 +50,7 @@ def get_parser() -> argparse.ArgumentParser:
         "stay as they are, since BLEU counts case and punctuation. The name is kept in "
         "OUT_DIR/text_normalizer; scoring has a normaliser of its own (part_score)",
     )
+    add_split(parser)
     return parser
 
 
@@ -56,9 +58,11 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     parser = get_parser()
     args = parser.parse_args(cmd)
+    check_job(parser, args)
     if not 0 <= args.min_wav_duration < args.max_wav_duration:
         parser.error("--min_wav_duration must be less than --max_wav_duration, neither below 0")
-    from espnet_part.data.filtering import Limits, filter_directory, summarise
+    from espnet_part.data.filtering import Filtering, Limits, filter_directory
+    from espnet_part.data.splits import do_split
 
     limits = Limits(
         min_seconds=args.min_wav_duration,
@@ -67,8 +71,11 @@ def main(cmd: Sequence[str] | None = None) -> None:
         min_chars_per_second=args.min_chars_per_second,
         max_chars_per_second=args.max_chars_per_second,
     )
-    kept, dropped = filter_directory(args.in_dir, args.out_dir, limits, args.text_normalizer)
-    print(f"{args.out_dir}: {summarise(kept, dropped)}")
+    work = Filtering(Path(args.in_dir), limits, args.text_normalizer)
+    if args.job is not None:
+        do_split(work, Path(args.out_dir), args.nj, args.job)
+        return
+    print(f"{args.out_dir}: {filter_directory(work, args.out_dir, args.nj)}")
 
 
 if __name__ == "__main__":

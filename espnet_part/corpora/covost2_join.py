@@ -12,9 +12,9 @@ from espnet_part.corpora.clips import NameSet, clip_stem
 from espnet_part.corpora.commonvoice_release import Locale
 from espnet_part.corpora.covost2_tables import SPLITS, Direction, read_table
 from espnet_part.corpora.ledger import Ledger
-from espnet_part.corpora.sorting import LineSorter, first_field
 from espnet_part.corpora.tsv import read_tsv
 from espnet_part.progress import counted
+from espnet_part.sorting import LineSorter, first_field
 
 # Records of the sort. Control characters stand for what would break a line, and become spaces when
 # the text is cleaned.

@@ -11,11 +11,11 @@ from types import TracebackType
 from typing import BinaryIO
 
 from espnet_part.corpora.ledger import Ledger
-from espnet_part.corpora.sorting import LineSorter
 from espnet_part.data.datadir import Example
 from espnet_part.errors import DataError
 from espnet_part.files import sync_directory
 from espnet_part.kaldi import CONTROL, checked_line, is_id
+from espnet_part.sorting import LineSorter
 
 # A record's fields after the id, and the table that each makes.
 _TABLES = (

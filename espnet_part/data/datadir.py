@@ -10,16 +10,23 @@ Lines may come in any order. What is wrong is gathered, never raised line by lin
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import math
+import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from espnet_part.data.language_codes import is_language, say_language
+from espnet_part.data.tables import Cursor, Row, Table, first_rows, share_of
 from espnet_part.errors import DataError
-from espnet_part.kaldi import CONTROL, iter_table, parse_count, write_table
+from espnet_part.files import sync_directory, sync_file
+from espnet_part.kaldi import CONTROL, checked_line, format_line, iter_table, parse_count
 from espnet_part.tasks import TASKS
 
 TABLES = (
@@ -37,6 +44,26 @@ _COMMAND = (
     "nothing in data is run: run it once into a file, such as `sox IN.sph OUT.flac`, and name that"
 )
 _FATAL = ("missing directory", "missing file", "unreadable file")
+
+_READ = (
+    *("utt2task", "utt2lang", "utt2tgt", "text", "src_text", "wav.scp", "segments"),
+    *("utt2spk", "utt2num_samples", "feats.scp"),
+)
+_FREE = ("text", "src_text")  # tables whose values are texts
+_COLUMNS = {"wav.scp": None, "feats.scp": None, "segments": 3}  # after the id; of others 1
+# Faults are told in this order: those of each table, ids that are lacking in two and strange in the
+# others, segments, examples. The numbers are places in it.
+_OTHERS = ("utt2lang", "utt2tgt", "text", "src_text", "segments", "wav.scp", *_READ[7:])
+_LACKING = len(_READ)
+_STRANGE = _LACKING + 2
+_SPANS = _STRANGE + len(_OTHERS)
+_EXAMPLES = _SPANS + 1
+_AFTER_ALL = 1 << 62  # behind the last line
+_PLACE = itemgetter(0, 1)
+_ID = itemgetter(0)
+
+PlacedFault = tuple[int, int, "Fault"]
+"""(place in the order of what is told, number of the line, the fault)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +150,9 @@ class DataDir:
             The examples without any fault, in the order of ``utt2task``, and all faults. An
             utterance with a fault in any of its lines is in the second, never in the first.
         """
-        return _Reader(Path(path), tasks, need_text, empty_text or not need_text).read()
+        reader = ExampleReader(path, tasks, need_text, empty_text)
+        examples = [example for part in reader for example in part]
+        return examples, reader.faults
 
     @staticmethod
     def combine(
@@ -132,24 +161,9 @@ class DataDir:
         need_text: bool = True,
     ) -> tuple[list[Example], list[Fault]]:
         """Read several directories as one; an id that two of them hold is a fault in both."""
-        loaded = [DataDir.load(path, tasks, need_text) for path in paths]
-        faults = [fault for _, found in loaded for fault in found]
-        seen: dict[str, int] = {}
-        twice: set[str] = set()
-        for number, (examples, _) in enumerate(loaded):
-            for example in examples:
-                first = seen.setdefault(example.utt_id, number)
-                if first != number:
-                    twice.add(example.utt_id)
-                    faults.append(
-                        Fault(
-                            "id in two directories",
-                            str(paths[number]),
-                            example.utt_id,
-                            f"also in {paths[first]}",
-                        )
-                    )
-        return [e for examples, _ in loaded for e in examples if e.utt_id not in twice], faults
+        reader = CombinedReader(paths, tasks, need_text)
+        examples = [example for part in reader for example in part]
+        return examples, reader.faults
 
     @staticmethod
     def write(path: str | Path, examples: Iterable[Example], with_text: bool | None = None) -> None:
@@ -164,51 +178,173 @@ class DataDir:
         Raises:
             DataError: an id is given twice, or a value would not survive in a line.
         """
-        path = Path(path)
-        ordered = sorted(examples, key=lambda e: e.utt_id)
-        for one, other in itertools.pairwise(ordered):
-            if one.utt_id == other.utt_id:
-                raise DataError(f"{path}: the id {one.utt_id} is given twice")
-        # A cut piece needs a recording's name in wav.scp; a whole file keeps the utterance's.
-        cut = sorted({e.audio for e in ordered if e.audio and e.segment})
-        recordings = {audio: f"recording_{n:07d}" for n, audio in enumerate(cut, 1)}
-        if with_text is None:
-            with_text = any(e.text.strip(" \t") for e in ordered)
-        # generators: of millions of lines, those of one table at a time
-        tables: dict[str, Iterable[tuple[str, str]]] = {
-            "wav.scp": sorted(
-                [(name, audio) for audio, name in recordings.items()]
-                + [(e.utt_id, e.audio) for e in ordered if e.audio and not e.segment]
-            ),
+        with ExampleWriter(path, with_text) as writer:
+            writer.add(sorted(examples, key=lambda e: e.utt_id))
+
+
+class ExampleWriter:
+    """Writes a directory as its examples come, sorted by id: every table whole or not at all.
+
+    A context manager: the tables appear when the block ends without an error. Memory holds the names
+    of the recordings that segments are cut from.
+
+    Args:
+        path, with_text: see `DataDir.write`.
+    """
+
+    def __init__(self, path: str | Path, with_text: bool | None = None) -> None:
+        self.path = Path(path)
+        self.with_text = with_text
+        self._aside = self.path / ".tables.tmp"
+        self._files: dict[str, BinaryIO] = {}
+        self._recordings: dict[str, int] = {}  # in the order of their coming
+        self._has_text = False
+        self._last = ""
+
+    def __enter__(self) -> ExampleWriter:
+        shutil.rmtree(self._aside, ignore_errors=True)
+        self._aside.mkdir(parents=True)
+        for name in ("utt2task", "utt2lang", "utt2tgt"):
+            self._put(name, b"")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            for file in self._files.values():
+                file.close()
+            if kind is None:
+                self._finish()
+        except OSError as error:
+            error.filename = error.filename or str(
+                self.path
+            )  # a failed write does not say of which
+            raise
+        finally:
+            shutil.rmtree(self._aside, ignore_errors=True)
+
+    def add(self, examples: Sequence[Example]) -> None:
+        """Add examples, sorted by id, behind those that were added before.
+
+        Raises:
+            DataError: an id is given twice, or a value would not survive in a line.
+        """
+        ids = [e.utt_id for e in examples]
+        for one, other in itertools.pairwise([self._last, *ids]):
+            if one >= other and other:
+                raise DataError(f"{self.path}: the id {other} is given twice")
+        self._last = ids[-1] if ids else self._last
+        rows: dict[str, Iterable[tuple[str, str]]] = {
+            "wav.scp": ((e.utt_id, e.audio) for e in examples if e.audio and not e.segment),
             "segments": (
-                (e.utt_id, f"{recordings[e.audio]} {e.segment[0]:.6f} {e.segment[1]:.6f}")
-                for e in ordered
+                (e.utt_id, f"{self._number(e.audio)} {e.segment[0]:.6f} {e.segment[1]:.6f}")
+                for e in examples
                 if e.audio and e.segment
             ),
-            "text": ((e.utt_id, e.text) for e in ordered if with_text),
+            "text": ((e.utt_id, e.text) for e in examples if self.with_text is not False),
             "src_text": (
-                (e.utt_id, e.src_text) for e in ordered if e.src_text and e.src_text.strip(" \t")
+                (e.utt_id, e.src_text) for e in examples if e.src_text and e.src_text.strip(" \t")
             ),
-            "utt2task": ((e.utt_id, e.task) for e in ordered),
-            "utt2lang": ((e.utt_id, e.lang) for e in ordered),
-            "utt2tgt": ((e.utt_id, e.tgt) for e in ordered),
-            "utt2spk": ((e.utt_id, e.spk) for e in ordered if e.spk),
+            "utt2task": ((e.utt_id, e.task) for e in examples),
+            "utt2lang": ((e.utt_id, e.lang) for e in examples),
+            "utt2tgt": ((e.utt_id, e.tgt) for e in examples),
+            "utt2spk": ((e.utt_id, e.spk) for e in examples if e.spk),
             "utt2num_samples": (
-                (e.utt_id, str(e.num_samples)) for e in ordered if e.num_samples is not None
+                (e.utt_id, str(e.num_samples)) for e in examples if e.num_samples is not None
             ),
-            "feats.scp": ((e.utt_id, e.feats) for e in ordered if e.feats),
+            "feats.scp": ((e.utt_id, e.feats) for e in examples if e.feats),
         }
-        for name, lines in tables.items():
-            rows = list(lines)
-            if rows or name in ("utt2task", "utt2lang", "utt2tgt"):
-                for utt, value in rows:
-                    if not value.isprintable() and CONTROL.search(value):
-                        raise DataError(
-                            f"{path / name}: cannot be written as one line: {utt!r} {value!r}"
-                        )
-                write_table(path / name, rows)
+        plain = all(utt.isprintable() and " " not in utt for utt in ids)
+        for name, lines in rows.items():
+            if content := _format_lines(self.path / name, lines, plain):
+                self._put(name, content)
+        self._has_text = self._has_text or any(e.text.strip(" \t") for e in examples)
+
+    def append(self, directory: str | Path) -> None:
+        """Add the examples of a directory that was written with ``with_text``, all behind those before."""
+        directory = Path(directory)
+        audio: dict[str, str] = {}
+        if (directory / "segments").exists():
+            names = {value.split(" ")[0] for _, _, value in iter_table(directory / "segments")}
+            rows = ((utt, value) for _, utt, value in iter_table(directory / "wav.scp"))
+            audio = {utt: value for utt, value in rows if utt in names}
+        for name in TABLES:
+            path = directory / name
+            if not path.exists():
+                continue
+            if name == "segments":
+                for _, utt, value in iter_table(path):
+                    recording, span = value.split(" ", 1)
+                    self._put(name, f"{utt} {self._number(audio[recording])} {span}\n".encode())
+            elif name == "wav.scp" and audio:
+                for _, utt, value in iter_table(path):
+                    if utt not in audio:
+                        self._put(name, checked_line(utt.encode(), value.encode()))
+            else:
+                self._put(name, b"")
+                with path.open("rb") as file:
+                    shutil.copyfileobj(file, self._files[name], 1 << 20)
+                self._has_text = self._has_text or name == "text"
+
+    def _number(self, audio: str) -> int:
+        return self._recordings.setdefault(audio, len(self._recordings))
+
+    def _put(self, name: str, content: bytes) -> None:
+        if name not in self._files:
+            self._files[name] = (self._aside / name).open("wb", buffering=1 << 18)
+        self._files[name].write(content)
+
+    def _finish(self) -> None:
+        if self.with_text is None and not self._has_text:
+            (self._aside / "text").unlink(missing_ok=True)
+        if self._recordings:
+            self._name_recordings()
+        for name in TABLES:
+            table = self._aside / name
+            if table.exists():
+                sync_file(table)
+                table.replace(self.path / name)
             else:  # a table of an earlier run must not stay behind
-                (path / name).unlink(missing_ok=True)
+                (self.path / name).unlink(missing_ok=True)
+        sync_directory(self.path)
+
+    def _name_recordings(self) -> None:
+        """Name the recordings in the order of their paths, in ``segments`` and ``wav.scp``."""
+        ordered = sorted(self._recordings)
+        named = [(f"recording_{n:07d}", audio) for n, audio in enumerate(ordered, 1)]
+        names = {self._recordings[audio]: name for name, audio in named}
+        numbered, whole = self._aside / ".segments", self._aside / ".wav.scp"
+        (self._aside / "segments").replace(numbered)
+        with (self._aside / "segments").open("wb") as file:
+            for _, utt, value in iter_table(numbered):
+                number, span = value.split(" ", 1)
+                file.write(f"{utt} {names[int(number)]} {span}\n".encode())
+        (self._aside / "wav.scp").touch()
+        (self._aside / "wav.scp").replace(whole)
+        with (self._aside / "wav.scp").open("wb") as file:
+            rows = ((utt, audio) for _, utt, audio in iter_table(whole))
+            last = ""
+            for utt, audio in heapq.merge(rows, named):
+                if utt == last:
+                    raise DataError(f"{self.path / 'wav.scp'}: the id {utt} is given twice")
+                last = utt
+                file.write(_format_lines(self.path / "wav.scp", [(utt, audio)], False))
+
+
+def _format_lines(path: Path, rows: Iterable[tuple[str, str]], plain: bool) -> bytes:
+    """Lines of a table; ``plain``: the ids were looked at before.
+
+    Raises:
+        DataError: one would not be read again as it is.
+    """
+    lines = []
+    for utt, value in rows:
+        if plain and value.isprintable() and (stripped := value.strip(" ")):
+            lines.append(f"{utt} {stripped}\n")  # nearly all lines of millions
+        elif CONTROL.search(value):
+            raise DataError(f"{path}: cannot be written as one line: {utt!r} {value!r}")
+        else:
+            lines.append(format_line(path, utt, value))
+    return "".join(lines).encode()
 
 
 def report_faults(faults: Sequence[Fault], shown: int = 3) -> str:
@@ -221,6 +357,12 @@ def report_faults(faults: Sequence[Fault], shown: int = 3) -> str:
         if count > shown:
             lines.append(f"    … and {count - shown} more")
     return "\n".join(lines)
+
+
+def read_faults(found: Iterable[Any]) -> list[Fault]:
+    """Faults of several jobs in the order of one, from JSON of what their readers `found`."""
+    placed = [(place, number, Fault(**fault)) for place, number, fault in found]
+    return [fault for *_, fault in sorted(placed, key=_PLACE)]
 
 
 def count_bad(faults: Sequence[Fault]) -> int:
@@ -236,10 +378,15 @@ def check_share(
     Raises:
         DataError: no usable example is left, or more than ``max_bad_share`` of all are faulty.
     """
+    check_count(faults, len(examples), max_bad_share, where)
+
+
+def check_count(faults: Sequence[Fault], good: int, max_bad_share: float, where: str) -> None:
+    """As `check_share`, with the number of usable examples."""
     bad = count_bad(faults)
-    total = bad + len(examples)
-    if not examples or bad > max_bad_share * total:
-        limit = f", more than --max_bad_share {max_bad_share:g} allows" if examples else ""
+    total = bad + good
+    if not good or bad > max_bad_share * total:
+        limit = f", more than --max_bad_share {max_bad_share:g} allows" if good else ""
         raise DataError(
             f"{where}: {bad} of {total} utterances are unusable{limit}: "
             f"{_summary(faults) or 'the directory is empty'}"
@@ -260,62 +407,130 @@ def _summary(faults: Sequence[Fault]) -> str:
     return "; ".join(parts)
 
 
-class _Reader:
-    """Reads one directory; `faults` and `bad` fill up on the way."""
+class ExampleReader:
+    """Reads a directory, some thousands of examples at a time.
+
+    Iterated over once, it yields lists of examples, in the order of ``utt2task``; `faults` are whole when
+    it has ended. Memory holds one list and the faults, and of a directory with segments the names of
+    the recordings; where ``utt2task`` is not sorted, all that is read.
+
+    Args:
+        path, tasks, need_text, empty_text: see `DataDir.load`.
+        job, nj: read the share of one of so many jobs (1 is the first), a range of ids.
+
+    Attributes:
+        faults: what is wrong. From the beginning, what is wrong with whole files or with lines that
+            name no utterance.
+        ranges: how many lists the whole directory makes.
+    """
 
     def __init__(
-        self, path: Path, tasks: Collection[str] | None, need_text: bool, empty_text: bool
-    ):
-        self.path = path
+        self,
+        path: str | Path,
+        tasks: Collection[str] | None = None,
+        need_text: bool = True,
+        empty_text: bool = False,
+        job: int = 1,
+        nj: int = 1,
+    ) -> None:
+        self.path = Path(path)
         self.tasks = tuple(TASKS) if tasks is None else tasks
         self.need_text = need_text
-        self.empty_text = empty_text
-        self.faults: list[Fault] = []
-        self.bad: set[str] = set()
+        self.empty_text = empty_text or not need_text
         self.sound_kinds: set[tuple[str, str, str, bool, bool]] = set()
-        self.shared: dict[str, str] = {}  # ids and values of few kinds, once for all tables
-
-    def read(self) -> tuple[list[Example], list[Fault]]:
+        self.found: list[PlacedFault] = []
+        self.bad: set[str] = set()  # of the range that is being read
+        self.tables: dict[str, Table] = {}
+        self.numbers: dict[str, dict[str, int]] = {}  # first lines in tables that are not sorted
+        self.recordings: dict[str, str] = {}
+        self.ranges = 0
+        self.after: str | None = None
+        self.ends: list[str | None] = []
         if not self.path.is_dir():
-            self.faults.append(Fault("missing directory", str(self.path)))
-            return [], self.faults
-        task = self.table("utt2task", required=True)
-        lang = self.table("utt2lang", required=True)
-        tgt = self.table("utt2tgt")
-        text = self.table("text", free=True, required=self.need_text)
-        source = self.table("src_text", free=True)
-        wavs = self.table("wav.scp", columns=None)
-        segments = self.table("segments", columns=3)
-        speaker = self.table("utt2spk")
-        samples = self.table("utt2num_samples")
-        feats = self.table("feats.scp", columns=None)
+            self.found.append((0, 0, Fault("missing directory", str(self.path))))
+            return
+        for name in _READ:
+            self.look_through(name)
+        tasks_table = self.tables.get("utt2task")
+        in_order = tasks_table is not None and tasks_table.is_sorted
+        ranges: list[str | None] = [*tasks_table.ends, None] if tasks_table and in_order else [None]
+        self.ranges = len(ranges)
+        self.after, self.ends = share_of(ranges, job, nj)
+        self.read_recordings()
 
-        if any(fault.kind in _FATAL for fault in self.faults):
-            return [], self.faults
-        needed = {"utt2lang": lang}
-        if self.need_text:
-            needed["text"] = text
-        for name, table in needed.items():
-            for utt in sorted(utt for utt in task if utt not in table and utt not in self.bad):
-                self.fault("unmatched id", name, utt, f"in utt2task but not in {name}")
-        recordings = {row.split(" ")[0] for row in segments.values() if row}
-        for name, table in {
-            "utt2lang": lang,
-            "utt2tgt": tgt,
-            "text": text,
-            "src_text": source,
-            "segments": segments,
-            "wav.scp": wavs,
-            "utt2spk": speaker,
-            "utt2num_samples": samples,
-            "feats.scp": feats,
-        }.items():
-            strange = [utt for utt in table if utt not in task and utt not in self.bad]
+    @property
+    def faults(self) -> list[Fault]:
+        """What is wrong, in the order of the tables and of their lines."""
+        return [fault for *_, fault in sorted(self.found, key=_PLACE)]
+
+    def __iter__(self) -> Iterator[list[Example]]:
+        fatal = any(fault.kind in _FATAL for *_, fault in self.found)
+        cursors = {name: Cursor(table.rows()) for name, table in self.tables.items()}
+        if self.after is not None:
+            for cursor in cursors.values():
+                for _ in cursor.until(self.after):
+                    pass
+        for end in self.ends:
+            self.bad = set()
+            self.numbers = {name: {} for name in self.numbers}
+            shared: dict[str, str] = {}  # ids and values of few kinds, once for all tables
+            values = {
+                name: self.table(name, cursors[name].until(end) if name in cursors else (), shared)
+                for name in _READ
+            }
+            if not fatal:
+                yield self.examples(values)
+
+    def look_through(self, name: str) -> None:
+        """Look through a table; say what is wrong with it, and with lines that name no utterance."""
+        path, place = self.path / name, _READ.index(name)
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            if name in ("utt2task", "utt2lang") or (name == "text" and self.need_text):
+                self.fault(place, 0, "missing file", name, None, _MENDS.get(name, ""))
+            return
+        except OSError:
+            pass  # named when it is opened
+        table = self.tables[name] = Table(path)
+        if not table.is_sorted:
+            self.numbers[name] = {}
+        for utt, number, _, wrong in table.wrong:
+            if not utt and wrong is not None:
+                self.fault(place, number, wrong[0], f"{name}:{number}", None, wrong[1])
+        if table.unreadable is not None:
+            self.fault(place, _AFTER_ALL, "unreadable file", name, None, table.unreadable)
+
+    def read_recordings(self) -> None:
+        """Read where the recordings are that segments are cut from."""
+        if "segments" not in self.tables or "wav.scp" not in self.tables:
+            return
+        rows = (_columns(value) for _, _, value, _ in first_rows(self.tables["segments"]))
+        names = {row.split(" ")[0] for row in rows if row}
+        found = first_rows(self.tables["wav.scp"], names)
+        self.recordings = {**dict.fromkeys(names, ""), **{utt: audio for utt, _, audio, _ in found}}
+
+    def examples(self, tables: Mapping[str, Mapping[str, str]]) -> list[Example]:
+        """The examples of a range of ids, by the tables' values in it."""
+        task, lang, text = tables["utt2task"], tables["utt2lang"], tables["text"]
+        tgt, source, wavs = tables["utt2tgt"], tables["src_text"], tables["wav.scp"]
+        segments, samples = tables["segments"], tables["utt2num_samples"]
+        speaker, feats = tables["utt2spk"], tables["feats.scp"]
+        for place, name in enumerate(("utt2lang", "text"), _LACKING):
+            if name == "text" and not self.need_text:
+                continue
+            for utt in sorted(
+                utt for utt in task if utt not in tables[name] and utt not in self.bad
+            ):
+                self.fault(place, 0, "unmatched id", name, utt, f"in utt2task but not in {name}")
+        for place, name in enumerate(_OTHERS, _STRANGE):
+            strange = [utt for utt in tables[name] if utt not in task and utt not in self.bad]
             for utt in sorted(strange):
-                if table is not wavs or utt not in recordings:
-                    self.fault("unmatched id", name, utt, f"in {name} but not in utt2task")
-
-        spans = {utt: self.span(utt, row, wavs) for utt, row in segments.items() if utt in task}
+                if name != "wav.scp" or utt not in self.recordings:
+                    self.fault(
+                        place, 0, "unmatched id", name, utt, f"in {name} but not in utt2task"
+                    )
+        spans = {utt: self.span(utt, row) for utt, row in segments.items() if utt in task}
         examples = []
         for utt, kind in task.items():
             if utt in self.bad:
@@ -342,79 +557,70 @@ class _Reader:
                         feats.get(utt),
                     )
                 )
-        return examples, self.faults
+        if "utt2task" in self.numbers:
+            examples.sort(key=lambda e: self.line("utt2task", e.utt_id))
+        return examples
 
-    def fault(self, kind: str, where: str, utt: str | None, detail: str = "") -> None:
-        self.faults.append(Fault(kind, f"{self.path / where}", utt, detail))
+    def fault(
+        self, place: int, number: int, kind: str, where: str, utt: str | None, detail: str = ""
+    ) -> None:
+        self.found.append((place, number, Fault(kind, f"{self.path / where}", utt, detail)))
         if utt is not None:
             self.bad.add(utt)
 
-    def table(
-        self, name: str, columns: int | None = 1, free: bool = False, required: bool = False
-    ) -> dict[str, str]:
-        """One file as {id: rest of the line}; ``columns`` counts the values after the id."""
-        path = self.path / name
-        try:
-            path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            if required:
-                self.fault("missing file", name, None, _MENDS.get(name, ""))
-            return {}
-        except OSError:
-            pass  # named when it is opened
-
-        def bad_line(number: int, utt: str, what: str, detail: str) -> None:
-            self.fault(what, f"{name}:{number}", utt or None, detail)
-            if utt:
-                table.setdefault(share(utt, utt), "")  # there, though not usable
-
+    def table(self, name: str, rows: Iterable[Row], shared: dict[str, str]) -> dict[str, str]:
+        """Lines of one table, sorted by id, as {id: rest of the line}, in the order of the file."""
+        place, columns, free = _READ.index(name), _COLUMNS.get(name, 1), name in _FREE
         few = name in ("utt2task", "utt2lang", "utt2tgt", "utt2spk")
         table: dict[str, str] = {}
-        share = self.shared.setdefault
-        try:
-            for number, utt, value in iter_table(path, bad_line):
-                utt = share(utt, utt)
-                if few:
-                    value = share(value, value)
-                if utt in table:
-                    self.fault("duplicate id", f"{name}:{number}", utt)
-                    continue
-                table[utt] = value
-                # nearly all lines of millions have no more to be asked
-                plain = value and value.isprintable() and (free or columns != 1 or " " not in value)
-                if not plain or columns == 3:
-                    table[utt] = self.doubtful_value(f"{name}:{number}", utt, value, columns, free)
-        except DataError as error:
-            self.fault("unreadable file", name, None, str(error).removeprefix(f"{path}: "))
+        numbers = self.numbers.get(name)
+        share = shared.setdefault
+        for utt, number, value, wrong in rows:
+            if numbers is not None:
+                numbers.setdefault(utt, number)
+            if wrong is not None:
+                if utt:
+                    self.fault(place, number, wrong[0], f"{name}:{number}", utt, wrong[1])
+                    table.setdefault(share(utt, utt), "")  # there, though not usable
+                continue
+            utt = share(utt, utt)
+            if few:
+                value = share(value, value)
+            if utt in table:
+                self.fault(place, number, "duplicate id", f"{name}:{number}", utt)
+                continue
+            table[utt] = value
+            # nearly all lines of millions have no more to be asked
+            plain = value and value.isprintable() and (free or columns != 1 or " " not in value)
+            if not plain or columns == 3:
+                table[utt] = self.doubtful_value(name, number, utt, value)
         return table
 
-    def doubtful_value(
-        self, where: str, utt: str, value: str, columns: int | None, free: bool
-    ) -> str:
+    def doubtful_value(self, name: str, number: int, utt: str, value: str) -> str:
         """The value as it counts; says what is wrong with it, if anything is."""
-        if free:
+        columns, where = _COLUMNS.get(name, 1), f"{name}:{number}"
+        say = partial(self.fault, _READ.index(name), number)
+        if name in _FREE:
             value = value.strip()
             if not value and not self.empty_text:
-                self.fault("empty text", where, utt)
+                say("empty text", where, utt)
         elif columns is not None:
-            parts = value.replace("\t", " ").split(" ")
-            value = " ".join(part for part in parts if part)
+            value = _columns(value)
             if value.count(" ") != columns - 1 or not value:
                 found = len(value.split(" ")) + 1 if value else 1
-                self.fault("wrong number of columns", where, utt, f"{found} columns")
+                say("wrong number of columns", where, utt, f"{found} columns")
                 return value
         elif not value:
-            self.fault("wrong number of columns", where, utt, "1 columns")
+            say("wrong number of columns", where, utt, "1 columns")
         if CONTROL.search(value):
             marks = sorted({f"U+{ord(c):04X}" for c in CONTROL.findall(value)})
-            self.fault("control character", where, utt, " ".join(marks))
+            say("control character", where, utt, " ".join(marks))
         return value
 
-    def span(
-        self, utt: str, row: str, wavs: Mapping[str, str]
-    ) -> tuple[str | None, tuple[float, float] | None]:
+    def span(self, utt: str, row: str) -> tuple[str | None, tuple[float, float] | None]:
         """A line of ``segments`` as audio and (start, end)."""
         parts = row.split(" ")
+        say = partial(self.fault, _SPANS, self.line("segments", utt))
         if len(parts) != 3:
             return None, None  # named already
         try:
@@ -422,10 +628,10 @@ class _Reader:
         except ValueError:
             start = end = math.nan
         if not (0 <= start < end < math.inf):
-            self.fault("wrong segment", "segments", utt, f"{parts[1]} to {parts[2]}")
-        if not wavs.get(parts[0]):
-            self.fault("unmatched id", "segments", utt, f"no recording {parts[0]} in wav.scp")
-        return wavs.get(parts[0]), (start, end)
+            say("wrong segment", "segments", utt, f"{parts[1]} to {parts[2]}")
+        if not self.recordings.get(parts[0]):
+            say("unmatched id", "segments", utt, f"no recording {parts[0]} in wav.scp")
+        return self.recordings.get(parts[0]), (start, end)
 
     def sound(
         self, utt: str, task: str, lang: str, tgt: str, audio: str | None, source: str | None
@@ -437,7 +643,7 @@ class _Reader:
             if utt not in self.bad:
                 self.sound_kinds.add(kind)
         if audio is not None and (audio.endswith("|") or audio.startswith("|")):
-            self.fault("command instead of a file", "wav.scp", utt, _COMMAND)
+            self.example_fault("command instead of a file", "wav.scp", utt, _COMMAND)
         return utt not in self.bad
 
     def check_kind(
@@ -445,27 +651,90 @@ class _Reader:
     ) -> None:
         """The checks of `sound` that have the same outcome for all examples of a kind."""
         if task not in self.tasks:
-            self.fault("unknown task", "utt2task", utt, f"{task}; known: {', '.join(self.tasks)}")
+            self.example_fault(
+                "unknown task", "utt2task", utt, f"{task}; known: {', '.join(self.tasks)}"
+            )
         for name, code in (("utt2lang", lang), ("utt2tgt", tgt)):
             if not code:
-                self.fault("unmatched id", name, utt, f"a {task} example needs a line in {name}")
+                self.example_fault(
+                    "unmatched id", name, utt, f"a {task} example needs a line in {name}"
+                )
             elif not is_language(code):
-                self.fault("unknown language", name, utt, say_language(code))
+                self.example_fault("unknown language", name, utt, say_language(code))
         if task not in TASKS:
             return
         reads, why_not = TASKS[task], TASKS[task].why_not(lang, tgt) if lang and tgt else ""
         if why_not:
-            self.fault("languages that the task does not have", "utt2tgt", utt, why_not)
+            self.example_fault("languages that the task does not have", "utt2tgt", utt, why_not)
         if reads.speech and no_audio:
-            self.fault("speech task without audio", "wav.scp", utt, task)
+            self.example_fault("speech task without audio", "wav.scp", utt, task)
         if not reads.speech and not no_audio:
-            self.fault("text task with audio", "wav.scp", utt, task)
+            self.example_fault("text task with audio", "wav.scp", utt, task)
         if reads.text and no_source:
-            self.fault("text task without source text", "src_text", utt, task)
+            self.example_fault("text task without source text", "src_text", utt, task)
 
     def samples(self, utt: str, value: str) -> int | None:
         """The number of samples, None where it is wrong."""
         if count := parse_count(value):
             return count
-        self.fault("wrong number of samples", "utt2num_samples", utt, value[:40])
+        self.example_fault("wrong number of samples", "utt2num_samples", utt, value[:40])
         return None
+
+    def line(self, name: str, utt: str) -> int:
+        """The number of an utterance's line in a table that is not sorted; 0 in one that is."""
+        return self.numbers[name][utt] if name in self.numbers else 0
+
+    def example_fault(self, kind: str, where: str, utt: str, detail: str) -> None:
+        self.fault(_EXAMPLES, self.line("utt2task", utt), kind, where, utt, detail)
+
+
+class CombinedReader:
+    """Reads several directories as one, as `ExampleReader` does; an id in two is a fault in both."""
+
+    def __init__(
+        self,
+        paths: Sequence[str | Path],
+        tasks: Collection[str] | None = None,
+        need_text: bool = True,
+    ) -> None:
+        self._read = [partial(ExampleReader, path, tasks, need_text) for path in paths]
+        self._readers = [read() for read in self._read]
+        self._twice: list[Fault] = []
+
+    @property
+    def faults(self) -> list[Fault]:
+        """What is wrong: directory by directory, then ids in two of them."""
+        return [fault for reader in self._readers for fault in reader.faults] + self._twice
+
+    def __iter__(self) -> Iterator[list[Example]]:
+        first = self._first_of_two()
+        for number, reader in enumerate(self._readers):
+            for part in reader:
+                for example in part if first else ():
+                    before = first.get(example.utt_id, number)
+                    if before != number:
+                        also = f"also in {self._readers[before].path}"
+                        where = str(reader.path)
+                        self._twice.append(
+                            Fault("id in two directories", where, example.utt_id, also)
+                        )
+                yield [e for e in part if e.utt_id not in first] if first else part
+
+    def _first_of_two(self) -> dict[str, int]:
+        """The first directory of each id that is usable in two."""
+        tables = [reader.tables.get("utt2task") for reader in self._readers]
+        ids = heapq.merge(*(map(_ID, first_rows(table)) for table in tables if table))
+        both = {one for one, other in itertools.pairwise(ids) if one == other}
+        first: dict[str, int] = {}
+        two = set()
+        for number, read in enumerate(self._read if both else ()):
+            for part in read():
+                for utt in (e.utt_id for e in part if e.utt_id in both):
+                    if first.setdefault(utt, number) != number:
+                        two.add(utt)
+        return {utt: first[utt] for utt in two}
+
+
+def _columns(value: str) -> str:
+    """Columns with one space between them."""
+    return " ".join(part for part in value.replace("\t", " ").split(" ") if part)

@@ -15,6 +15,9 @@ from espnet_part.data import Stratum
 from espnet_part.data.datadir import Example
 from espnet_part.data.shards import number_shards
 
+#: Examples that are hashed at once, with nothing between two such blocks.
+BLOCK = 10_000
+
 
 class Examples(Sequence[Example]):
     """Examples by position, and columns of all of them.
@@ -62,9 +65,7 @@ class ExampleList(Examples):
 
     @cached_property
     def samples(self) -> np.ndarray:  # type: ignore[override]
-        unknown = -1
-        counts = [0 if e.audio is None else e.num_samples or unknown for e in self._examples]
-        return np.array(counts, dtype=np.int64)
+        return np.array([samples_of(e) for e in self._examples], dtype=np.int64)
 
     @cached_property
     def has_feats(self) -> np.ndarray:  # type: ignore[override]
@@ -84,9 +85,8 @@ class ExampleList(Examples):
     @cached_property
     def digest(self) -> str:  # type: ignore[override]
         data = hashlib.sha256()
-        for start in range(0, len(self._examples), 10000):
-            part = self._examples[start : start + 10000]
-            data.update("\n".join(map(as_text, part)).encode())
+        for start in range(0, len(self._examples), BLOCK):
+            data.update(as_bytes(self._examples[start : start + BLOCK]))
         return data.hexdigest()
 
     def ids_digest(self, stratum: Stratum) -> str:
@@ -94,6 +94,14 @@ class ExampleList(Examples):
         return hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 
-def as_text(e: Example) -> str:
-    """All of an example but where its audio is."""
-    return f"{e.utt_id}\0{e.task}\0{e.lang}\0{e.tgt}\0{e.num_samples}\0{e.src_text}\0{e.text}"
+def samples_of(example: Example) -> int:
+    """The length at 16 kHz: 0 of text, -1 where unknown."""
+    return 0 if example.audio is None else example.num_samples or -1
+
+
+def as_bytes(examples: Sequence[Example]) -> bytes:
+    """All of a block of examples but where their audio is."""
+    return "\n".join(
+        f"{e.utt_id}\0{e.task}\0{e.lang}\0{e.tgt}\0{e.num_samples}\0{e.src_text}\0{e.text}"
+        for e in examples
+    ).encode()

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import math
+import json
+import shutil
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from espnet_part.data.datadir import DataDir, Example
+from espnet_part.data.datadir import (
+    Example,
+    ExampleReader,
+    ExampleWriter,
+    count_bad,
+    read_faults,
+)
+from espnet_part.data.splits import all_splits, made_from
 from espnet_part.data.text import text_normalizer
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
@@ -60,65 +68,132 @@ def why_not(example: Example, limits: Limits) -> tuple[str, str] | None:
     return None
 
 
-def filter_directory(
-    in_dir: str | Path, out_dir: str | Path, limits: Limits, normalizer: str = "none"
-) -> tuple[list[Example], list[tuple[str, str, str]]]:
+@dataclass
+class Summary:
+    """What was kept and what was dropped.
+
+    Attributes:
+        kept: examples.
+        samples: of their speech, at 16 kHz.
+        dropped: utterances.
+        reasons: how many rows of ``dropped.tsv`` each reason has.
+    """
+
+    kept: int = 0
+    samples: int = 0
+    dropped: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def __str__(self) -> str:
+        hours = self.samples / SAMPLE_RATE / 3600
+        lines = [f"kept {self.kept} utterances ({hours:.2f} h), dropped {self.dropped}"]
+        width = max((len(str(count)) for count in self.reasons.values()), default=1)
+        lines += [f"  {count:{width}d}  {reason}" for reason, count in self.reasons.most_common()]
+        return "\n".join(lines)
+
+
+def filter_directory(work: Filtering, out_dir: str | Path, nj: int = 1) -> Summary:
     """Copy a data directory without what is not fit for training.
 
     ``out_dir/dropped.tsv`` names every utterance left out, the reason and what was found; faulty
-    lines of the tables are among them. ``out_dir/text_normalizer`` names the normaliser.
+    lines of the tables are among them. ``out_dir/text_normalizer`` names the normaliser. The result
+    does not depend on ``nj``.
 
     Args:
-        limits: hold for the texts as they are after normalisation.
-        normalizer: a name of `TEXT_NORMALIZERS`, applied to the targets of tasks that are scored by
-            error rates. Translations keep their case and punctuation, which BLEU counts.
-
-    Returns:
-        The examples kept, and the rows of ``dropped.tsv``.
+        work: which directory, and how.
+        nj: number of processes, and of shares (see `splits`).
 
     Raises:
         DataError: nothing is left, or the directory cannot be read.
         ConfigError: there is no such normaliser.
     """
-    normalize = text_normalizer(normalizer)
-    in_dir, out_dir = Path(in_dir), Path(out_dir)
+    in_dir, out_dir = work.data_dir, Path(out_dir)
     if in_dir.resolve() == out_dir.resolve():
         raise DataError(f"{in_dir}: the new directory must be another one")
-    examples, faults = DataDir.load(in_dir)
-    for fault in faults:
-        if fault.utt_id is None:
-            raise DataError(str(fault))
-    dropped = [(fault.utt_id or "", fault.kind, fault.detail) for fault in faults]
-    kept = []
-    for example in examples:
-        reason: tuple[str, str] | None
-        if TASKS[example.task].scored_by == "error_rate":
-            before, example = example.text, replace(example, text=normalize(example.text))
-            reason = why_not(example, limits)
-            if not example.text:
-                reason = ("no text after normalisation", before)
-        else:
-            reason = why_not(example, limits)
-        if reason is None:
-            kept.append(example)
-        else:
-            dropped.append((example.utt_id, *reason))
-    with atomic_write(out_dir / "dropped.tsv") as file:
-        file.writelines("\t".join(row) + "\n" for row in dropped)
-    if not kept:
-        raise DataError(f"{in_dir}: nothing is left; see {out_dir / 'dropped.tsv'}")
-    DataDir.write(out_dir, kept)
-    with atomic_write(out_dir / "text_normalizer") as file:
-        file.write(f"{normalizer}\n")
-    return kept, dropped
+    with all_splits(work, out_dir, nj) as shares:
+        told = [json.loads((share / "told.json").read_text(encoding="utf-8")) for share in shares]
+        faults = read_faults(fault for one in told for fault in one["faults"])
+        summary = Summary(
+            sum(one["kept"] for one in told),
+            sum(one["samples"] for one in told),
+            count_bad(faults) + sum(sum(one["reasons"].values()) for one in told),
+            Counter(fault.kind for fault in faults),
+        )
+        with atomic_write(out_dir / "dropped.tsv", "wb") as file:
+            for fault in faults:
+                row = (fault.utt_id or "", fault.kind, fault.detail)
+                file.write(("\t".join(row) + "\n").encode())
+            for share, one in zip(shares, told, strict=True):
+                summary.reasons.update(one["reasons"])
+                with (share / "dropped.tsv").open("rb") as rows:
+                    shutil.copyfileobj(rows, file)
+        if not summary.kept:
+            raise DataError(f"{in_dir}: nothing is left; see {out_dir / 'dropped.tsv'}")
+        with ExampleWriter(out_dir) as writer:
+            for share in shares:
+                writer.append(share)
+        with atomic_write(out_dir / "text_normalizer") as file:
+            file.write(f"{work.normalizer}\n")
+    return summary
 
 
-def summarise(kept: Sequence[Example], dropped: Sequence[tuple[str, str, str]]) -> str:
-    """What was kept and what was dropped, one line a reason."""
-    hours = math.fsum(e.num_samples or 0 for e in kept) / SAMPLE_RATE / 3600
-    lost = {utt for utt, _, _ in dropped}
-    lines = [f"kept {len(kept)} utterances ({hours:.2f} h), dropped {len(lost)}"]
-    counts = Counter(reason for _, reason, _ in dropped)
-    width = max((len(str(count)) for count in counts.values()), default=1)
-    lines += [f"  {count:{width}d}  {reason}" for reason, count in counts.most_common()]
-    return "\n".join(lines)
+@dataclass(frozen=True)
+class Filtering:
+    """What is fit for training of a data directory, share by share.
+
+    Attributes:
+        data_dir: the directory.
+        limits: hold for the texts as they are after normalisation.
+        normalizer: a name of `TEXT_NORMALIZERS`, applied to the targets of tasks that are scored by
+            error rates. Translations keep their case and punctuation, which BLEU counts.
+    """
+
+    data_dir: Path
+    limits: Limits
+    normalizer: str = "none"
+
+    @property
+    def made_from(self) -> str:
+        return made_from([asdict(self.limits), self.normalizer], self.data_dir)
+
+    def __call__(self, directory: Path, job: int, nj: int) -> None:
+        """Do a share: the tables of what is kept, ``dropped.tsv`` without faults, ``told.json``."""
+        normalize = text_normalizer(self.normalizer)
+        reader = ExampleReader(self.data_dir, job=job, nj=nj)
+        if reader.faults:
+            raise DataError(str(reader.faults[0]))
+        summary = Summary()
+        with (
+            ExampleWriter(directory, with_text=True) as writer,
+            (directory / "dropped.tsv").open("w", encoding="utf-8") as dropped,
+        ):
+            for examples in reader:
+                kept = []
+                for example in examples:
+                    example, reason = _judge(example, self.limits, normalize)
+                    if reason is None:
+                        kept.append(example)
+                    else:
+                        dropped.write("\t".join((example.utt_id, *reason)) + "\n")
+                        summary.reasons[reason[0]] += 1
+                summary.kept += len(kept)
+                summary.samples += sum(e.num_samples or 0 for e in kept)
+                writer.add(sorted(kept, key=lambda e: e.utt_id))
+        told = {
+            "kept": summary.kept,
+            "samples": summary.samples,
+            "reasons": summary.reasons,
+            "faults": reader.found,
+        }
+        (directory / "told.json").write_text(json.dumps(told, default=asdict), encoding="utf-8")
+
+
+def _judge(
+    example: Example, limits: Limits, normalize: Callable[[str], str]
+) -> tuple[Example, tuple[str, str] | None]:
+    """An example with its text normalised, and the reason to leave it out."""
+    if TASKS[example.task].scored_by != "error_rate":
+        return example, why_not(example, limits)
+    before, example = example.text, replace(example, text=normalize(example.text))
+    reason = why_not(example, limits)
+    return example, reason if example.text else ("no text after normalisation", before)

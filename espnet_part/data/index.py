@@ -11,6 +11,7 @@ needs; ``index.json``, what else there is to say, written last.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -22,15 +23,15 @@ import numpy as np
 import pyarrow as pa
 
 from espnet_part.data.datadir import TABLES, Example
-from espnet_part.data.examples import ExampleList, Examples
+from espnet_part.data.examples import BLOCK, Examples, Stratum, as_bytes, samples_of
 from espnet_part.data.shards import number_shards
+from espnet_part.data.tables import stamp
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.files import sync_directory, sync_file
 from espnet_part.model.base import file_sha256
 from espnet_part.parsing import read_json_object
 
 _VERSION = 1
-_ROWS_A_BATCH = 10_000
 _ROWS = pa.schema(
     [
         *((name, pa.string()) for name in ("utt_id", "task", "lang", "tgt", "text", "src_text")),
@@ -38,6 +39,11 @@ _ROWS = pa.schema(
         *(("num_samples", pa.int64()), ("spk", pa.string()), ("feats", pa.string())),
     ]
 )
+# Numbers of each example, in memory until all are there.
+_COLUMNS = {
+    **dict.fromkeys(("samples", "prompt", "answer", "stratum"), np.int32),
+    "has_feats": np.uint8,
+}
 _LARGEST_JSON = 1 << 24
 _BROKEN = (
     ConfigError,
@@ -131,9 +137,9 @@ class ExampleTable(Examples):
         for directory, tables in zip(directories, self.sources, strict=True):
             for name in TABLES:
                 path, known = Path(directory, name), tables.get(name)
-                if _stamp(path) is None and known is None:
+                if stamp(path) is None and known is None:
                     continue
-                same = known is not None and _stamp(path) == known["stamp"]
+                same = known is not None and stamp(path) == known["stamp"]
                 if not same and not (
                     path.is_file() and known and file_sha256(path) == known["sha256"]
                 ):
@@ -143,73 +149,129 @@ class ExampleTable(Examples):
                     )
 
 
-def write_index(
-    directory: str | Path,
-    examples: Sequence[Example],
-    token_counts: tuple[np.ndarray, np.ndarray],
-    data_dirs: Sequence[str | Path],
-    bad: int = 0,
-) -> None:
-    """Write an index, whole or not at all; an older one is in its place until then.
+class IndexWriter:
+    """Writes an index as examples come, whole or not at all; an older one is in its place until then.
+
+    A context manager: the index appears when the block ends without an error. Of an example, memory
+    holds some 20 bytes.
 
     Args:
-        examples: of the data directories, without the faulty ones.
-        token_counts: see `Examples`.
-        data_dirs: where they are from.
-        bad: how many utterances are faulty.
+        directory: the index.
+        data_dirs: where the examples are from.
+
+    Attributes:
+        bad: how many utterances of the data directories are faulty, and not among the examples.
     """
-    directory = Path(directory)
-    aside = directory.with_name(f".{directory.name}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    listed = ExampleList(examples)
-    _write_rows(aside / "rows.arrow", examples)
-    _write_numbers(aside / "numbers.arrow", listed, token_counts)
-    about = {
-        "version": _VERSION,
-        "sizes": {path.name: path.stat().st_size for path in sorted(aside.iterdir())},
-        "strata": [[s, len(members), listed.ids_digest(s)] for s, members in listed.strata.items()],
-        "digest": listed.digest,
-        "bad": bad,
-        "sources": [_describe(Path(data_dir)) for data_dir in data_dirs],
-    }
-    (aside / "index.json").write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")
-    for path in aside.iterdir():
-        sync_file(path)
-    sync_directory(aside)
-    shutil.rmtree(directory, ignore_errors=True)
-    aside.rename(directory)
-    sync_directory(directory.parent)
 
+    def __init__(self, directory: str | Path, data_dirs: Sequence[str | Path]) -> None:
+        self.directory, self.data_dirs = Path(directory), [Path(path) for path in data_dirs]
+        self.bad = 0
+        self._aside = self.directory.with_name(f".{self.directory.name}.tmp")
+        self._waiting: list[Example] = []  # less than a block
+        self._digest = hashlib.sha256()
+        self._ids: dict[Stratum, Any] = {}  # the hash of their ids, in the order of their numbers
+        self._columns: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS}
 
-def _write_rows(path: Path, examples: Sequence[Example]) -> None:
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _ROWS) as writer:
-        for start in range(0, len(examples), _ROWS_A_BATCH):
-            rows = [_row(example) for example in examples[start : start + _ROWS_A_BATCH]]
-            writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=_ROWS))
+    def __enter__(self) -> IndexWriter:
+        shutil.rmtree(self._aside, ignore_errors=True)
+        self._aside.mkdir(parents=True)
+        self._sink = pa.OSFile(str(self._aside / "rows.arrow"), "wb")
+        self._rows = pa.ipc.new_file(self._sink, _ROWS)
+        return self
+
+    def add(self, examples: Sequence[Example], prompt: np.ndarray, answer: np.ndarray) -> None:
+        """Add examples.
+
+        Args:
+            prompt, answer: (N,) their token counts, see `Examples`.
+        """
+        self._waiting += examples
+        while len(self._waiting) >= BLOCK:
+            self._write_block(self._waiting[:BLOCK])
+            del self._waiting[:BLOCK]
+        self._columns["prompt"].append(_as_int32(prompt))
+        self._columns["answer"].append(_as_int32(answer))
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._write_block(self._waiting)
+            self._rows.close()
+            self._sink.close()
+            if kind is None:
+                self._finish()
+        finally:
+            shutil.rmtree(self._aside, ignore_errors=True)
+
+    def _write_block(self, examples: Sequence[Example]) -> None:
+        if not examples:
+            return
+        self._digest.update(as_bytes(examples))
+        rows = [_row(example) for example in examples]
+        self._rows.write_batch(pa.RecordBatch.from_pylist(rows, schema=_ROWS))
+        ids: dict[Stratum, list[str]] = {}
+        for e in examples:
+            ids.setdefault((e.task, e.lang, e.tgt), []).append(e.utt_id)
+        for stratum, members in ids.items():
+            if stratum in self._ids:
+                members[0] = f"\n{members[0]}"
+            hashed = self._ids.setdefault(stratum, hashlib.sha256())
+            hashed.update("\n".join(members).encode())
+        numbers = {stratum: number for number, stratum in enumerate(self._ids)}
+        columns = {
+            "samples": _as_int32(np.array([samples_of(e) for e in examples], dtype=np.int64)),
+            "has_feats": np.array([e.feats is not None for e in examples], dtype=np.uint8),
+            "stratum": np.array([numbers[e.task, e.lang, e.tgt] for e in examples], dtype=np.int32),
+        }
+        for name, column in columns.items():
+            self._columns[name].append(column)
+
+    def _write_numbers(self, path: Path, strata: Sequence[Stratum]) -> list[int]:
+        """Write the columns; return the size of each stratum."""
+        column = {
+            name: np.concatenate([np.empty(0, dtype=kind), *self._columns[name]])
+            for name, kind in _COLUMNS.items()
+        }
+        rank = {stratum: number for number, stratum in enumerate(strata)}
+        ranks = np.array([rank[stratum] for stratum in self._ids], dtype=np.int32)
+        of_example = ranks[column.pop("stratum")]
+        by_stratum = _as_int32(np.argsort(of_example, kind="stable"))
+        has_feats = column.pop("has_feats")
+        arrays = {**column, "by_stratum": by_stratum, "has_feats": has_feats}
+        batch = pa.RecordBatch.from_pydict({name: pa.array(arrays[name]) for name in arrays})
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+            writer.write_batch(batch)  # one, so that a column is one array
+        return [int(count) for count in np.bincount(of_example, minlength=len(strata))]
+
+    def _finish(self) -> None:
+        """Write what else there is to say, and put the index where it belongs."""
+        strata = sorted(self._ids)
+        counts = self._write_numbers(self._aside / "numbers.arrow", strata)
+        about = {
+            "version": _VERSION,
+            "sizes": {path.name: path.stat().st_size for path in sorted(self._aside.iterdir())},
+            "strata": [
+                [stratum, count, self._ids[stratum].hexdigest()]
+                for stratum, count in zip(strata, counts, strict=True)
+            ],
+            "digest": self._digest.hexdigest(),
+            "bad": self.bad,
+            "sources": [_describe(data_dir) for data_dir in self.data_dirs],
+        }
+        text = json.dumps(about, ensure_ascii=False)
+        (self._aside / "index.json").write_text(text, encoding="utf-8")
+        for path in self._aside.iterdir():
+            sync_file(path)
+        sync_directory(self._aside)
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self._aside.rename(self.directory)
+        sync_directory(self.directory.parent)
 
 
 def _row(example: Example) -> dict[str, Any]:
     row = {field.name: getattr(example, field.name) for field in dataclasses.fields(example)}
     row["start"], row["end"] = row.pop("segment") or (None, None)
     return row
-
-
-def _write_numbers(
-    path: Path, examples: ExampleList, token_counts: tuple[np.ndarray, np.ndarray]
-) -> None:
-    by_stratum = [*examples.strata.values(), np.empty(0, dtype=np.int64)]
-    columns = {
-        "samples": examples.samples,
-        "prompt": token_counts[0],
-        "answer": token_counts[1],
-        "by_stratum": np.concatenate(by_stratum),
-    }
-    arrays = {name: pa.array(_as_int32(column)) for name, column in columns.items()}
-    arrays["has_feats"] = pa.array(examples.has_feats.astype(np.uint8))
-    batch = pa.RecordBatch.from_pydict(arrays)
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
-        writer.write_batch(batch)  # one, so that a column is one array
 
 
 def _as_int32(values: np.ndarray) -> np.ndarray:
@@ -223,17 +285,9 @@ def _open(path: Path) -> pa.ipc.RecordBatchFileReader:
     return pa.ipc.open_file(pa.memory_map(str(path)))
 
 
-def _stamp(path: Path) -> list[int] | None:
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return [stat.st_size, stat.st_mtime_ns]
-
-
 def _describe(data_dir: Path) -> dict[str, Any]:
     return {
-        name: {"stamp": _stamp(data_dir / name), "sha256": file_sha256(data_dir / name)}
+        name: {"stamp": stamp(data_dir / name), "sha256": file_sha256(data_dir / name)}
         for name in TABLES
         if (data_dir / name).is_file()
     }

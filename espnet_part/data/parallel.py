@@ -19,7 +19,11 @@ _CHUNK, _LARGEST_CHUNK = 16, 512
 
 
 def run_jobs(
-    function: Callable[[Job], Result], jobs: Sequence[Job], nj: int, label: str
+    function: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    nj: int,
+    label: str,
+    at_once: int | None = None,
 ) -> Iterator[Result]:
     """Apply a function of a module to each job; results come in the order of the jobs.
 
@@ -28,23 +32,26 @@ def run_jobs(
         jobs: its arguments.
         nj: number of processes.
         label: stands before the progress on stderr.
+        at_once: jobs that a process is handed; None: so many that handing over small ones costs little.
 
     Raises:
         DataError: a process was killed (most often for want of memory).
     """
     with open_bar(label, len(jobs), disable=not jobs) as bar:
-        for result in _results(function, jobs, nj):
+        for result in _results(function, jobs, nj, at_once):
             bar.update()
             yield result
 
 
-def _results(function: Callable[[Job], Result], jobs: Sequence[Job], nj: int) -> Iterator[Result]:
-    if nj <= 1 or len(jobs) <= _CHUNK:
+def _results(
+    function: Callable[[Job], Result], jobs: Sequence[Job], nj: int, at_once: int | None
+) -> Iterator[Result]:
+    if nj <= 1 or len(jobs) <= (at_once or _CHUNK):
         yield from map(function, jobs)
         return
     pool = ProcessPoolExecutor(min(nj, len(jobs)))
     try:
-        chunk = min(max(_CHUNK, len(jobs) // (100 * nj)), _LARGEST_CHUNK)
+        chunk = at_once or min(max(_CHUNK, len(jobs) // (100 * nj)), _LARGEST_CHUNK)
         yield from pool.map(function, jobs, chunksize=chunk)
     except BrokenProcessPool:
         raise DataError(

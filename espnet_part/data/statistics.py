@@ -33,32 +33,48 @@ class StratumStatistics:
     answer_tokens: int
 
 
-def collect_statistics(
-    examples: Sequence[Example], prompt: np.ndarray, answer: np.ndarray, fs: int = SAMPLE_RATE
-) -> list[StratumStatistics]:
-    """One entry for each (task, language, target language), then one a task, then one for all.
+class Statistics:
+    """Counts examples as they come.
 
     Args:
-        examples: the examples.
-        prompt, answer: (N,) token counts (see `tokens.count_tokens`).
         fs: the rate that ``num_samples`` counts at, in Hz.
     """
-    groups: dict[tuple[str, str, str], list[int]] = {}
-    for position, example in enumerate(examples):
-        groups.setdefault((example.task, example.lang, example.tgt), []).append(position)
-        groups.setdefault((example.task, "", ""), []).append(position)
-    groups["", "", ""] = list(range(len(examples)))
-    samples = np.array([e.num_samples or 0 for e in examples], dtype=np.int64)
-    return [
-        StratumStatistics(
-            *key,
-            utterances=len(members),
-            hours=round(float(samples[members].sum()) / fs / 3600, 4),
-            prompt_tokens=int(prompt[members].sum()),
-            answer_tokens=int(answer[members].sum()),
-        )
-        for key, members in sorted(groups.items(), key=lambda item: _total_last(item[0]))
-    ]
+
+    def __init__(self, fs: int = SAMPLE_RATE) -> None:
+        self._fs = fs
+        # of each (task, language, target language): examples, samples, tokens of prompts and answers
+        self._sums: dict[tuple[str, str, str], list[int]] = {("", "", ""): [0, 0, 0, 0]}
+
+    def add(self, examples: Sequence[Example], prompt: np.ndarray, answer: np.ndarray) -> None:
+        """Add examples.
+
+        Args:
+            prompt, answer: (N,) token counts (see `tokens.count_tokens`).
+        """
+        for e, *tokens in zip(examples, prompt.tolist(), answer.tolist(), strict=True):
+            sums = self._sums.setdefault((e.task, e.lang, e.tgt), [0, 0, 0, 0])
+            for place, value in enumerate((1, e.num_samples or 0, *tokens)):
+                sums[place] += value
+
+    def lines(self) -> list[StratumStatistics]:
+        """One entry for each (task, language, target language), then one a task, then one for all."""
+        sums: dict[tuple[str, str, str], list[int]] = {}
+        for (task, lang, tgt), found in self._sums.items():
+            for key in {(task, lang, tgt), (task, "", ""), ("", "", "")}:
+                before = sums.get(key, [0, 0, 0, 0])
+                sums[key] = [one + other for one, other in zip(before, found, strict=True)]
+        return [
+            StratumStatistics(
+                *key,
+                utterances=utterances,
+                hours=round(samples / self._fs / 3600, 4),
+                prompt_tokens=prompt,
+                answer_tokens=answer,
+            )
+            for key, (utterances, samples, prompt, answer) in sorted(
+                sums.items(), key=lambda item: _total_last(item[0])
+            )
+        ]
 
 
 def as_markdown(statistics: Sequence[StratumStatistics]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,9 @@ from espnet_part.data.chat import ChatFormat
 from espnet_part.data.datadir import Example
 from espnet_part.data.prompts import Prompts
 from espnet_part.errors import DataError
-from espnet_part.kaldi import parse_count, read_table, write_table
+from espnet_part.files import atomic_write
+from espnet_part.kaldi import parse_count, read_table
+from espnet_part.sorting import LineSorter
 
 _CHECKED = 10  # known counts that are counted again, to notice a file of another tokenizer
 
@@ -96,16 +100,32 @@ def _longest_prompt(example: Example, prompts: Prompts, chat: ChatFormat) -> int
     return max(lengths)
 
 
-def write_token_counts(
-    path: str | Path, examples: Sequence[Example], prompt: np.ndarray, answer: np.ndarray
-) -> None:
-    """Write lines of utterance, prompt tokens, answer tokens."""
-    counts = zip(examples, prompt, answer, strict=True)
-    write_table(path, ((example.utt_id, f"{p} {a}") for example, p, a in counts))
+@contextmanager
+def writing_token_counts(
+    path: str | Path,
+) -> Iterator[Callable[[Sequence[Example], np.ndarray, np.ndarray], None]]:
+    """A function ``add(examples, prompt, answer)``; when the block ends, the file is there.
+
+    Its lines are utterance, prompt tokens, answer tokens, sorted by utterance. No two examples may
+    have one id.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as directory:
+        lines = LineSorter(Path(directory, "run"))
+
+        def add(examples: Sequence[Example], prompt: np.ndarray, answer: np.ndarray) -> None:
+            counts = zip(examples, prompt.tolist(), answer.tolist(), strict=True)
+            for example, prompt_tokens, answer_tokens in counts:
+                lines.add(f"{example.utt_id}\t{prompt_tokens} {answer_tokens}\n".encode())
+
+        yield add
+        with atomic_write(path, "wb") as file:
+            file.writelines(line.replace(b"\t", b" ", 1) for line in lines.merged())
 
 
 def read_token_counts(path: str | Path) -> dict[str, tuple[int, int]]:
-    """Read what `write_token_counts` wrote.
+    """Read what `writing_token_counts` wrote.
 
     Raises:
         DataError: the file is missing, or a line is not of that form.

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from espnet_part.data.splits import useful_jobs
 from espnet_part.recipe import leash
 from espnet_part.recipe.options import RecipeOptions, is_cluster
 from espnet_part.recipe.progress import Progress
@@ -102,6 +103,21 @@ class Jobs:
             status = self._start([*launcher, log, options.python, "-m", module, *words], None, None)
         if status:
             raise JobFailed([log])
+
+    def launch_split(self, log: Path, module: str, data_dir: Path, *words: str | Path) -> None:
+        """Run a module whose work on a directory jobs can share (see `data.splits`).
+
+        On a cluster each share is a job of an array, and one more job joins them; here, processes of
+        one job do them.
+        """
+        launcher = self._options.launchers["train_cmd"]
+        jobs = useful_jobs(data_dir, self._options.nj)
+        words = (*words, "--nj", str(jobs))
+        if jobs > 1 and is_cluster(launcher):
+            logs = log.with_name(f"{log.stem}.JOB{log.suffix}")
+            command = [self._options.python, "-m", module, *words, "--job", "JOB"]
+            self.launch_array([*launcher, "--num_threads", "1"], logs, jobs, command)
+        self.launch(log, module, *words)
 
     def launch_array(
         self, launcher: Words, logs: Path, count: int, words: Words, at_once: int | None = None

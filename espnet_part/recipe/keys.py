@@ -9,8 +9,9 @@ with other numbers of jobs and workers, after data were made again and came out 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +102,12 @@ def _digest_ids(path: Path) -> str:
 def _sample(wav_scp: Path) -> list[str]:
     if not wav_scp.is_file():
         return []
-    audio = [value for _, _, value in iter_table(wav_scp, _pass_over) if value]
-    step = max(1, len(audio) // _SAMPLED_FILES)
-    return audio[::step][:_SAMPLED_FILES]
+
+    def audio() -> Iterator[str]:
+        return (value for _, _, value in iter_table(wav_scp, _pass_over) if value)
+
+    step = max(1, sum(1 for _ in audio()) // _SAMPLED_FILES)
+    return list(itertools.islice(audio(), 0, step * _SAMPLED_FILES, step))
 
 
 def _pass_over(*_: object) -> None:

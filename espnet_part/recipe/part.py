@@ -469,9 +469,10 @@ class PartRecipe:
 
         def run(dset: str) -> None:
             options = [word for name, value in limits.items() for word in (f"--{name}", str(value))]
-            self.jobs.launch(
+            self.jobs.launch_split(
                 self.raw / f"logs/filter_{dset}.log",
                 "espnet_part.bin.part_filter_data",
+                self.org / sources[dset],
                 *("--in_dir", self.org / sources[dset], "--out_dir", self.raw / dset),
                 *options,
                 *split_words(o.filter_args, "--filter_args"),
@@ -523,9 +524,10 @@ class PartRecipe:
 
     def _statistics(self) -> list[Piece]:
         def run(dset: str) -> None:
-            self.jobs.launch(
+            self.jobs.launch_split(
                 self.stats / f"logs/{dset}.log",
                 "espnet_part.bin.part_collect_stats",
+                self.raw / dset,
                 *("--data_dir", self.raw / dset, "--model_config", self.o.model_config),
                 *("--out_dir", self.stats / dset),
             )

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from espnet_part.corpora import sorting
+from espnet_part import sorting
 from espnet_part.corpora.clips import NameSet, list_directory
-from espnet_part.corpora.sorting import LineSorter, first_field
 from espnet_part.errors import DataError
+from espnet_part.sorting import LineSorter, first_field
 
 NAMES = st.sets(st.text(max_size=6), max_size=40)
 

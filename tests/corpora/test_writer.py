@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from espnet_part.corpora import sorting
+from espnet_part import sorting
 from espnet_part.corpora.ledger import Ledger
 from espnet_part.corpora.writer import DirectoryWriter
 from espnet_part.data.datadir import DataDir, Example

@@ -16,7 +16,7 @@ from espnet_part.data.examples import ExampleList
 from espnet_part.data.heard import Heard
 from espnet_part.data.prompts import Prompts
 from espnet_part.data.shares import Limits
-from espnet_part.data.tokens import count_tokens, read_token_counts, write_token_counts
+from espnet_part.data.tokens import count_tokens, read_token_counts, writing_token_counts
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.model.splice import IGNORE
 from tests.data.conftest import make_tokenizer
@@ -295,7 +295,8 @@ def test_lengths_bill_the_longest_wording(corpus):
 def test_token_counts_file(corpus, tmp_path):
     prompt, answer = count_tokens(corpus.examples, corpus.prompts, corpus.chat)
     path = tmp_path / "text_tokens"
-    write_token_counts(path, corpus.examples, prompt, answer)
+    with writing_token_counts(path) as add:
+        add(corpus.examples, prompt, answer)
     known = read_token_counts(path)
     again = count_tokens(corpus.examples, corpus.prompts, corpus.chat, known)
     np.testing.assert_array_equal(again, (prompt, answer))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from espnet_part.data import examples as examples_module
+from espnet_part.data import index as index_module
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.datadir import DataDir, Example
 from espnet_part.data.dataset import BatchConfig, Corpus, PhaseData
 from espnet_part.data.examples import ExampleList, Examples
-from espnet_part.data.index import ExampleTable, write_index
+from espnet_part.data.index import ExampleTable, IndexWriter
 from espnet_part.data.mixture_table import PhaseMixture
 from espnet_part.data.prompts import Prompts
 from espnet_part.data.shares import Limits
@@ -44,6 +47,15 @@ EXAMPLES = st.lists(
 )
 
 
+@pytest.fixture(scope="module", params=[2, 10_000], autouse=True)
+def block(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Examples are written and hashed in blocks; two of them make several of a test's."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (examples_module, index_module):
+            patch.setattr(module, "BLOCK", request.param)
+        yield
+
+
 @given(examples=EXAMPLES)
 @settings(max_examples=30, deadline=None)
 def test_everything_comes_back(
@@ -51,7 +63,10 @@ def test_everything_comes_back(
 ) -> None:
     directory = tmp_path_factory.mktemp("index") / "index"
     prompt, answer = np.arange(len(examples)), np.arange(len(examples)) + 7
-    write_index(directory, examples, (prompt, answer), [], bad=3)
+    with IndexWriter(directory, []) as index:
+        for part in (slice(0, 2), slice(2, None)):
+            index.add(examples[part], prompt[part], answer[part])
+        index.bad = 3
     table, listed = ExampleTable(directory), ExampleList(examples)
     for found in (table, pickle.loads(pickle.dumps(table))):
         assert list(found) == examples and found[-1] == examples[-1] and found[:2] == examples[:2]
@@ -74,8 +89,8 @@ def index(examples: list[Example], tmp_path: Path) -> Path:
     """The index of a data directory ``data`` beside it."""
     DataDir.write(tmp_path / "data", examples)
     loaded, _ = DataDir.load(tmp_path / "data")
-    counts = np.ones(len(loaded), dtype=int), np.ones(len(loaded), dtype=int)
-    write_index(tmp_path / "index", loaded, counts, [tmp_path / "data"])
+    with IndexWriter(tmp_path / "index", [tmp_path / "data"]) as index:
+        index.add(loaded, *np.ones((2, len(loaded)), dtype=int))
     return tmp_path / "index"
 
 
@@ -127,16 +142,19 @@ def test_a_damaged_index_is_named(index: Path, name: str, content: bytes | None)
 def test_it_is_replaced_as_a_whole(index: Path, examples: list[Example]) -> None:
     reading = ExampleTable(index)
     first = reading[0]
-    write_index(index, examples[:2], (np.zeros(2, dtype=int), np.zeros(2, dtype=int)), [])
+    with IndexWriter(index, []) as writer:
+        writer.add(examples[:2], *np.zeros((2, 2), dtype=int))
     assert len(ExampleTable(index)) == 2
     assert reading[0] == first and len(reading) == len(examples)  # who reads it goes on
     assert [path.name for path in index.parent.iterdir() if path.name.startswith(".")] == []
 
 
 def test_numbers_beyond_its_range_are_refused(index: Path, examples: list[Example]) -> None:
-    counts = np.array([1 << 31]), np.array([1])
-    with pytest.raises(DataError, match="an index holds at most"):
-        write_index(index, examples[:1], counts, [])
+    with (
+        pytest.raises(DataError, match="an index holds at most"),
+        IndexWriter(index, []) as writer,
+    ):
+        writer.add(examples[:1], np.array([1 << 31]), np.array([1]))
     assert len(ExampleTable(index)) == len(examples)
 
 
@@ -144,7 +162,8 @@ def test_what_is_to_be_heard_follows_from_an_index_as_from_a_list(
     examples: list[Example], tmp_path: Path, tokenizer: Any
 ) -> None:
     prompts, chat = Prompts.load("conf/prompts.yaml"), ChatFormat(tokenizer)
-    write_index(tmp_path / "index", examples, count_tokens(examples, prompts, chat), [])
+    with IndexWriter(tmp_path / "index", []) as index:
+        index.add(examples, *count_tokens(examples, prompts, chat))
 
     def expected(kept: Examples) -> PhaseMixture:
         corpus = Corpus(kept, prompts, chat, lambda n: (n // 320 + 1, n // 640 + 1))

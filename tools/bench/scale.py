@@ -8,11 +8,13 @@ scale.md beside this file.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import math
 import multiprocessing
 import os
 import resource
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -23,13 +25,14 @@ import numpy as np
 
 import espnet_part  # noqa: F401 - before torch, so that its threads wait asleep
 from espnet_part.data.chat import ChatFormat
-from espnet_part.data.datadir import Example
+from espnet_part.data.datadir import Example, ExampleWriter
 from espnet_part.data.dataset import BatchConfig
 from espnet_part.data.examples import ExampleList, Examples
 from espnet_part.data.heard import Heard
-from espnet_part.data.index import ExampleTable, write_index
+from espnet_part.data.index import ExampleTable, IndexWriter
 from espnet_part.data.prompts import Prompts
 from espnet_part.data.stage_data import LoaderConfig, SpeechSide, StageData
+from espnet_part.data.tables import RANGE
 from espnet_part.data.tokens import count_tokens
 from espnet_part.schedule.schedule import Phase
 
@@ -170,6 +173,57 @@ def measure(
     }
 
 
+def stages(count: int, nj: int) -> None:
+    """Stages 3 and 5 on a directory of speech that is not there, as part.sh runs them on this machine."""
+    import yaml
+
+    from tests.train.tiny import make_tokenizer
+
+    with tempfile.TemporaryDirectory() as where:
+        data, out = Path(where, "data"), Path(where, "out")
+        _in_a_process(_make_speech, (str(data), count))
+        make_tokenizer(Path(where, "tokenizer"))
+        model = {
+            "encoder_conf": {"config": {"d_model": 12}},
+            "llm_conf": {
+                "config": {"model_type": "qwen2", "vocab_size": 400},
+                "tokenizer": str(Path(where, "tokenizer")),
+            },
+            "prompts": str(ROOT / "conf/prompts.yaml"),
+        }
+        Path(where, "model.yaml").write_text(yaml.safe_dump(model))
+        programs: dict[str, list[object]] = {
+            "filter_data": ["--in_dir", data, "--out_dir", out],
+            "collect_stats": [
+                *("--data_dir", out, "--model_config", f"{where}/model.yaml"),
+                *("--out_dir", f"{where}/stats"),
+            ],
+        }
+        for name, words in programs.items():
+            command = [sys.executable, "-m", f"espnet_part.bin.part_{name}", *map(str, words)]
+            pid = os.spawnv(os.P_NOWAIT, sys.executable, [*command, "--nj", str(nj)])
+            _, status, used = os.wait4(pid, 0)
+            seconds, peak = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+            print(
+                f"{count:,} examples, --nj {nj}, part_{name}: {seconds:.0f} s of CPU, "
+                f"{peak:.0f} MB at most, status {status}",
+                flush=True,
+            )
+
+
+def _make_speech(where: str, count: int) -> None:
+    with ExampleWriter(where) as writer:
+        for start in range(0, count, RANGE):
+            writer.add(
+                [
+                    dataclasses.replace(
+                        e, task="s2tt", audio=f"/corpus/{e.utt_id}.flac", num_samples=80_000
+                    )
+                    for e in Made(count)[start : start + RANGE]
+                ]
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--examples", type=int, nargs="+", default=[10_000, 1_000_000])
@@ -178,10 +232,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="of each rank")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--json", type=Path, help="where the figures go")
+    parser.add_argument("--stages", action="store_true", help="of stages 3 and 5 instead")
+    parser.add_argument("--nj", type=int, default=1, help="processes of stages 3 and 5")
     args = parser.parse_args()
-    import sys
-
     sys.path.insert(0, str(ROOT))
+    for count in args.examples if args.stages else ():
+        stages(count, args.nj)
+    if args.stages:
+        return
     from tests.train.tiny import make_tokenizer
 
     rows = []
@@ -209,7 +267,11 @@ def main() -> None:
 
 
 def _write(where: str, count: int) -> None:
-    write_index(Path(where, "index"), Made(count), tokens(count, where), [])
+    made, (prompt, answer) = Made(count), tokens(count, where)
+    with IndexWriter(Path(where, "index"), []) as index:
+        for start in range(0, count, RANGE):
+            part = slice(start, start + RANGE)
+            index.add(made[part], prompt[part], answer[part])
 
 
 def _in_a_process(work: Any, words: tuple[Any, ...]) -> None:

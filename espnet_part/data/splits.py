@@ -1,0 +1,102 @@
+"""One piece of work on data directories done by several jobs, here or on a cluster.
+
+Each of ``nj`` jobs does its share, which appears in ``OUT_DIR/splitNJ/JOB`` whole or not at all, so a
+job that was killed is done again alone. Who joins the shares does what is lacking himself.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from espnet_part.data import tables
+from espnet_part.data.datadir import TABLES
+from espnet_part.data.parallel import run_jobs
+from espnet_part.data.tables import stamp
+from espnet_part.files import sync_directory, sync_file
+
+_MADE_FROM = "made_from.json"
+
+
+class Work(Protocol):
+    """Work of which jobs do shares; other processes must be able to import it.
+
+    Attributes:
+        data_dir: the data directory.
+        made_from: what the result depends on (see `made_from`).
+    """
+
+    @property
+    def data_dir(self) -> Path: ...
+
+    @property
+    def made_from(self) -> str: ...
+
+    def __call__(self, directory: Path, job: int, nj: int) -> None:
+        """Do the share of a job (1 is the first), into a new directory."""
+
+
+def useful_jobs(data_dir: Path, nj: int) -> int:
+    """So many jobs, but no more than a directory has ranges of utterances."""
+    try:
+        with (data_dir / "utt2task").open("rb") as file:
+            lines = sum(block.count(b"\n") for block in iter(partial(file.read, 1 << 20), b""))
+    except OSError:  # told by who reads it
+        return 1
+    return max(1, min(nj, -(-lines // tables.RANGE)))
+
+
+def do_split(work: Work, out_dir: Path, nj: int, job: int) -> None:
+    """Do the share of a job, unless it is done, or so many jobs are not needed."""
+    nj = useful_jobs(work.data_dir, nj)
+    if job <= nj:
+        _split(work, out_dir, nj, job)
+
+
+def _split(work: Work, out_dir: Path, nj: int, job: int) -> Path:
+    path = out_dir / f"split{nj}" / str(job)
+    if _is_done(path, work):
+        return path
+    aside = path.with_name(f".{job}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    began = work.made_from  # before the tables are read
+    work(aside, job, nj)
+    (aside / _MADE_FROM).write_text(began, encoding="utf-8")
+    for made in aside.iterdir():
+        sync_file(made)
+    shutil.rmtree(path, ignore_errors=True)
+    aside.rename(path)
+    sync_directory(path.parent)
+    return path
+
+
+@contextmanager
+def all_splits(work: Work, out_dir: Path, nj: int) -> Iterator[list[Path]]:
+    """The directories of all shares, in their order; those that are not there are made now.
+
+    They are removed when the block ends without an error.
+    """
+    nj = useful_jobs(work.data_dir, nj)
+    do, jobs = partial(_split, work, out_dir, nj), range(1, nj + 1)
+    yield list(map(do, jobs) if nj == 1 else run_jobs(do, jobs, nj, "shares", at_once=1))
+    for path in out_dir.glob("split*"):
+        shutil.rmtree(path)
+
+
+def _is_done(path: Path, work: Work) -> bool:
+    try:
+        return (path / _MADE_FROM).read_text(encoding="utf-8") == work.made_from
+    except (OSError, ValueError):
+        return False
+
+
+def made_from(settings: Any, data_dir: str | Path) -> str:
+    """What work on a directory depends on: settings that JSON can hold, and its tables as they are."""
+    stamps = {name: stamp(Path(data_dir, name)) for name in TABLES}
+    return json.dumps([settings, str(data_dir), stamps], sort_keys=True)

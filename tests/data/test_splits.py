@@ -1,0 +1,106 @@
+"""Work on a data directory by several jobs: what they make together is what one makes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from espnet_part.bin import part_collect_stats, part_filter_data
+from espnet_part.data import tables
+from espnet_part.data.datadir import DataDir, Example
+from tests.data.conftest import make_examples, make_tokenizer
+
+Run = Callable[..., dict[str, bytes]]
+
+
+def content(directory: Path) -> dict[str, bytes]:
+    files = {path for path in directory.rglob("*") if path.is_file()}
+    return {str(path.relative_to(directory)): path.read_bytes() for path in files}
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory of some ranges: whole files, segments, text tasks, faults of several tables."""
+    monkeypatch.setattr(tables, "RANGE", 3)
+    examples = make_examples(tmp_path / "audio")
+    spoken = [e for e in examples if e.audio]
+    cut = [
+        dataclasses.replace(e, utt_id=f"{name}-{e.utt_id}", segment=(0.1, 0.2), num_samples=1600)
+        for name, e in zip("acyz", reversed(spoken[:4]), strict=False)
+    ]
+    odd = [
+        Example("b-long", "asr", "de", "de", "x " * 700, audio="a.wav", num_samples=160000),
+        Example("q-short", "asr", "de", "de", "x", audio="a.wav", num_samples=7),
+    ]
+    path = tmp_path / "data"
+    DataDir.write(path, [*examples, *cut, *odd])
+    with (path / "text").open("a") as text:
+        text.write("zzz nobody\n")
+    (path / "utt2lang").write_text((path / "utt2lang").read_text().replace("b-long de", "b-long x"))
+    return path
+
+
+@pytest.fixture(params=["filter", "stats"])
+def run(request: pytest.FixtureRequest, data: Path, tmp_path: Path) -> Run:
+    """Runs a program of stage 3 or 5 and returns the files that it made."""
+    make_tokenizer().save_pretrained(tmp_path / "llm")
+    config = {
+        "encoder_conf": {"config": {"d_model": 12}},
+        "llm_conf": {
+            "config": {"model_type": "qwen2", "vocab_size": 400},
+            "tokenizer": str(tmp_path / "llm"),
+        },
+        "prompts": "conf/prompts.yaml",
+    }
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(config))
+
+    def work(out: str, *words: str) -> dict[str, bytes]:
+        options = ["--out_dir", str(tmp_path / out), *words]
+        if request.param == "filter":
+            part_filter_data.main(["--in_dir", str(data), *options])
+        else:
+            model = ["--model_config", str(tmp_path / "model.yaml"), "--max_bad_share", "0.3"]
+            part_collect_stats.main(["--data_dir", str(data), *model, *options])
+        return content(tmp_path / out)
+
+    return work
+
+
+@pytest.mark.parametrize("nj", [2, 3, 50])
+def test_the_result_does_not_depend_on_the_number_of_jobs(run: Run, nj: int) -> None:
+    assert run("several", "--nj", str(nj)) == run("one")
+
+
+def test_jobs_do_their_shares_and_what_is_lacking_is_done_alone(run: Run, tmp_path: Path) -> None:
+    for job in ("1", "2", "3"):
+        files = run("jobs", "--nj", "3", "--job", job)
+    assert {name.split("/")[0] for name in files} == {"split3"}
+    shares = tmp_path / "jobs/split3"
+    times = {path.name: path.stat().st_mtime_ns for path in shares.iterdir()}
+    (shares / "2").rename(shares / ".2.tmp")  # it was killed
+    for job in ("1", "2", "3"):
+        run("jobs", "--nj", "3", "--job", job)
+    again = {path.name: path.stat().st_mtime_ns for path in shares.iterdir()}
+    assert [name for name in sorted(times) if times[name] != again[name]] == ["2"]
+    (shares / "3").rename(shares / ".3.tmp")
+    joined = run("jobs", "--nj", "3")
+    assert joined == run("one")
+
+
+def test_shares_of_other_data_are_done_again(run: Run, data: Path) -> None:
+    for job in ("1", "2", "3"):
+        run("jobs", "--nj", "3", "--job", job)
+    text = data / "text"
+    text.write_text(text.read_text().replace("b-long x", "b-long y y"))
+    assert run("jobs", "--nj", "3") == run("one")
+
+
+def test_a_job_beyond_their_number(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("few", "--nj", "1000", "--job", "999") == {}
+    with pytest.raises(SystemExit) as stop:
+        run("few", "--nj", "3", "--job", "4")
+    assert stop.value.code == 2 and "--job 4: there are 3" in capsys.readouterr().err

@@ -1,0 +1,45 @@
+"""What is started for work that jobs can share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from espnet_part.data import tables
+from espnet_part.recipe.jobs import Jobs
+
+
+@pytest.mark.parametrize(
+    ("launcher", "lines", "started"),
+    [
+        ("run.pl", 9, ["x.log --nj 4"]),
+        ("slurm.pl", 9, ["JOB=1:4 x.JOB.log --nj 4 --job JOB", "x.log --nj 4"]),
+        ("slurm.pl", 4, ["JOB=1:2 x.JOB.log --nj 2 --job JOB", "x.log --nj 2"]),
+        ("slurm.pl", 2, ["x.log --nj 1"]),
+    ],
+)
+def test_on_a_cluster_each_share_is_a_job_of_an_array(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    launcher: str,
+    lines: int,
+    started: list[str],
+) -> None:
+    monkeypatch.setattr(tables, "RANGE", 2)
+    (tmp_path / "utt2task").write_text("".join(f"u{n} asr\n" for n in range(lines)))
+    options = SimpleNamespace(nj=4, python="python", launchers={"train_cmd": [launcher]})
+    jobs = Jobs(options)  # type: ignore[arg-type]
+    found: list[str] = []
+
+    def start(words: list[str | Path], *_: object) -> int:
+        shown = [Path(word).name for word in words]
+        threads = shown.index("--num_threads")
+        command = shown.index("python")
+        found.append(" ".join([*shown[threads + 2 : command], *shown[command + 3 :]]))
+        return 0
+
+    monkeypatch.setattr(jobs, "_start", start)
+    jobs.launch_split(tmp_path / "x.log", "module", tmp_path)
+    assert found == started
