@@ -1,6 +1,6 @@
 """One piece of work on data directories done by several jobs, here or on a cluster.
 
-Each of ``nj`` jobs does its share, which appears in ``OUT_DIR/splitNJ/JOB`` whole or not at all, so a
+Each of ``nj`` jobs does its share, which appears in ``OUT_DIR/.splitNJ/JOB`` whole or not at all, so a
 job that was killed is done again alone. Who joins the shares does what is lacking himself.
 """
 
@@ -59,7 +59,7 @@ def do_split(work: Work, out_dir: Path, nj: int, job: int) -> None:
 
 
 def _split(work: Work, out_dir: Path, nj: int, job: int) -> Path:
-    path = out_dir / f"split{nj}" / str(job)
+    path = out_dir / f".split{nj}" / str(job)
     if _is_done(path, work):
         return path
     aside = path.with_name(f".{job}.tmp")
@@ -85,7 +85,7 @@ def all_splits(work: Work, out_dir: Path, nj: int) -> Iterator[list[Path]]:
     nj = useful_jobs(work.data_dir, nj)
     do, jobs = partial(_split, work, out_dir, nj), range(1, nj + 1)
     yield list(map(do, jobs) if nj == 1 else run_jobs(do, jobs, nj, "shares", at_once=1))
-    for path in out_dir.glob("split*"):
+    for path in out_dir.glob(".split*"):
         shutil.rmtree(path)
 
 

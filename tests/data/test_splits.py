@@ -78,8 +78,8 @@ def test_the_result_does_not_depend_on_the_number_of_jobs(run: Run, nj: int) -> 
 def test_jobs_do_their_shares_and_what_is_lacking_is_done_alone(run: Run, tmp_path: Path) -> None:
     for job in ("1", "2", "3"):
         files = run("jobs", "--nj", "3", "--job", job)
-    assert {name.split("/")[0] for name in files} == {"split3"}
-    shares = tmp_path / "jobs/split3"
+    assert {name.split("/")[0] for name in files} == {".split3"}
+    shares = tmp_path / "jobs/.split3"
     times = {path.name: path.stat().st_mtime_ns for path in shares.iterdir()}
     (shares / "2").rename(shares / ".2.tmp")  # it was killed
     for job in ("1", "2", "3"):
@@ -104,3 +104,13 @@ def test_a_job_beyond_their_number(run: Run, capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit) as stop:
         run("few", "--nj", "3", "--job", "4")
     assert stop.value.code == 2 and "--job 4: there are 3" in capsys.readouterr().err
+
+
+def test_directories_of_others_stay(run: Run, tmp_path: Path) -> None:
+    """Kaldi's utils/split_data.sh leaves split8 in a data directory."""
+    theirs = tmp_path / "kaldi/split8/1/wav.scp"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("a b\n")
+    run("kaldi", "--nj", "3")
+    assert theirs.read_text() == "a b\n"
+    assert [path.name for path in (tmp_path / "kaldi").glob("*split*")] == ["split8"]
