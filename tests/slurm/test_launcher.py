@@ -214,3 +214,22 @@ def test_a_requeued_job_is_followed_to_its_end(launch: Launch, cluster: Shell) -
     assert running.returncode == 0, said
     log = Path("r.log").read_text()
     assert log.count("# Running on") == 2 and log.count("# Ended (code 0)") == 1
+
+
+def test_a_job_whose_node_is_gone_goes_on(launch: Launch, cluster: Shell) -> None:
+    words = ("bash", "-c", 'test "$SLURM_RESTART_COUNT" || sleep 300')
+    running = start("--kind", "train", "d.log", *words)
+    until(lambda: started("d.log"))
+    job = job_of("d.log")
+    node = cluster("squeue", "-h", "-j", job, "-o", "%N").stdout.strip()
+    assert (
+        cluster("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=t").returncode == 0
+    )
+    try:
+        start_now(cluster, job)
+        _, said = running.communicate(timeout=200)
+    finally:
+        cluster("scontrol", "update", f"NodeName={node}", "State=RESUME")
+    assert running.returncode == 0, said
+    ran = re.findall(r"# Running on (n\d)", Path("d.log").read_text())
+    assert ran[0] == node and len(ran) == 2  # Slurm may have taken the node back by then
