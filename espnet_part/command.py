@@ -102,7 +102,7 @@ def add_split(parser: argparse.ArgumentParser, nj: int = 1) -> None:
         type=count,
         metavar="JOB",
         help="do one job's share only, a range of utterances, from 1 to --nj. Shares are kept in "
-        "OUT_DIR/splitNJ; the same command without --job does those that are lacking, and joins all",
+        "OUT_DIR/.splitNJ; the same command without --job does those that are lacking, and joins all",
     )
 
 

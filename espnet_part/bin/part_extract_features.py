@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_part.command import HelpFormatter, command
+from espnet_part.command import HelpFormatter, check_job, command, count
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -36,6 +36,14 @@ def get_parser() -> argparse.ArgumentParser:
         help="most samples of a batch at 16 kHz, padding included (4800000: 300 s)",
     )
     parser.add_argument("--ngpu", type=int, default=0, help="0 for the CPU, 1 for a GPU")
+    parser.add_argument("--nj", type=count, default=1, help="number of jobs (see --job)")
+    parser.add_argument(
+        "--job",
+        type=count,
+        metavar="JOB",
+        help="encode one job's clips only, into feats.JOB.ark; the same command without --job encodes those "
+        "that are lacking, and joins all",
+    )
     parser.add_argument("--num_threads", type=int, help="CPU threads; by default torch's choice")
     parser.add_argument(
         "--max_bad_share",
@@ -49,7 +57,9 @@ def get_parser() -> argparse.ArgumentParser:
 
 @command
 def main(cmd: Sequence[str] | None = None) -> None:
-    args = get_parser().parse_args(cmd)
+    parser = get_parser()
+    args = parser.parse_args(cmd)
+    check_job(parser, args)
     logging.basicConfig(
         level=args.log_level.upper(),
         format="%(asctime)s (%(module)s:%(lineno)d) %(levelname)s: %(message)s",
@@ -76,8 +86,10 @@ def main(cmd: Sequence[str] | None = None) -> None:
         raise DataError("--ngpu 1, but torch finds no GPU")
     encoder = Encoder.load(config, args.part_init, "cuda" if args.ngpu else "cpu")
     out_dir = Path(args.out_dir)
-    count = extract_features(examples, encoder, out_dir, args.batch_bins, args.max_bad_share)
-    logging.info("%d clips encoded; see %s", count, out_dir / "feats.scp")
+    encoded = extract_features(
+        examples, encoder, out_dir, args.batch_bins, args.max_bad_share, args.job, args.nj
+    )
+    logging.info("%d clips encoded; see %s", encoded, out_dir)
 
 
 if __name__ == "__main__":

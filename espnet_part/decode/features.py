@@ -1,13 +1,19 @@
-"""A frozen encoder's output, computed once: `feats.ark` and `feats.scp` for training to read."""
+"""A frozen encoder's output, computed once: `feats.ark` and `feats.scp` for training to read.
+
+Several jobs, a GPU each, may share the work: a job has an ark and its index for itself, and whoever joins
+them names in `feats.scp` where each clip is, in whichever ark.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +34,6 @@ from espnet_part.kaldi import write_table
 from espnet_part.parsing import read_json
 from espnet_part.sample_rate import SAMPLE_RATE
 
-ENCODER = "encoder.json"
-INDEX = "feats.jsonl"
-ARK = "feats.ark"
 _UNKNOWN_SAMPLES = 30 * SAMPLE_RATE  # for planning batches where utt2num_samples is missing
 
 Clip = tuple[str, tuple[float, float] | None]
@@ -132,21 +135,24 @@ def extract_features(
     out_dir: Path,
     batch_bins: int,
     max_bad_share: float,
+    job: int | None = None,
+    nj: int = 1,
 ) -> int:
     """Write feats.ark, feats.scp, utt2num_frames, encoder.json and failed.tsv.
 
-    Each distinct clip is encoded once; what an earlier run wrote with the same encoder is kept.
+    Each distinct clip is encoded once; what earlier runs or jobs wrote with the same encoder is kept.
 
     Args:
         examples: those without audio are passed over.
         batch_bins: most samples of a batch, padding included.
         max_bad_share: with a larger share of failures an error ends the run, all files written.
+        job: encode only the clips of this one of ``nj`` jobs (1 is the first), into feats.JOB.ark.
 
     Returns:
         How many clips were encoded now.
 
     Raises:
-        DataError: nothing to encode, or too much failed.
+        DataError: nothing to encode, or too much failed; of a job's clips, all.
     """
     spoken = [example for example in examples if example.audio is not None]
     if not spoken:
@@ -155,7 +161,9 @@ def extract_features(
     for example in spoken:
         clips.setdefault(_clip(example), example)
     keys = {clip: _key(clip) for clip in clips}
-    store = _Store(out_dir, encoder.identity)
+    if job is not None:
+        clips = {clip: e for clip, e in clips.items() if int(keys[clip], 16) % nj == job - 1}
+    store = _Store(out_dir, encoder.identity, job)
     todo = [example for clip, example in clips.items() if keys[clip] not in store.index]
     logging.info(
         "%d examples with speech, %d distinct clips, %d of them to be encoded",
@@ -170,7 +178,12 @@ def extract_features(
             store.add(encoded)
             failed.update(reasons)
             progress.advance(sum(map(_samples, batch)), len(batch))
-    return _finish(out_dir, spoken, keys, store, failed, len(todo) - len(failed), max_bad_share)
+    done = len(todo) - len(failed)
+    if job is None:
+        return _finish(out_dir, spoken, keys, store, failed, done, max_bad_share)
+    if failed and not done:  # what fails here is tried again, and named, by who joins the jobs
+        raise DataError(f"{out_dir}: all {len(failed)} clips of job {job} failed")
+    return done
 
 
 def _finish(
@@ -191,8 +204,8 @@ def _finish(
     write_failures(out_dir, ((example.utt_id, failed[keys[_clip(example)]]) for example in bad))
     write_table(out_dir / "utt2num_frames", ((utt, str(frames)) for utt, _, frames in good))
     # feats.scp comes last: where it is, the features are complete
-    ark = out_dir / ARK
-    write_table(out_dir / "feats.scp", ((utt, f"{ark}:{offset}") for utt, offset, _ in good))
+    feats = ((utt, f"{out_dir / ark}:{offset}") for utt, (ark, offset), _ in good)
+    write_table(out_dir / "feats.scp", feats)
     check_failures(out_dir, len(bad), len(spoken), max_bad_share)
     return encoded
 
@@ -226,44 +239,55 @@ def _encode(
 
 
 class _Store:
-    """feats.ark and its index, which only ever names what is on the disk.
+    """An ark and its index, which only ever names what is on the disk; and what other jobs have stored.
 
     Attributes:
-        index: key of a clip -> offset in the ark, frames.
+        index: key of a clip -> its place (name of the ark, offset), frames.
     """
 
-    def __init__(self, directory: Path, identity: dict[str, Any]):
-        self.directory = directory
-        self.index: dict[str, tuple[int, int]] = {}
-        self._journal = Journal(directory / INDEX)
+    def __init__(self, directory: Path, identity: dict[str, Any], job: int | None):
+        self.index: dict[str, tuple[tuple[str, int], int]] = {}
         directory.mkdir(parents=True, exist_ok=True)
-        try:
-            before = read_json(directory / ENCODER)
-        except ConfigError:
-            before = None
+        own = "" if job is None else f".{job}"
+        self._ark = directory / f"feats{own}.ark"
+        self._journal = Journal(directory / f"feats{own}.jsonl")
+        for made_with in sorted(directory.glob("encoder*.json")):
+            name = made_with.name.removeprefix("encoder").removesuffix(".json")
+            if name == own or not re.fullmatch(r"(\.\d+)?", name):
+                continue
+            ark, index = directory / f"feats{name}.ark", directory / f"feats{name}.jsonl"
+            if _read_identity(made_with) == identity:
+                self._add(ark, _entries(ark, _read_lines(index)))
+            elif job is None:  # nobody else is at work then
+                for path in (made_with, index, ark):
+                    path.unlink(missing_ok=True)
+        made_with = directory / f"encoder{own}.json"
+        before = _read_identity(made_with)
         if before == identity:
             self._read()
             return
         if before is not None:
             logging.warning("%s: made with another encoder: starting over", directory)
-        for name in ("feats.scp", INDEX, ARK):
-            (directory / name).unlink(missing_ok=True)
-        with atomic_write(directory / ENCODER) as file:
+        for path in (directory / "feats.scp", self._journal.path, self._ark):
+            path.unlink(missing_ok=True)
+        with atomic_write(made_with) as file:
             json.dump(identity, file, indent=1)
             file.write("\n")
 
     def _read(self) -> None:
         """Read the index, and cut off what a kill left half written."""
-        ark = self.directory / ARK
-        size = ark.stat().st_size if ark.exists() else 0
         lines = self._journal.read()
-        good = [line for line in lines if _is_entry(line) and line[3] <= size]
+        good = _entries(self._ark, lines)
         if len(good) < len(lines):  # untrue lines would become true again as the ark grows
             self._journal.replace(good)
-        self.index = {key: (offset, frames) for key, offset, frames, _ in good}
+        self._add(self._ark, good)
         end = max((stop for *_, stop in good), default=0)
-        if end < size:
-            os.truncate(ark, end)
+        if self._ark.exists() and end < self._ark.stat().st_size:
+            os.truncate(self._ark, end)
+
+    def _add(self, ark: Path, entries: Iterable[Any]) -> None:
+        for key, offset, frames, _ in entries:
+            self.index[key] = ((ark.name, offset), frames)
 
     def add(self, encoded: Sequence[tuple[str, np.ndarray]]) -> None:
         """Append matrices; they and their index are on the disk when this returns.
@@ -274,9 +298,8 @@ class _Store:
         from kaldiio.matio import write_array
 
         lines = []
-        path = self.directory / ARK
         try:
-            with path.open("ab") as ark:
+            with self._ark.open("ab") as ark:
                 for key, matrix in encoded:
                     ark.write(f"{key} ".encode())
                     offset = ark.tell()
@@ -285,9 +308,34 @@ class _Store:
                 ark.flush()
                 os.fsync(ark.fileno())
         except OSError as error:
-            raise cannot_write(path, error) from None
+            raise cannot_write(self._ark, error) from None
         self._journal.add(lines)
-        self.index.update({key: (offset, frames) for key, offset, frames, _ in lines})
+        self._add(self._ark, lines)
+
+
+def _read_identity(path: Path) -> Any:
+    """What an encoder.json says; None where there is none that can be read."""
+    try:
+        return read_json(path)
+    except ConfigError:
+        return None
+
+
+def _read_lines(index: Path) -> Iterator[Any]:
+    """The values of another job's index, which may be growing: only whole lines, and nothing is mended."""
+    try:
+        content = index.read_bytes()
+    except FileNotFoundError:
+        return
+    for line in content[: content.rfind(b"\n") + 1].splitlines():
+        with contextlib.suppress(ValueError):
+            yield json.loads(line)
+
+
+def _entries(ark: Path, lines: Iterable[Any]) -> list[Any]:
+    """Those lines of an index that name what is in its ark."""
+    size = ark.stat().st_size if ark.exists() else 0
+    return [line for line in lines if _is_entry(line) and line[3] <= size]
 
 
 def _is_entry(line: Any) -> bool:

@@ -119,6 +119,30 @@ class Jobs:
             self.launch_array([*launcher, "--num_threads", "1"], logs, jobs, command)
         self.launch(log, module, *words)
 
+    def launch_on_gpus(self, log: Path, module: str, *words: str | Path) -> None:
+        """Run a module whose work jobs can share, a GPU each, on as many as a training has.
+
+        One more job joins them; without GPUs it does it all.
+        """
+        gpus = self._options.ngpu * self._options.num_nodes
+        words = (*words, "--ngpu", str(min(gpus, 1)))
+        if gpus > 1:
+            logs = log.with_name(f"{log.stem}.JOB{log.suffix}")
+            command = [
+                self._options.python,
+                "-m",
+                module,
+                *words,
+                "--nj",
+                str(gpus),
+                "--job",
+                "JOB",
+            ]
+            self.launch_array(
+                [*self._options.launchers["cuda_cmd"], "--gpu", "1"], logs, gpus, command
+            )
+        self.launch(log, module, *words, gpus=min(gpus, 1))
+
     def launch_array(
         self, launcher: Words, logs: Path, count: int, words: Words, at_once: int | None = None
     ) -> None:

@@ -41,7 +41,7 @@ NEUTRAL_TRAINING = _names(
 )
 #: Options of decoding and of extraction that do not change what is decoded and extracted.
 NEUTRAL_DECODING = _names("config batch_size ngpu num_threads log_level output_dir")
-NEUTRAL_EXTRACTION = _names("ngpu num_threads log_level batch_bins")
+NEUTRAL_EXTRACTION = _names("ngpu nj job num_threads log_level batch_bins")
 
 _SAMPLED_FILES = 256
 _LARGE_FILE = 1 << 26  # from here on, slices of a base model's weights tell it from others

@@ -559,17 +559,15 @@ class PartRecipe:
     def _extract(self) -> list[Piece]:
         o = self.o
         words = split_words(o.extract_args, "--extract_args")
-        gpus = 1 if o.ngpu else 0
         how = keys.decoding_digest("", words, keys.NEUTRAL_EXTRACTION)
 
         def run(dset: str) -> None:
-            self.jobs.launch(
+            self.jobs.launch_on_gpus(
                 self.features / f"logs/{dset}.log",
                 "espnet_part.bin.part_extract_features",
                 *("--data_dir", self.raw / dset, "--model_config", o.model_config),
-                *("--out_dir", self.features / dset, "--ngpu", str(gpus)),
+                *("--out_dir", self.features / dset),
                 *words,
-                gpus=gpus,
             )
 
         def clear(dset: str) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import kaldiio
 import numpy as np
@@ -212,6 +213,42 @@ def test_trained_encoder_is_another_encoder(config, encoder, tmp_path):
     write_weights(tmp_path / "other.safetensors", changed, base)
     with pytest.raises(DataError, match="another encoder"):
         Encoder.load(parsed, tmp_path / "other.safetensors")
+
+
+def test_jobs_share_the_work_and_any_number_of_them_may_go_on(encoder, examples, tmp_path):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    assert extract_features(examples, encoder, whole, BINS, 0.0) == 7
+    theirs = out / "encoder_of_mine.json"
+    out.mkdir()
+    theirs.write_text("{}")
+    done = [extract_features(examples, encoder, out, BINS, 0.0, job, 3) for job in (1, 2)]
+    assert min(done) > 0
+    with (out / "feats.1.jsonl").open("a") as file:
+        file.write('["half a li')  # job 1 is at work
+    left = 7 - sum(done)
+    again = [extract_features(examples, encoder, out, BINS, 0.0, job, 2) for job in (1, 2)]
+    assert sum(again) == left and not (out / "feats.scp").exists()
+    assert extract_features(examples, encoder, out, BINS, 0.0) == 0
+    one, other = (kaldiio.load_scp(str(path / "feats.scp")) for path in (whole, out))
+    assert set(one) == set(other)
+    arks = set(re.findall(r"/(feats\S*):", (out / "feats.scp").read_text()))
+    assert arks == {"feats.1.ark", "feats.2.ark"}
+    for key in one:
+        np.testing.assert_allclose(one[key], other[key], atol=1e-5)
+    assert (whole / "utt2num_frames").read_text() == (out / "utt2num_frames").read_text()
+
+    another = Encoder(encoder.encoder, {**encoder.identity, "fingerprint": "x"})
+    assert extract_features(examples, another, out, BINS, 0.0) == 7
+    assert sorted(path.name for path in out.glob("*.ark")) == ["feats.ark"]
+    assert theirs.exists()
+
+
+def test_a_job_all_of_whose_clips_fail_has_failed(encoder, examples, data, tmp_path):
+    """Such as on a GPU that is out of order; who joins the jobs would do all by himself."""
+    (data.parent / "u1.wav").write_bytes(b"")
+    of_one = [example for example in examples if example.audio == str(data.parent / "u1.wav")]
+    with pytest.raises(DataError, match="all 1 clips of job 1 failed"):
+        extract_features(of_one, encoder, tmp_path, BINS, 1.0, 1, 1)
 
 
 def test_random_encoders_are_refused():

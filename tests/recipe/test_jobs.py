@@ -43,3 +43,35 @@ def test_on_a_cluster_each_share_is_a_job_of_an_array(
     monkeypatch.setattr(jobs, "_start", start)
     jobs.launch_split(tmp_path / "x.log", "module", tmp_path)
     assert found == started
+
+
+@pytest.mark.parametrize(
+    ("ngpu", "num_nodes", "started"),
+    [
+        (0, 1, ["--gpu 0 x.log --ngpu 0"]),
+        (1, 1, ["--gpu 1 x.log --ngpu 1"]),
+        (2, 3, ["--gpu 1 JOB=1:6 x.JOB.log --ngpu 1 --nj 6 --job JOB", "--gpu 1 x.log --ngpu 1"]),
+    ],
+)
+def test_features_are_made_on_as_many_gpus_as_a_training_has(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ngpu: int,
+    num_nodes: int,
+    started: list[str],
+) -> None:
+    options = SimpleNamespace(
+        ngpu=ngpu, num_nodes=num_nodes, nj=4, python="python", launchers={"cuda_cmd": ["run.pl"]}
+    )
+    jobs = Jobs(options)  # type: ignore[arg-type]
+    found: list[str] = []
+
+    def start(words: list[str | Path], *_: object) -> int:
+        shown = [Path(word).name for word in words]
+        command = shown.index("python")
+        found.append(" ".join([*shown[1:command], *shown[command + 3 :]]))
+        return 0
+
+    monkeypatch.setattr(jobs, "_start", start)
+    jobs.launch_on_gpus(tmp_path / "x.log", "module")
+    assert found == started
