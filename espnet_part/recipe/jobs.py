@@ -95,8 +95,9 @@ class Jobs:
     def launch(self, log: Path, module: str, *words: str | Path, gpus: int | None = None) -> None:
         """Run one module through the launcher: of data preparation, or with ``gpus`` of training."""
         options = self._options
-        launcher: Words = [*options.launchers["train_cmd"], "--num_threads", str(options.nj)]
-        if gpus is not None:
+        if gpus is None:
+            launcher = [*options.launchers["train_cmd"], "--num_threads", str(options.nj)]
+        else:
             launcher = [*options.launchers["cuda_cmd"], "--gpu", str(gpus)]
         log.parent.mkdir(parents=True, exist_ok=True)
         with Progress([log]):
