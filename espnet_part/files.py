@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,6 +95,8 @@ def is_disk_full(error: BaseException) -> bool:
 
 def apply_umask(path: Path) -> None:
     """Give a file the rights of any new file: safetensors makes its files for their owner alone."""
-    umask = os.umask(0)  # it can only be read by setting it
-    os.umask(umask)
-    path.chmod(0o666 & ~umask)
+    # the umask can only be read by setting it, which other threads that make files would notice
+    other = path.with_name(f".{path.name}.new")
+    other.touch()
+    path.chmod(stat.S_IMODE(other.stat().st_mode))
+    other.unlink()
