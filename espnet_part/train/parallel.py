@@ -142,11 +142,12 @@ class Parallel:
 
         Raises:
             DataError: names the process, its host and its reason.
+            UserError, OSError: the work's own, of a single process.
         """
         result, fault = None, None
         try:
             result = work()
-        except UserError as error:
+        except (UserError, OSError) as error:
             if self.world == 1:
                 raise
             fault = f"process {self.rank} of {self.world} on {socket.gethostname()}: {error}"

@@ -303,8 +303,11 @@ class Run:
             if is_epoch_end or self.position.step % log_interval == 0:
                 self.report.progress(phase.name, self.position, steps, self.optimizer.param_groups)
                 self.stragglers.compare()
-            self.writer.check()
-            is_over, is_save_due = self.parallel.any(self.notice.came, self._is_save_due())
+            is_over, is_save_due, is_lost = self.parallel.any(
+                self.notice.came, self._is_save_due(), self.writer.has_failed
+            )
+            if is_lost:
+                self.parallel.together(self.writer.wait)
             if is_over:
                 self._stop(data)
             if is_epoch_end:
@@ -398,7 +401,7 @@ class Run:
     def _finish(self) -> None:
         """Average the best models; typed again, this is all that a finished stage does."""
         self.report.close()
-        self.writer.wait()
+        self.parallel.together(self.writer.wait)
         if self.parallel.is_main:
             write_heard(self.output_dir, self.train_data.streams, self.heard)
             average_best(
@@ -450,7 +453,7 @@ class Run:
         self.report.finish_phase()
         heard = data.heard_after(self.heard, self.position.data)
         bad, rewinds = self.position.total_step, self.position.rewinds + 1
-        self.writer.wait()
+        self.parallel.together(self.writer.wait)
         self.saved = self._resume()
         self.heard = heard
         self.position.data, self.position.rewinds = DataPosition(heard.pools), rewinds
@@ -508,8 +511,8 @@ class Run:
             )
         self._save(data)
         self.report.close()
-        self.writer.wait()
-        self.parallel.barrier()  # a launcher may end the main process when another one ends
+        # all wait: a launcher may end the main process when another one ends
+        self.parallel.together(self.writer.wait)
         if not self.parallel.is_main:
             sys.exit(AGAIN)  # one process says it
         raise Stopped(
@@ -525,36 +528,44 @@ class Run:
         began = time.perf_counter()
         weights = self.parallel.on_main(trained_state(self.model, self.ever_trained))
         moments = self.parallel.on_main(learning_rate.optimizer_state(self.optimizer, self.names))
-        if self.parallel.is_main:
-            now = data.heard_after(self.heard, self.position.data)
-            streams, digests = self.train_data.streams, self.train_data.digests()
-            state = {
-                "position": dataclasses.asdict(self.position),
-                "ever_trained": sorted(self.ever_trained),
-                "phases": self.schedule.to_list(),
-                "data": digests,
-                "heard": {
-                    "at_phase_start": streams.to_json(self.heard),
-                    "now": streams.to_json(now),
-                },
-                "report": self.report.state_dict(),
-                "ordinary": self.outliers.state_dict(),
-                **bases_of(self.model),
-            }
-            optimizer = {"optimizer": moments, "rates": self.rates.state_dict()}
-            checkpoint = self.writer.copy(Checkpoint(weights, _without_numpy(optimizer), state))
+        checkpoint = self.parallel.together(
+            lambda: self._copy(weights, moments, data) if self.parallel.is_main else None
+        )
+        if checkpoint is not None:
             header = None
             if ended is not None:
                 header = {
                     "phase": ended.name,
                     "step": self.position.total_step,
-                    "data": digests,
+                    "data": checkpoint.state["data"],
                     "strata": self._trained_on,
                     **bases_of(self.model),
                 }
             waited = time.perf_counter() - began
             self.writer.start(lambda: self._write(checkpoint, header, waited))
         self.saved_at = time.monotonic()
+
+    def _copy(
+        self, weights: dict[str, torch.Tensor], moments: dict[str, Any], data: PhaseData
+    ) -> Checkpoint:
+        """A checkpoint of the run as it is, which does not change with it."""
+        now = data.heard_after(self.heard, self.position.data)
+        streams = self.train_data.streams
+        state = {
+            "position": dataclasses.asdict(self.position),
+            "ever_trained": sorted(self.ever_trained),
+            "phases": self.schedule.to_list(),
+            "data": self.train_data.digests(),
+            "heard": {
+                "at_phase_start": streams.to_json(self.heard),
+                "now": streams.to_json(now),
+            },
+            "report": self.report.state_dict(),
+            "ordinary": self.outliers.state_dict(),
+            **bases_of(self.model),
+        }
+        optimizer = {"optimizer": moments, "rates": self.rates.state_dict()}
+        return self.writer.copy(Checkpoint(weights, _without_numpy(optimizer), state))
 
     def _write(self, checkpoint: Checkpoint, header: dict[str, Any] | None, waited: float) -> None:
         """Write a checkpoint, and with a header the model's file, too; it runs beside the training."""

@@ -70,14 +70,11 @@ class Writer:
         """Let the thread ``write``; nothing else may be under way."""
         self._writing = self._threads.submit(write)
 
-    def check(self) -> None:
-        """Go on, unless what was to be written could not be.
-
-        Raises:
-            Exception: of the writing.
-        """
-        if self._writing is not None and self._writing.done():
-            self.wait()
+    @property
+    def has_failed(self) -> bool:
+        """Whether what was to be written could not be; `wait` raises why."""
+        writing = self._writing
+        return writing is not None and writing.done() and writing.exception() is not None
 
     def wait(self) -> None:
         """Return when all is written.

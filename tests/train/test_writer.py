@@ -57,7 +57,7 @@ def test_the_next_copy_waits_for_what_is_being_written(caplog: pytest.LogCapture
             written.append(float(copied["w"].sum()))
 
         writer.start(write)
-        writer.check()  # it is under way, and that is all right
+        assert not writer.has_failed  # it is under way, and that is all right
         assert written == []
         threading.Timer(0.3, slow.set).start()
         with caplog.at_level(logging.WARNING):
@@ -80,22 +80,16 @@ def test_the_end_waits_and_says_what_failed() -> None:
         writer.start(fail)
 
 
-def test_a_failure_is_said_once_at_the_next_border() -> None:
+def test_a_failure_is_known_at_the_next_border_and_said_once() -> None:
     with Writer() as writer:
-        for after in (writer.wait, writer.check, lambda: writer.copy({})):
-            ended = threading.Event()
-
-            def failing(ended: threading.Event = ended) -> None:
-                ended.set()
-                fail()
-
-            writer.start(failing)
-            ended.wait()
-            while not (writer._writing and writer._writing.done()):
+        for after in (writer.wait, lambda: writer.copy({})):
+            writer.start(fail)
+            while not writer.has_failed:
                 pass
             with pytest.raises(PermissionError):
                 after()
-            writer.check()
+            assert not writer.has_failed
+            writer.wait()
 
 
 def test_a_failure_does_not_hide_what_ended_the_training(caplog: pytest.LogCaptureFixture) -> None:
