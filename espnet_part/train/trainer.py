@@ -457,6 +457,7 @@ class Run:
         self.saved = self._resume()
         self.heard = heard
         self.position.data, self.position.rewinds = DataPosition(heard.pools), rewinds
+        self.position.nonfinite = 0  # the checkpoint may lie among the bad steps
         logging.warning(
             "back at step %d, and on with the data that come after step %d (--max_rewinds: %d of %d)",
             *(self.position.total_step, bad, rewinds, self.options.max_rewinds),

@@ -386,6 +386,16 @@ def test_going_back_has_an_end(workspace: Workspace, log: Path) -> None:
     assert "1 steps in a row were skipped, the last one since the" in text.splitlines()[-1]
 
 
+def test_gone_back_among_bad_steps_their_count_begins_anew(workspace: Workspace, log: Path) -> None:
+    """After the first update no step is finite, and each step has a checkpoint."""
+    phase = {**ADAPTER, "lr": {"adapter": 1e38}, "steps": 60}
+    options = {"save_interval": 1, "num_iters_per_epoch": 60, "max_nonfinite_steps": 3}
+    workspace.write("diverging.yaml", stage([phase], max_rewinds=1, **options))
+    assert part_train(workspace.command("diverging.yaml", "diverging"), log) == 1
+    before, after = log.read_text().split("--max_rewinds: 1 of 1")
+    assert before.count("is not finite; skipped") == after.count("is not finite; skipped") == 3
+
+
 def test_what_a_phase_thaws_is_kept_before_it_trains(workspace: Workspace, log: Path) -> None:
     """Going back from the phase's first steps, it is to be as it was."""
     workspace.write("rewinding.yaml", REWINDING)
