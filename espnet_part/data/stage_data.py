@@ -158,15 +158,19 @@ class StageData:
         """What the steps and their order depend on, by section; equal for any number of processes."""
         batch = dataclasses.replace(self.loader.batch, bins_per_gpu=None, size_per_gpu=None)
         # an incomplete cache is other data; a complete one is not, for it gives the same steps
-        window = self.loader.shuffle_window
-        order = f", {window} shards of {_sha256(self.examples.shards.tobytes())}" if window else ""
         lacking = "".join(f"{utt}\0" for utt in self._without_feats)
         return {
             "data": _sha256([lacking, self.examples.digest]) if lacking else self.examples.digest,
             "prompts": _sha256(sorted(self.prompts.wordings.items())),
             "batch sizes": _sha256(batch),
-            "seed": f"{self.loader.seed}{order}",
+            "seed": f"{self.loader.seed}{self._shard_order}",
         }
+
+    @functools.cached_property
+    def _shard_order(self) -> str:
+        """What an order by shards depends on; "" for none. Each checkpoint asks, and there are millions."""
+        window = self.loader.shuffle_window
+        return f", {window} shards of {_sha256(self.examples.shards.tobytes())}" if window else ""
 
     @functools.cached_property
     def _without_feats(self) -> list[str]:
