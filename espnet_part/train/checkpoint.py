@@ -268,13 +268,18 @@ def write_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
     sync_directory(directory.parent)
 
 
-def remove_old(parent: Path, keep: int, hours: float | None = None) -> None:
-    """Keep the newest ``keep`` checkpoints below ``parent``, and of the older ones one in ``hours``.
+def remove_old(newest: Path, keep: int, hours: float | None = None) -> None:
+    """Keep the ``keep`` checkpoints up to the ``newest``, and of the older ones one in ``hours``.
 
-    What was kept once for its hour stays.
+    What was kept once for its hour stays. Those of later steps are damaged: the run has gone on from one
+    before them, and they must not take the place of whole ones.
     """
     due = 0.0  # seconds of the clock by which checkpoints are written
-    for old in reversed(find_checkpoints(parent)[keep:]):
+    found = find_checkpoints(newest.parent)
+    place = found.index(newest)
+    for later in found[:place]:
+        shutil.rmtree(later, ignore_errors=True)
+    for old in reversed(found[place + keep :]):
         manifest = old / MANIFEST
         written = manifest.stat().st_mtime if manifest.is_file() else -math.inf
         if hours is not None and written >= due:

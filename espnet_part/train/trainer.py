@@ -579,9 +579,7 @@ class Run:
             )
         directory = self.checkpoints / f"{position['total_step']:08d}"
         write_checkpoint(directory, checkpoint)
-        remove_old(
-            self.checkpoints, self.options.keep_checkpoints, self.options.keep_checkpoint_hours
-        )
+        remove_old(directory, self.options.keep_checkpoints, self.options.keep_checkpoint_hours)
         if header is not None:
             self._update_links(checkpoint.state["report"]["history"])
         logging.info(

@@ -55,7 +55,7 @@ def write_all(parent: Path, hours: dict[int, float]) -> None:
 
 def test_the_newest_are_kept(tmp_path: Path) -> None:
     write_all(tmp_path, {5: 0, 10: 1, 15: 2})
-    remove_old(tmp_path, 2)
+    remove_old(tmp_path / "00000015", 2)
     assert [p.name for p in find_checkpoints(tmp_path)] == ["00000015", "00000010"]
     assert read_newest(tmp_path).state == {"number": 15}
 
@@ -63,7 +63,7 @@ def test_the_newest_are_kept(tmp_path: Path) -> None:
 def test_of_the_older_ones_those_stay_that_lie_hours_apart(tmp_path: Path) -> None:
     for number in range(1, 25):  # two an hour
         write_all(tmp_path, {number: number / 2})
-        remove_old(tmp_path, 2, 3.0)
+        remove_old(tmp_path / f"{number:08d}", 2, 3.0)
     kept = [int(p.name) for p in reversed(find_checkpoints(tmp_path))]
     assert kept == [1, 7, 13, 19, 23, 24]
 
@@ -71,8 +71,17 @@ def test_of_the_older_ones_those_stay_that_lie_hours_apart(tmp_path: Path) -> No
 def test_what_is_damaged_is_not_kept_for_its_hour(tmp_path: Path) -> None:
     write_all(tmp_path, {1: 0, 2: 1, 3: 2})
     (tmp_path / "00000001/manifest.json").unlink()
-    remove_old(tmp_path, 1, 1e-3)
+    remove_old(tmp_path / "00000003", 1, 1e-3)
     assert [p.name for p in find_checkpoints(tmp_path)] == ["00000003", "00000002"]
+
+
+def test_what_is_damaged_takes_no_whole_one_s_place(tmp_path: Path) -> None:
+    """A run has gone on from step 10."""
+    write_all(tmp_path, {10: 0, 15: 1, 20: 1, 11: 2})
+    for damaged in ("00000015", "00000020"):
+        (tmp_path / damaged / "weights.safetensors").unlink()
+    remove_old(tmp_path / "00000011", 2)
+    assert [p.name for p in find_checkpoints(tmp_path)] == ["00000011", "00000010"]
 
 
 def test_weights_can_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
