@@ -93,7 +93,7 @@ def count(text: str) -> int:
 
 
 def add_split(parser: argparse.ArgumentParser, nj: int = 1) -> None:
-    """Add the options of a program whose work several jobs can share."""
+    """Add the options of a program whose work can be split among jobs."""
     parser.add_argument(
         "--nj", type=count, default=nj, help="number of processes here, or of jobs (see --job)"
     )
@@ -101,7 +101,7 @@ def add_split(parser: argparse.ArgumentParser, nj: int = 1) -> None:
         "--job",
         type=count,
         metavar="JOB",
-        help="do one job's share only, a range of utterances, from 1 to --nj. Shares are kept in "
+        help="do one split only, a range of utterances, from 1 to --nj. Splits are kept in "
         "OUT_DIR/.splitNJ; the same command without --job does those that are lacking, and joins all",
     )
 

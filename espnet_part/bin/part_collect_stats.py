@@ -47,7 +47,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     args = parser.parse_args(cmd)
     check_job(parser, args)
     if args.nj > 1 and len(args.data_dir) > 1:
-        parser.error("--nj: the shares of jobs are of one data directory")
+        parser.error("--nj: one data directory is split, not several")
     from espnet_part.data.prompts import Prompts
     from espnet_part.errors import ConfigError
     from espnet_part.model.config import ModelConfig

@@ -34,7 +34,7 @@ Counted = tuple[list[Example], np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Counting:
-    """The token counts of a data directory, share by share.
+    """The token counts of a data directory, split by split.
 
     Attributes:
         data_dir: the directory.
@@ -52,7 +52,7 @@ class Counting:
         return made_from(settings, self.data_dir)
 
     def __call__(self, directory: Path, job: int, nj: int) -> None:
-        """Do a share: ``counts.npy``, in the order of the examples."""
+        """Do a split: ``counts.npy``, in the order of the examples."""
         parts = [np.zeros((2, 0), dtype=np.int64)]
         reader = ExampleReader(self.data_dir, job=job, nj=nj)
         for _, *counts in count(reader, self.llm_conf, self.prompts):
@@ -85,7 +85,7 @@ def collect(
     Args:
         llm_conf, prompts: see `Counting`.
         max_bad_share: more unusable utterances than this share are an error.
-        nj: number of processes, and of shares (see `splits`); above 1, for one directory.
+        nj: number of processes, and of splits (see `splits`); above 1, for one directory.
 
     Raises:
         DataError: too many unusable utterances; nothing is written then.
@@ -96,9 +96,9 @@ def collect(
         if nj > 1:
             (data_dir,) = data_dirs
             work = Counting(data_dir, llm_conf, prompts)
-            shares = stack.enter_context(all_splits(work, out_dir, nj))
+            splits = stack.enter_context(all_splits(work, out_dir, nj))
             reader = ExampleReader(data_dir)
-            counted = _with_counts(reader, shares)
+            counted = _with_counts(reader, splits)
         else:
             reader = CombinedReader(data_dirs)
             counted = count(reader, llm_conf, prompts)
@@ -121,9 +121,9 @@ def collect(
     return table
 
 
-def _with_counts(reader: ExampleReader, shares: Sequence[Path]) -> Iterator[Counted]:
-    """Examples with the counts of all shares."""
-    found = [np.load(share / "counts.npy", allow_pickle=False) for share in shares]
+def _with_counts(reader: ExampleReader, splits: Sequence[Path]) -> Iterator[Counted]:
+    """Examples with the counts of all splits."""
+    found = [np.load(split / "counts.npy", allow_pickle=False) for split in splits]
     prompt, answer = np.concatenate(found, axis=1)
     start = 0
     for examples in reader:

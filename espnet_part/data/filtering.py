@@ -101,7 +101,7 @@ def filter_directory(work: Filtering, out_dir: str | Path, nj: int = 1) -> Summa
 
     Args:
         work: which directory, and how.
-        nj: number of processes, and of shares (see `splits`).
+        nj: number of processes, and of splits (see `splits`).
 
     Raises:
         DataError: nothing is left, or the directory cannot be read.
@@ -110,8 +110,8 @@ def filter_directory(work: Filtering, out_dir: str | Path, nj: int = 1) -> Summa
     in_dir, out_dir = work.data_dir, Path(out_dir)
     if in_dir.resolve() == out_dir.resolve():
         raise DataError(f"{in_dir}: the new directory must be another one")
-    with all_splits(work, out_dir, nj) as shares:
-        told = [json.loads((share / "told.json").read_text(encoding="utf-8")) for share in shares]
+    with all_splits(work, out_dir, nj) as splits:
+        told = [json.loads((split / "told.json").read_text(encoding="utf-8")) for split in splits]
         faults = read_faults(fault for one in told for fault in one["faults"])
         summary = Summary(
             sum(one["kept"] for one in told),
@@ -123,15 +123,15 @@ def filter_directory(work: Filtering, out_dir: str | Path, nj: int = 1) -> Summa
             for fault in faults:
                 row = (fault.utt_id or "", fault.kind, fault.detail)
                 file.write(("\t".join(row) + "\n").encode())
-            for share, one in zip(shares, told, strict=True):
+            for split, one in zip(splits, told, strict=True):
                 summary.reasons.update(one["reasons"])
-                with (share / "dropped.tsv").open("rb") as rows:
+                with (split / "dropped.tsv").open("rb") as rows:
                     shutil.copyfileobj(rows, file)
         if not summary.kept:
             raise DataError(f"{in_dir}: nothing is left; see {out_dir / 'dropped.tsv'}")
         with ExampleWriter(out_dir) as writer:
-            for share in shares:
-                writer.append(share)
+            for split in splits:
+                writer.append(split)
         with atomic_write(out_dir / "text_normalizer") as file:
             file.write(f"{work.normalizer}\n")
     return summary
@@ -139,7 +139,7 @@ def filter_directory(work: Filtering, out_dir: str | Path, nj: int = 1) -> Summa
 
 @dataclass(frozen=True)
 class Filtering:
-    """What is fit for training of a data directory, share by share.
+    """What is fit for training of a data directory, split by split.
 
     Attributes:
         data_dir: the directory.
@@ -157,7 +157,7 @@ class Filtering:
         return made_from([asdict(self.limits), self.normalizer], self.data_dir)
 
     def __call__(self, directory: Path, job: int, nj: int) -> None:
-        """Do a share: the tables of what is kept, ``dropped.tsv`` without faults, ``told.json``."""
+        """Do a split: the tables of what is kept, ``dropped.tsv`` without faults, ``told.json``."""
         normalize = text_normalizer(self.normalizer)
         reader = ExampleReader(self.data_dir, job=job, nj=nj)
         if reader.faults:

@@ -1,7 +1,7 @@
 """One piece of work on data directories done by several jobs, here or on a cluster.
 
-Each of ``nj`` jobs does its share, which appears in ``OUT_DIR/.splitNJ/JOB`` whole or not at all, so a
-job that was killed is done again alone. Who joins the shares does what is lacking himself.
+Each of ``nj`` jobs does one split, which appears in ``OUT_DIR/.splitNJ/JOB`` whole or not at all, so a
+job that was killed is done again alone. Who joins the splits does those that are lacking.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MADE_FROM = "made_from.json"
 
 
 class Work(Protocol):
-    """Work of which jobs do shares; other processes must be able to import it.
+    """Work that can be split; other processes must be able to import it.
 
     Attributes:
         data_dir: the data directory.
@@ -38,7 +38,7 @@ class Work(Protocol):
     def made_from(self) -> str: ...
 
     def __call__(self, directory: Path, job: int, nj: int) -> None:
-        """Do the share of a job (1 is the first), into a new directory."""
+        """Do the split of a job (1 is the first), into a new directory."""
 
 
 def useful_jobs(data_dir: Path, nj: int) -> int:
@@ -52,7 +52,7 @@ def useful_jobs(data_dir: Path, nj: int) -> int:
 
 
 def do_split(work: Work, out_dir: Path, nj: int, job: int) -> None:
-    """Do the share of a job, unless it is done, or so many jobs are not needed."""
+    """Do the split of a job, unless it is done, or so many jobs are not needed."""
     nj = useful_jobs(work.data_dir, nj)
     if job <= nj:
         _split(work, out_dir, nj, job)
@@ -78,13 +78,13 @@ def _split(work: Work, out_dir: Path, nj: int, job: int) -> Path:
 
 @contextmanager
 def all_splits(work: Work, out_dir: Path, nj: int) -> Iterator[list[Path]]:
-    """The directories of all shares, in their order; those that are not there are made now.
+    """The directories of all splits, in their order; those that are not there are made now.
 
     They are removed when the block ends without an error.
     """
     nj = useful_jobs(work.data_dir, nj)
     do, jobs = partial(_split, work, out_dir, nj), range(1, nj + 1)
-    yield list(map(do, jobs) if nj == 1 else run_jobs(do, jobs, nj, "shares", at_once=1))
+    yield list(map(do, jobs) if nj == 1 else run_jobs(do, jobs, nj, "splits", at_once=1))
     for path in out_dir.glob(".split*"):
         shutil.rmtree(path)
 

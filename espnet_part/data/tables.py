@@ -110,10 +110,10 @@ def first_rows(table: Table, ids: Collection[str] | None = None) -> Iterator[Row
         last = row[0]
 
 
-def share_of(
+def split_of(
     ranges: Sequence[str | None], job: int, nj: int
 ) -> tuple[str | None, list[str | None]]:
-    """The ranges of one of ``nj`` jobs (1 is the first): what they begin after, and their ends."""
+    """The ranges of one of ``nj`` splits (1 is the first): what they begin after, and their ends."""
     first, end = (number * len(ranges) // nj for number in (job - 1, job))
     return (ranges[first - 1] if first else None), list(ranges[first:end])
 

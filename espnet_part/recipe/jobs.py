@@ -106,9 +106,9 @@ class Jobs:
             raise JobFailed([log])
 
     def launch_split(self, log: Path, module: str, data_dir: Path, *words: str | Path) -> None:
-        """Run a module whose work on a directory jobs can share (see `data.splits`).
+        """Run a module whose work on a directory can be split (see `data.splits`).
 
-        On a cluster each share is a job of an array, and one more job joins them; here, processes of
+        On a cluster each split is a job of an array, and one more job joins them; here, processes of
         one job do them.
         """
         launcher = self._options.launchers["train_cmd"]

@@ -75,23 +75,23 @@ def test_the_result_does_not_depend_on_the_number_of_jobs(run: Run, nj: int) -> 
     assert run("several", "--nj", str(nj)) == run("one")
 
 
-def test_jobs_do_their_shares_and_what_is_lacking_is_done_alone(run: Run, tmp_path: Path) -> None:
+def test_jobs_do_their_splits_and_what_is_lacking_is_done_alone(run: Run, tmp_path: Path) -> None:
     for job in ("1", "2", "3"):
         files = run("jobs", "--nj", "3", "--job", job)
     assert {name.split("/")[0] for name in files} == {".split3"}
-    shares = tmp_path / "jobs/.split3"
-    times = {path.name: path.stat().st_mtime_ns for path in shares.iterdir()}
-    (shares / "2").rename(shares / ".2.tmp")  # it was killed
+    splits = tmp_path / "jobs/.split3"
+    times = {path.name: path.stat().st_mtime_ns for path in splits.iterdir()}
+    (splits / "2").rename(splits / ".2.tmp")  # it was killed
     for job in ("1", "2", "3"):
         run("jobs", "--nj", "3", "--job", job)
-    again = {path.name: path.stat().st_mtime_ns for path in shares.iterdir()}
+    again = {path.name: path.stat().st_mtime_ns for path in splits.iterdir()}
     assert [name for name in sorted(times) if times[name] != again[name]] == ["2"]
-    (shares / "3").rename(shares / ".3.tmp")
+    (splits / "3").rename(splits / ".3.tmp")
     joined = run("jobs", "--nj", "3")
     assert joined == run("one")
 
 
-def test_shares_of_other_data_are_done_again(run: Run, data: Path) -> None:
+def test_splits_of_other_data_are_done_again(run: Run, data: Path) -> None:
     for job in ("1", "2", "3"):
         run("jobs", "--nj", "3", "--job", job)
     text = data / "text"

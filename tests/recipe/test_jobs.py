@@ -1,4 +1,4 @@
-"""What is started for work that jobs can share."""
+"""What is started for work that can be split."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from espnet_part.data.datadir.example import Example
 from espnet_part.data.datadir.faults import Fault, PlacedFault, in_order
 from espnet_part.data.language_codes import is_language, say_language
-from espnet_part.data.tables import Cursor, Row, Table, first_rows, share_of
+from espnet_part.data.tables import Cursor, Row, Table, first_rows, split_of
 from espnet_part.kaldi import CONTROL, parse_count
 from espnet_part.tasks import TASKS
 
@@ -55,7 +55,7 @@ class ExampleReader:
 
     Args:
         path, tasks, need_text, empty_text: see `DataDir.load`.
-        job, nj: read the share of one of so many jobs (1 is the first), a range of ids.
+        job, nj: read one of so many splits (1 is the first), a range of ids.
 
     Attributes:
         faults: what is wrong. From the beginning, what is wrong with whole files or with lines that
@@ -94,7 +94,7 @@ class ExampleReader:
         in_order = tasks_table is not None and tasks_table.is_sorted
         ranges: list[str | None] = [*tasks_table.ends, None] if tasks_table and in_order else [None]
         self.ranges = len(ranges)
-        self.after, self.ends = share_of(ranges, job, nj)
+        self.after, self.ends = split_of(ranges, job, nj)
         self.read_recordings()
 
     @property
