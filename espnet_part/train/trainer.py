@@ -451,16 +451,23 @@ class Run:
         """
         self.watch.end()
         self.report.finish_phase()
-        heard = data.heard_after(self.heard, self.position.data)
-        bad, rewinds = self.position.total_step, self.position.rewinds + 1
+        before, heard = self.position, data.heard_after(self.heard, self.position.data)
         self.parallel.together(self.writer.wait)
+        self.optimizer.state.clear()  # there may be no room for two of it
         self.saved = self._resume()
         self.heard = heard
-        self.position.data, self.position.rewinds = DataPosition(heard.pools), rewinds
-        self.position.nonfinite = 0  # the checkpoint may lie among the bad steps
+        self.position = dataclasses.replace(
+            self.position,
+            data=DataPosition(heard.pools),
+            rewinds=before.rewinds + 1,
+            nonfinite=0,  # the checkpoint may lie among the bad steps
+            skipped=before.skipped,
+            seconds=before.seconds,
+        )
         logging.warning(
             "back at step %d, and on with the data that come after step %d (--max_rewinds: %d of %d)",
-            *(self.position.total_step, bad, rewinds, self.options.max_rewinds),
+            *(self.position.total_step, before.total_step),
+            *(self.position.rewinds, self.options.max_rewinds),
         )
 
     def _forget_bad(self, anew: bool) -> None:
