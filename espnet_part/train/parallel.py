@@ -95,9 +95,9 @@ class Parallel:
         """
         return float(nn.utils.clip_grad_norm_(parameters, most, kind))
 
-    def on_main(self, state: Any) -> Any:
-        """Nested values for the main process, whose tensors are whole; all processes call it."""
-        return state
+    def whole(self, tensor: torch.Tensor) -> torch.Tensor:
+        """All of a weight or of its optimizer's state; all processes ask for the same, in one order."""
+        return tensor
 
     def kept(self, tensor: torch.Tensor) -> torch.Tensor:
         """A tensor of a checkpoint that was read, where it waits until it is put back."""

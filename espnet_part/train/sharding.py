@@ -17,7 +17,6 @@ from torch.distributed.tensor import DTensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from espnet_part.errors import ConfigError
-from espnet_part.train.nested import map_tensors
 from espnet_part.train.parallel import Parallel
 
 
@@ -86,14 +85,8 @@ class Sharded(Parallel):
         norm = nn.utils.clip_grad_norm_(parameters, most, kind, foreach=True)
         return float(_whole(norm))
 
-    def on_main(self, state: Any) -> Any:
-        """One tensor is gathered at a time."""
-
-        def gather(tensor: torch.Tensor) -> torch.Tensor:
-            found = _whole(tensor.detach())
-            return found.cpu() if self.is_main else found.new_empty(0)
-
-        return map_tensors(gather, state)
+    def whole(self, tensor: torch.Tensor) -> torch.Tensor:
+        return _whole(tensor)
 
     def kept(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor.cpu()

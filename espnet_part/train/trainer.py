@@ -45,6 +45,7 @@ from espnet_part.train.checkpoint import (
     write_checkpoint,
     write_heard,
 )
+from espnet_part.train.nested import map_tensors
 from espnet_part.train.notice import Notice, Stopped
 from espnet_part.train.options import TrainerOptions
 from espnet_part.train.outliers import Outliers
@@ -534,12 +535,11 @@ class Run:
             ended: the phase of an epoch that has ended, whose model is written, too.
         """
         began = time.perf_counter()
-        weights = self.parallel.on_main(trained_state(self.model, self.ever_trained))
-        moments = self.parallel.on_main(learning_rate.optimizer_state(self.optimizer, self.names))
-        checkpoint = self.parallel.together(
-            lambda: self._copy(weights, moments, data) if self.parallel.is_main else None
-        )
-        if checkpoint is not None:
+        self.parallel.together(self.writer.get_ready)
+        weights = trained_state(self.model, self.ever_trained)
+        moments = learning_rate.optimizer_state(self.optimizer, self.names)
+        if self.parallel.is_main:
+            checkpoint = self._copy(weights, moments, data)
             header = None
             if ended is not None:
                 header = {
@@ -551,6 +551,8 @@ class Run:
                 }
             waited = time.perf_counter() - began
             self.writer.start(lambda: self._write(checkpoint, header, waited))
+        else:  # take part in what `_copy` gathers, and keep nothing
+            map_tensors(lambda tensor: self.parallel.whole(tensor).shape, [weights, moments])
         self.saved_at = time.monotonic()
 
     def _copy(
@@ -573,7 +575,8 @@ class Run:
             **bases_of(self.model),
         }
         optimizer = {"optimizer": moments, "rates": self.rates.state_dict()}
-        return self.writer.copy(Checkpoint(weights, _without_numpy(optimizer), state))
+        checkpoint = Checkpoint(weights, _without_numpy(optimizer), state)
+        return self.writer.copy(checkpoint, self.parallel.whole)
 
     def _write(self, checkpoint: Checkpoint, header: dict[str, Any] | None, waited: float) -> None:
         """Write a checkpoint, and with a header the model's file, too; it runs beside the training."""

@@ -31,10 +31,8 @@ class Writer:
         #: Memory of the last copy by shape and type: pages that are new, or pinned anew, cost time.
         self._memory: dict[Any, list[torch.Tensor]] = {}
 
-    def copy(self, value: Value) -> Value:
-        """Copy nested dicts, lists and tuples, and their tensors into the computer's memory.
-
-        The copy lasts until the next one is taken, which waits until what was begun is written.
+    def get_ready(self) -> None:
+        """Wait until what was begun is written, so that the next copy can be taken.
 
         Raises:
             Exception: as `wait`.
@@ -48,9 +46,21 @@ class Writer:
                 "--save_interval or a faster disk would spare that",
                 waited,
             )
+
+    def copy(
+        self, value: Value, whole: Callable[[torch.Tensor], torch.Tensor] = lambda tensor: tensor
+    ) -> Value:
+        """Copy nested dicts, lists and tuples, and their tensors into the computer's memory.
+
+        The copy lasts until the next one is taken; nothing may be under way then.
+
+        Args:
+            whole: what to copy of a tensor, which is let go before the next.
+        """
         free, self._memory = self._memory, collections.defaultdict(list)
 
-        def into_memory(tensor: torch.Tensor) -> torch.Tensor:
+        def into_memory(part: torch.Tensor) -> torch.Tensor:
+            tensor = whole(part.detach())
             key = (tensor.shape, tensor.dtype, tensor.is_cuda)
             if free.get(key):
                 memory = free[key].pop()
@@ -59,7 +69,7 @@ class Writer:
                     tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=tensor.is_cuda
                 )
             self._memory[key].append(memory)
-            return memory.copy_(tensor.detach(), non_blocking=True)
+            return memory.copy_(tensor, non_blocking=True)
 
         copied: Value = map_tensors(into_memory, value)
         if torch.cuda.is_initialized():

@@ -18,6 +18,7 @@ from espnet_part.schedule.activation import activate
 from espnet_part.schedule.selectors import select
 from espnet_part.train.checkpoint import trained_state
 from espnet_part.train.learning_rate import forget_frozen, optimizer_state, parameter_groups
+from espnet_part.train.nested import map_tensors
 from espnet_part.train.outliers import Outliers
 from espnet_part.train.parallel import Parallel
 from espnet_part.train.precision import hold_in_float32
@@ -93,7 +94,7 @@ class Side:
     def state(self) -> Any:
         saved = optimizer_state(self.optimizer, self.names)["state"]
         weights = trained_state(self.model, list(self.names.values()))
-        state = self.parallel.on_main({"weights": weights, "optimizer": saved})
+        state = map_tensors(self.parallel.whole, {"weights": weights, "optimizer": saved})
         return state if self.parallel.is_main else None
 
 

@@ -61,7 +61,7 @@ def test_the_next_copy_waits_for_what_is_being_written(caplog: pytest.LogCapture
         assert written == []
         threading.Timer(0.3, slow.set).start()
         with caplog.at_level(logging.WARNING):
-            writer.copy({"w": torch.zeros(2)})
+            writer.get_ready()
         assert written == [2.0]
     assert "has waited 0." in caplog.text and "--save_interval" in caplog.text
 
@@ -82,7 +82,7 @@ def test_the_end_waits_and_says_what_failed() -> None:
 
 def test_a_failure_is_known_at_the_next_border_and_said_once() -> None:
     with Writer() as writer:
-        for after in (writer.wait, lambda: writer.copy({})):
+        for after in (writer.wait, writer.get_ready):
             writer.start(fail)
             while not writer.has_failed:
                 pass

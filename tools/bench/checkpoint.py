@@ -79,6 +79,7 @@ def measure(millions: int, steps: int, device: torch.device, directory: Path) ->
             copies: list[Checkpoint] = []
 
             def copy(copies: list[Checkpoint] = copies) -> None:
+                writer.get_ready()
                 copies.append(writer.copy(training.state()))
 
             def write(copies: list[Checkpoint] = copies) -> None:
@@ -88,7 +89,8 @@ def measure(millions: int, steps: int, device: torch.device, directory: Path) ->
             writer.start(write)
             while len(written) < len(stalls):
                 beside.append(timed(training.step))
-                writer.check()
+                if writer.has_failed:
+                    writer.wait()
     return {
         "millions": millions,
         "gigabytes": size / 1e9,
