@@ -112,7 +112,7 @@ class PARTTrainer:
         if trainer_options.dist_timeout is not None:
             parallel.wait_at_most(trainer_options.dist_timeout)
         naming = parallel.naming_lost(lambda: run.position.total_step)
-        with naming, run.notice.awaited(), run.watch.ended(), run.writer:
+        with naming, run.notice.awaited(), run.writer, run.watch.ended():
             run.run()
 
 
