@@ -33,12 +33,9 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "float_or_none": ((int, float, type(None)), "a number"),
     "str2bool": ((bool,), "true or false"),
 }
-_POSITIVE = (
-    *("batch_bins", "batch_size", "accum_grad", "num_iters_per_epoch", "save_interval"),
-    "keep_checkpoints",
-)
+_POSITIVE = ("batch_bins", "batch_size", "accum_grad", "num_iters_per_epoch", "keep_checkpoints")
 _LIMITS = ("max_bins_per_gpu", "max_batch_size_per_gpu", "log_interval")
-_COUNTS = ("num_workers", "seed", "ngpu")
+_COUNTS = ("num_workers", "seed", "ngpu", "save_interval")
 _TEXTS = ("", "str", "str_or_none")
 _NONE = ("none", "null", "nil")
 _TRUTH = {
@@ -55,12 +52,14 @@ class Option:
         kind: the name of its type (a key of ``_KINDS``, or another).
         choices: what it may be; empty for anything.
         many: whether it takes a list of values.
+        may_lack: whether null stands for not giving it.
         without_effect: whether this task does not follow it; ``default`` is then all that it may be.
     """
 
     kind: str = ""
     choices: tuple[Any, ...] = ()
     many: bool = False
+    may_lack: bool = False
     without_effect: bool = False
     default: Any = None
 
@@ -75,7 +74,8 @@ def training_options() -> dict[str, Option]:
     for action in parser._actions:
         kind = getattr(action.type, "__name__", "")
         many = action.nargs not in (None, "?", 0)
-        options[action.dest] = Option(kind, tuple(action.choices or ()), many)
+        may_lack = action.default is None
+        options[action.dest] = Option(kind, tuple(action.choices or ()), many, may_lack)
     return options
 
 
@@ -183,6 +183,8 @@ def option_errors(values: dict[Any, Any], where: str) -> list[str]:
 
 def _error(key: str, value: Any, option: Option) -> str:
     """What is wrong with one value; nothing if it is empty."""
+    if value is None and option.may_lack:
+        return ""
     kinds, said = _KINDS.get(option.kind, ((), ""))
     if isinstance(value, bool) and kinds:
         wrong_kind = bool not in kinds

@@ -104,7 +104,7 @@ def test_options_of_a_corpus_go_before_those_of_all(tmp_path: Path) -> None:
 def test_the_grid_is_the_same_for_all(plan: Plan) -> None:
     runs = list(grid_runs(plan, ["part", "two_stage"]))
     assert [(run.system, run.rate, run.seed) for run in runs] == [
-        (system, rate, 0) for system in ("part", "two_stage") for rate in (0.5, 1, 2)
+        (system, rate, 0) for system in ("part", "two_stage") for rate in (0.25, 0.5, 1, 2)
     ]
 
 

@@ -131,7 +131,7 @@ def test_a_lost_terminal(recipe: Recipe, cluster: Shell) -> None:
     log = recipe.path / "exp/lost/stage1/train.log"
     wait_for(log, "step 5/1000", first)
     os.killpg(first.pid, signal.SIGHUP)
-    first.communicate(timeout=60)
+    first.communicate(timeout=200)
     running = cluster("squeue", "-h", "-o", "%i %T").stdout
     assert "RUNNING" in running
     printed = recipe.run(*more)
