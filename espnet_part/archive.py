@@ -125,6 +125,8 @@ def list_tar(file: IO[bytes], where: str) -> Iterator[TarMember]:
             kind = "sparse file" if info.issparse() else _tar_kind(info)
             yield TarMember(info.name, kind, info.offset_data, info.size)
             tar.members = []  # type: ignore[attr-defined]  # it keeps all headers
+        file.seek(tar.offset)  # type: ignore[attr-defined]
+        _check_end(file)
 
 
 def _allowed(size: int) -> int:
@@ -336,9 +338,14 @@ def _tar_members(raw: IO[bytes], start: bytes, largest: int) -> Iterator[_Member
             # tarfile keeps all headers, which is gigabytes for a corpus
             file.members = []  # type: ignore[attr-defined]
         # to the end, where the checksum of the compression stands
-        while block := file.fileobj.read(_BLOCK):
-            if block.strip(b"\0"):
-                raise tarfile.ReadError("there is more behind the mark of its end")
+        _check_end(file.fileobj)
+
+
+def _check_end(stream: Any) -> None:
+    """Read to the end of a tar, behind the mark of which nothing may follow but padding."""
+    while block := stream.read(_BLOCK):
+        if block.strip(b"\0"):
+            raise tarfile.ReadError("there is more behind the mark of its end")
 
 
 class _Bounded:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from espnet_part.display import plain
 from espnet_part.tasks import ASR
 
 #: (split, language or direction such as "fr-en", task) -> number of items that the corpus says it has
@@ -54,6 +55,7 @@ class Ledger:
         self.counts: dict[tuple[str, str, str], Counts] = defaultdict(Counts)
         self.notes: list[str] = []
         self._open: dict[str, IO[str]] = {}
+        self._first: dict[tuple[str, str], str] = {}  # of a split and a reason
 
     def read(self, split: str, language: str, task: str, count: int = 1) -> None:
         """Count items as read; each is then added to a writer, or dropped."""
@@ -81,6 +83,7 @@ class Ledger:
         """
         for one in task.split(","):
             self.counts[split, language, one].dropped[reason] += 1
+        self._first.setdefault((split, reason), f"{item}: {detail}" if detail else item)
         row = [split, language, task, item, reason, detail]
         self._open[split].write("\t".join([_one_line(value) for value in row]) + "\n")
 
@@ -117,6 +120,8 @@ class Ledger:
             return None
         dropped = sum((own.dropped for own in counts), Counter[str]())
         reasons = ", ".join(f"{count} x {reason}" for reason, count in dropped.most_common())
+        for reason, _ in dropped.most_common(1):
+            reasons += f"; the first: {plain(self._first[split, reason], 200)}"
         read = sum(own.read for own in counts)
         return f"none of {read} rows is usable: {reasons or 'there is none'}"
 

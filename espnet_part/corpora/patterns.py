@@ -9,7 +9,7 @@ from pathlib import Path
 from espnet_part.data.sources import is_url
 from espnet_part.errors import ConfigError
 
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_RANGE = re.compile(r"\{(\d{1,18})\.\.(\d{1,18})\}")
 _MOST = 1_000_000
 
 
@@ -36,12 +36,13 @@ def _glob(pattern: str) -> list[str]:
 
 
 def _expand(option: str, pattern: str) -> list[str]:
-    match = _RANGE.search(pattern)
-    if match is None:
-        return [pattern]
-    first, last = int(match[1]), int(match[2])
-    if not 0 <= last - first < _MOST:
-        raise ConfigError(f"{option} {pattern}: from {first} to {last}")
-    numbers = (str(n).zfill(len(match[1])) for n in range(first, last + 1))
-    head, tail = pattern[: match.start()], pattern[match.end() :]
-    return [found for number in numbers for found in _expand(option, f"{head}{number}{tail}")]
+    names = [pattern]
+    while match := _RANGE.search(names[0]):
+        first, last = int(match[1]), int(match[2])
+        if not 0 < (last - first + 1) * len(names) <= _MOST:
+            raise ConfigError(
+                f"{option} {pattern}: from {first} to {last}; at most {_MOST:,} files"
+            )
+        numbers = [str(n).zfill(len(match[1])) for n in range(first, last + 1)]
+        names = [_RANGE.sub(number, name, count=1) for name in names for number in numbers]
+    return names

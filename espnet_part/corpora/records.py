@@ -241,6 +241,6 @@ def _text(record: Record, fields: str) -> str:
         value: Any = record.values
         for part in field.strip().split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
-        if isinstance(value, str | int | float) and not isinstance(value, bool):
+        if isinstance(value, str | int | float) and not isinstance(value, bool) and value == value:
             return " ".join(CONTROL.sub(" ", str(value)).split())
     return ""

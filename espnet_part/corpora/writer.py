@@ -45,14 +45,16 @@ class DirectoryWriter:
         split: the name of this directory's split in the ledger; default: the directory's name.
 
     Raises:
-        DataError: ``path`` holds files that are no data directory; an id comes twice; by the ledger,
-            nothing is left.
+        DataError: ``path`` has no name, or holds files that are no data directory; an id comes twice; by
+            the ledger, nothing is left.
     """
 
     def __init__(
         self, path: str | Path, ledger: Ledger | None = None, split: str | None = None
     ) -> None:
         self.path = Path(path)
+        if self.path.name in ("", ".."):  # it is made beside its place, and renamed
+            raise DataError(f"{str(path)!r}: is no place for a data directory; give it a name")
         self.ledger = ledger
         self.split = split if split is not None else self.path.name
         self._aside = self.path.with_name(f".{self.path.name}.tmp")

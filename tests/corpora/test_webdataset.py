@@ -194,6 +194,34 @@ def test_headers_that_lie_about_sizes_end_in_a_named_shard(tmp_path: Path) -> No
     assert dropped(tmp_path / "data") == dict.fromkeys(shards[:4], "damaged or unreadable shard")
 
 
+def test_what_stands_behind_the_end_of_a_shard_is_not_lost_silently(tmp_path: Path) -> None:
+    for name in "ab":
+        write_tar(tmp_path / f"{name}.tar", sample(name, ord(name), txt=name))
+    both = tmp_path / "both.tar"
+    both.write_bytes((tmp_path / "a.tar").read_bytes() + (tmp_path / "b.tar").read_bytes())
+    for _ in range(2):  # nor by an index
+        main(["--shards", str(both), "--lang", "de", "--out", f"{tmp_path}/data"])
+        assert load(tmp_path / "data").keys() == {"a"}
+        assert dropped(tmp_path / "data") == {str(both): "damaged or unreadable shard"}
+
+
+def test_where_nothing_is_left_the_line_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--shards", f"{tmp_path}/a.tar", "--lang", "de", "--out", f"{tmp_path}/data"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"unreadable shard; the first: {tmp_path}/a.tar: missing file")
+
+
+def test_a_number_that_is_none_is_no_text(tmp_path: Path) -> None:
+    members = [*sample("a", 1, json='{"text": NaN}'), *sample("b", 2, json='{"text": 7}')]
+    write_tar(tmp_path / "a.tar", members)
+    main(["--shards", f"{tmp_path}/a.tar", "--lang", "de", "--out", f"{tmp_path}/data"])
+    assert load(tmp_path / "data")["b"].text == "7"
+    assert dropped(tmp_path / "data") == {"a": "no text"}
+
+
 def test_an_index_takes_the_place_of_the_headers(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,6 +286,7 @@ def test_patterns_of_shards(tmp_path: Path) -> None:
         *(f"a-{n}.tar" for n in ("08", "09", "10", "11")),
         *(f"s3://b/{m}-{n}.tar" for m in "01" for n in "01"),
     ]
-    for wrong in [f"{tmp_path}/*.tar", "a.tar.gz", "a-{9..1}.tar", "a-{0..99999999}.tar"]:
+    many = ["a-{0..99999999}.tar", "a-{0..999}{0..999}{0..999}.tar"]
+    for wrong in [f"{tmp_path}/*.tar", "a.tar.gz", "a-{9..1}.tar", *many]:
         with pytest.raises(ConfigError, match="--shards"):
             find_shards([wrong])

@@ -180,6 +180,12 @@ def test_other_files_are_not_overwritten(tmp_path):
     assert (tmp_path / "photos/a.jpg").exists()
 
 
+@pytest.mark.parametrize("path", ["", ".", "/", ".."])
+def test_a_directory_without_a_name_is_refused(path):
+    with pytest.raises(DataError, match="no place for a data directory"):
+        DirectoryWriter(path)
+
+
 @pytest.mark.parametrize("text", ["two\nlines", "a\ttab", "a\u2028b", "\x00"])
 def test_what_would_not_survive_in_a_line_is_refused(tmp_path, text):
     for example in (asr("a", text), asr("a b")):
