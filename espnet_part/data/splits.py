@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -62,17 +63,19 @@ def _split(work: Work, out_dir: Path, nj: int, job: int) -> Path:
     path = out_dir / f".split{nj}" / str(job)
     if _is_done(path, work):
         return path
-    aside = path.with_name(f".{job}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    began = work.made_from  # before the tables are read
-    work(aside, job, nj)
-    (aside / _MADE_FROM).write_text(began, encoding="utf-8")
-    for made in aside.iterdir():
-        sync_file(made)
-    shutil.rmtree(path, ignore_errors=True)
-    aside.rename(path)
-    sync_directory(path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # a place of its own: a job that was put back into the queue may still run elsewhere
+    with tempfile.TemporaryDirectory(prefix=f".{job}.", dir=path.parent) as own:
+        aside = Path(own, "split")
+        aside.mkdir()
+        began = work.made_from  # before the tables are read
+        work(aside, job, nj)
+        (aside / _MADE_FROM).write_text(began, encoding="utf-8")
+        for made in aside.iterdir():
+            sync_file(made)
+        shutil.rmtree(path, ignore_errors=True)
+        aside.rename(path)
+        sync_directory(path.parent)
     return path
 
 

@@ -12,6 +12,7 @@ import yaml
 from espnet_part.bin import part_collect_stats, part_filter_data
 from espnet_part.data import tables
 from espnet_part.data.datadir import DataDir, Example
+from espnet_part.data.splits import do_split
 from tests.data.conftest import make_examples, make_tokenizer
 
 Run = Callable[..., dict[str, bytes]]
@@ -114,3 +115,23 @@ def test_directories_of_others_stay(run: Run, tmp_path: Path) -> None:
     run("kaldi", "--nj", "3")
     assert theirs.read_text() == "a b\n"
     assert [path.name for path in (tmp_path / "kaldi").glob("*split*")] == ["split8"]
+
+
+def test_a_split_may_be_done_twice_at_once(tmp_path: Path) -> None:
+    """As by a job that was put back into the queue and still runs on a node that was given up."""
+
+    class Work:
+        data_dir, made_from = tmp_path, "this"
+        begun = 0
+
+        def __call__(self, directory: Path, job: int, nj: int) -> None:
+            self.begun += 1
+            (directory / "first").touch()
+            if self.begun == 1:
+                do_split(self, tmp_path / "out", nj, job)
+            (directory / "second").touch()
+
+    do_split(Work(), tmp_path / "out", 1, 1)
+    assert content(tmp_path / "out").keys() == {
+        f".split1/1/{name}" for name in ("first", "second", "made_from.json")
+    }
