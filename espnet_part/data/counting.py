@@ -23,6 +23,7 @@ from espnet_part.data.prompts import Prompts
 from espnet_part.data.splits import all_splits, made_from
 from espnet_part.data.statistics import Statistics, as_json, as_markdown
 from espnet_part.data.tokens import count_tokens, writing_token_counts
+from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
 from espnet_part.model.base import file_sha256
 from espnet_part.model.config import LLMConf
@@ -55,6 +56,8 @@ class Counting:
         """Do a split: ``counts.npy``, in the order of the examples."""
         parts = [np.zeros((2, 0), dtype=np.int64)]
         reader = ExampleReader(self.data_dir, job=job, nj=nj)
+        if reader.unreadable is not None:
+            raise DataError(str(reader.unreadable))
         for _, *counts in count(reader, self.llm_conf, self.prompts):
             parts.append(np.stack(counts))
         np.save(directory / "counts.npy", np.concatenate(parts, axis=1))

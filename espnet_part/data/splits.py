@@ -88,7 +88,7 @@ def all_splits(work: Work, out_dir: Path, nj: int) -> Iterator[list[Path]]:
     nj = useful_jobs(work.data_dir, nj)
     do, jobs = partial(_split, work, out_dir, nj), range(1, nj + 1)
     yield list(map(do, jobs) if nj == 1 else run_jobs(do, jobs, nj, "splits", at_once=1))
-    for path in out_dir.glob(".split*"):
+    for path in out_dir.glob(".split[0-9]*"):
         shutil.rmtree(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,15 +121,14 @@ def read_data(path: str | Path, hours: float | None = None) -> Data:
     strata: dict[Stratum, TaskData] = {}
     try:
         for line in read_json(file):
-            count = line["utterances"]
+            names = "utterances", "hours", "prompt_tokens", "answer_tokens"
+            count, hours_of_all, prompt, answer = (line[name] for name in names)
+            if not all(0 <= number < math.inf for number in (count, hours_of_all, prompt, answer)):
+                raise ValueError
             if line["task"] and line["lang"] and count:
-                mean = Example(
-                    line["hours"] * 3600 / count,
-                    line["prompt_tokens"] / count,
-                    line["answer_tokens"] / count,
-                )
+                mean = Example(hours_of_all * 3600 / count, prompt / count, answer / count)
                 strata[line["task"], line["lang"], line["tgt"]] = TaskData(count, mean)
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         raise DataError(f"{file}: is no mixture.json of part_collect_stats") from None
     total = sum(found.hours for found in strata.values())
     scale = 1.0 if hours is None or not total else hours / total

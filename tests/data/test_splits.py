@@ -107,14 +107,25 @@ def test_a_job_beyond_their_number(run: Run, capsys: pytest.CaptureFixture[str])
     assert stop.value.code == 2 and "--job 4: there are 3" in capsys.readouterr().err
 
 
+def test_a_directory_that_is_missing_fails_each_job(
+    run: Run, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data.rename(data.with_name("elsewhere"))
+    with pytest.raises(SystemExit):
+        run("jobs", "--nj", "3", "--job", "1")
+    assert "missing directory" in capsys.readouterr().err
+
+
 def test_directories_of_others_stay(run: Run, tmp_path: Path) -> None:
     """Kaldi's utils/split_data.sh leaves split8 in a data directory."""
     theirs = tmp_path / "kaldi/split8/1/wav.scp"
     theirs.parent.mkdir(parents=True)
     theirs.write_text("a b\n")
+    (tmp_path / "kaldi/.splits").touch()
     run("kaldi", "--nj", "3")
     assert theirs.read_text() == "a b\n"
-    assert [path.name for path in (tmp_path / "kaldi").glob("*split*")] == ["split8"]
+    left = {path.name for path in (tmp_path / "kaldi").glob("*split*")}
+    assert left == {"split8", ".splits"}
 
 
 def test_a_split_may_be_done_twice_at_once(tmp_path: Path) -> None:

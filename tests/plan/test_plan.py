@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -350,6 +351,19 @@ def test_data_without_a_task_of_the_schedule(
         plan(tmp_path, "--data_stats", str(tmp_path))
     assert "joint" in (error := capsys.readouterr().err)
     assert "s2tt" in error
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -1, "1"])
+@pytest.mark.parametrize("name", ["utterances", "hours", "prompt_tokens", "answer_tokens"])
+def test_counts_that_are_none_are_no_mixture(
+    tmp_path: Path, name: str, wrong: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = {"task": "asr", "lang": "de", "tgt": "de", "utterances": 10, "hours": 1.0}
+    tokens = {"prompt_tokens": 100, "answer_tokens": 100}
+    (tmp_path / "mixture.json").write_text(json.dumps([{**line, **tokens, name: wrong}]))
+    with pytest.raises(SystemExit):
+        plan(tmp_path, "--data_stats", str(tmp_path))
+    assert "is no mixture.json of part_collect_stats" in capsys.readouterr().err
 
 
 def test_needs_no_torch() -> None:

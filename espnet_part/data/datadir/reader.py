@@ -102,8 +102,13 @@ class ExampleReader:
         """What is wrong, in the order of the tables and of their lines."""
         return in_order(self.found)
 
+    @property
+    def unreadable(self) -> Fault | None:
+        """Why no example can be read, where that is so."""
+        return next((fault for fault in self.faults if fault.kind in _FATAL), None)
+
     def __iter__(self) -> Iterator[list[Example]]:
-        fatal = any(fault.kind in _FATAL for *_, fault in self.found)
+        fatal = self.unreadable is not None
         cursors = {name: Cursor(table.rows()) for name, table in self.tables.items()}
         if self.after is not None:
             for cursor in cursors.values():
