@@ -52,6 +52,6 @@ def shard_order(
     of_member = shards[members] + 1  # from 0 on
     present = np.flatnonzero(np.bincount(of_member))
     windows = np.zeros(present.max(initial=0) + 1, np.min_scalar_type(len(present)))
-    windows[present] = rng.permutation(len(present)) // window
+    windows[present] = rng.permutation(len(present)) // min(window, len(present) + 1)
     order = rng.permutation(len(members))
     return members[order[np.argsort(windows[of_member[order]], kind="stable")]]

@@ -500,6 +500,8 @@ class Run:
     # --- checkpoints -----------------------------------------------------------------------------
 
     def _is_save_due(self) -> bool:
+        if self.position.nonfinite:
+            return False  # what made these steps bad may be in the weights: it is not to go back to
         steps, minutes = self.options.save_interval, self.options.save_minutes
         if steps and self.position.step % steps == 0:
             return True

@@ -197,3 +197,9 @@ def test_workers_read_tar_shards(tmp_path: Path, corpus: Corpus, num_workers: in
     assert read.keys() == waves.keys()
     for utt, wave in waves.items():
         torch.testing.assert_close(read[utt], torch.from_numpy(wave), atol=2**-15, rtol=0)
+
+
+def test_a_window_may_be_wider_than_any_number_of_shards() -> None:
+    shards = np.arange(5, dtype=np.int32)
+    order = shard_order(np.arange(5), np.random.default_rng(0), shards, 10**30)
+    assert sorted(order) == [0, 1, 2, 3, 4]

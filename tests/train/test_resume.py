@@ -394,9 +394,9 @@ def test_gone_back_among_bad_steps_their_count_begins_anew(workspace: Workspace,
     assert part_train(workspace.command("diverging.yaml", "diverging"), log) == 1
     before, after = log.read_text().split("--max_rewinds: 1 of 1")
     assert before.count("is not finite; skipped") == after.count("is not finite; skipped") == 3
+    # none of a model in which each step is bad
     newest = max((workspace.root / "diverging/checkpoints").iterdir())
-    position = json.loads((newest / "state.json").read_text(encoding="utf-8"))["position"]
-    assert (position["rewinds"], position["skipped"]) == (1, 5)  # one more ended the run
+    assert newest.name == "00000001"
 
 
 def test_what_a_phase_thaws_is_kept_before_it_trains(workspace: Workspace, log: Path) -> None:
