@@ -116,6 +116,13 @@ class PARTTrainer:
             run.run()
 
 
+#: Options by which processes decide alike, each on its own, what they do together.
+_COMMON = (
+    *("resume", "use_amp", "parallel", "num_iters_per_epoch", "log_interval", "save_interval"),
+    *("max_nonfinite_steps", "spike_deviations", "max_rewinds", "max_bad_share"),
+)
+
+
 class Rewind(Exception):
     """Too many steps in a row were bad: the run is to go on from its last checkpoint."""
 
@@ -197,9 +204,7 @@ class Run:
             **{f"model ({part})": digest for part, digest in bases["function"].items()},
             "base models": json_sha256(bases["base_models"]),
             "phases": json_sha256(self.schedule.to_list()),
-            "options": json_sha256(
-                [self.options.resume, self.options.use_amp, self.options.parallel]
-            ),
+            "options": json_sha256([getattr(self.options, name) for name in _COMMON]),
             **{f"training: {name}": d for name, d in self.train_data.digests().items()},
             **{f"validation: {name}": d for name, d in self.valid_data.digests().items()},
         }

@@ -135,6 +135,15 @@ def test_processes_with_other_data_are_named(workspace: Workspace, log: Path) ->
     assert "Traceback" not in log.read_text()
 
 
+def test_processes_that_would_wait_for_different_things_are_named(
+    workspace: Workspace, log: Path
+) -> None:
+    workspace.write("stage.yaml", stage(PHASES, batch_size=8))
+    cmd = workspace.command("stage.yaml", "differing")
+    assert part_train(cmd, log, world=2, last_rank=("--max_rewinds", "3")) == 1
+    assert "runs with another options than process 0" in log.read_text()
+
+
 def test_one_process_reads_a_checkpoint_for_all(workspace: Workspace, log: Path) -> None:
     """The other sees an older one, as on a file system that lags, and has none to read."""
     workspace.write("stage.yaml", stage(PHASES, batch_size=8, save_interval=2))
