@@ -125,7 +125,7 @@ def list_tar(file: IO[bytes], where: str) -> Iterator[TarMember]:
             kind = "sparse file" if info.issparse() else _tar_kind(info)
             yield TarMember(info.name, kind, info.offset_data, info.size)
             tar.members = []  # type: ignore[attr-defined]  # it keeps all headers
-        file.seek(tar.offset)  # type: ignore[attr-defined]
+        file.seek(tar.offset)
         _check_end(file)
 
 
