@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from espnet_part import __version__
 from espnet_part.data import tables
 from espnet_part.data.datadir import TABLES
 from espnet_part.data.parallel import run_jobs
@@ -100,6 +101,6 @@ def _is_done(path: Path, work: Work) -> bool:
 
 
 def made_from(settings: Any, data_dir: str | Path) -> str:
-    """What work on a directory depends on: settings that JSON can hold, and its tables as they are."""
+    """What work on a directory depends on: settings that JSON can hold, its tables, and this package."""
     stamps = {name: stamp(Path(data_dir, name)) for name in TABLES}
-    return json.dumps([settings, str(data_dir), stamps], sort_keys=True)
+    return json.dumps([__version__, settings, str(data_dir), stamps], sort_keys=True)

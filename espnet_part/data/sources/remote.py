@@ -19,7 +19,7 @@ PROTOCOLS = {"s3": "s3fs", "gs": "gcsfs", "http": "aiohttp", "https": "aiohttp",
 """What is read, and the package that does it; each has an extra in ``setup.py``."""
 
 _URL = re.compile(r"([A-Za-z0-9+.:_-]+)://")
-_WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each further try
+_WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # seconds before each further try
 _TIMEOUT = 60.0  # seconds without a byte
 
 
