@@ -48,7 +48,8 @@ class Recipe:
 
     def start(self, *options: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [str(self.path / "run.sh"), *self.options, *options],
+            # tests may themselves be started by nohup
+            ["env", "--default-signal=HUP", str(self.path / "run.sh"), *self.options, *options],
             env=environment(**self.variables),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
