@@ -69,15 +69,16 @@ def attack(recipe: Recipe, args: argparse.Namespace) -> bool:
     while killed.total() < args.kills:
         trainings += 1
         tag = f"killed{trainings}"
-        typed = 0
+        typed = quiet = 0
         while True:
             typed += 1
             before = killed.total()
             status = run_under_fire(recipe, [*common, "--part_tag", tag], args, chance, killed)
             if status == 0:
                 break
-            if killed.total() == before:  # it must not fail by itself
-                sys.exit(f"run.sh failed with status {status}, and nothing was killed")
+            quiet = quiet + 1 if killed.total() == before else 0
+            if quiet == 3:  # of one it may be an earlier kill that the job has noticed late
+                sys.exit(f"run.sh failed {quiet} times, and nothing was killed; see {recipe.path}")
         same = same_weights(recipe.path / "exp/whole/stage1", recipe.path / f"exp/{tag}/stage1")
         alike += same
         print(
