@@ -136,7 +136,7 @@ def processes_of(directory: Path) -> Iterator[tuple[str, int]]:
         )
         role = role_of(words)
         if role:
-            yield f"{role} on {node}" if role == "rank" else role, int(entry.name)
+            yield f"{role} on {node}" if role == "rank" and node else role, int(entry.name)
 
 
 def role_of(words: list[str]) -> str | None:
