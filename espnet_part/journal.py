@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from espnet_part.files import atomic_write
 
 
 class Journal:
-    """A file of JSON values, one a line, that only grows. One process at a time uses it.
+    """A file of JSON values, one a line, that only grows. One process at a time adds to it.
 
     Args:
         path: made with its directory when the first value is added.
@@ -30,10 +30,7 @@ class Journal:
         A line that a kill cut off is removed, a damaged one is passed over: what they said is done
         again.
         """
-        try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
-            return []
+        content = self._content()
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
             logging.warning("%s: the last line was cut off and is done again", self.path)
@@ -46,6 +43,20 @@ class Journal:
             except (ValueError, RecursionError):
                 logging.warning("%s: line %d is damaged and done again", self.path, number)
         return values
+
+    def peek(self) -> list[Any]:
+        """All whole values of a journal that another process may be adding to; nothing is mended."""
+        values = []
+        for line in self._content().split(b"\n")[:-1]:
+            with suppress(ValueError, RecursionError):
+                values.append(json.loads(line))
+        return values
+
+    def _content(self) -> bytes:
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return b""
 
     def add(self, values: Iterable[Any]) -> None:
         """Append values; they are on the disk when this returns.

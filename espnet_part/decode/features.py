@@ -6,7 +6,6 @@ them names in `feats.scp` where each clip is, in whichever ark.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -257,7 +256,7 @@ class _Store:
                 continue
             ark, index = directory / f"feats{name}.ark", directory / f"feats{name}.jsonl"
             if _read_identity(made_with) == identity:
-                self._add(ark, _entries(ark, _read_lines(index)))
+                self._add(ark, _entries(ark, Journal(index).peek()))
             elif job is None:  # nobody else is at work then
                 for path in (made_with, index, ark):
                     path.unlink(missing_ok=True)
@@ -319,17 +318,6 @@ def _read_identity(path: Path) -> Any:
         return read_json(path)
     except ConfigError:
         return None
-
-
-def _read_lines(index: Path) -> Iterator[Any]:
-    """The values of another job's index, which may be growing: only whole lines, and nothing is mended."""
-    try:
-        content = index.read_bytes()
-    except FileNotFoundError:
-        return
-    for line in content[: content.rfind(b"\n") + 1].splitlines():
-        with contextlib.suppress(ValueError):
-            yield json.loads(line)
 
 
 def _entries(ark: Path, lines: Iterable[Any]) -> list[Any]:
