@@ -129,7 +129,7 @@ def load(
     examples, faults = DataDir.load(path, need_text=not decoding)
     if faults:
         print(report_faults(faults), file=sys.stderr)
-    check_share(faults, examples, max_bad_share, str(path))
+    check_share(faults, len(examples), max_bad_share, str(path))
     reason = why_unreadable([e for e in examples if e.audio is not None])
     if reason is None:
         return examples

@@ -74,7 +74,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     examples, faults = DataDir.load(args.data_dir, need_text=False)
     if faults:
         logging.warning("%s:\n%s", args.data_dir, report_faults(faults))
-    check_share(faults, examples, args.max_bad_share, args.data_dir)
+    check_share(faults, len(examples), args.max_bad_share, args.data_dir)
 
     import torch
 

@@ -15,7 +15,7 @@ from espnet_part.data.datadir import (
     CombinedReader,
     Example,
     ExampleReader,
-    check_count,
+    check_share,
     count_bad,
 )
 from espnet_part.data.index import IndexWriter
@@ -113,7 +113,7 @@ def collect(
                 good += len(examples)
                 for take in (add, index.add, statistics.add):
                     take(examples, prompt, answer)
-            check_count(reader.faults, good, max_bad_share, " ".join(map(str, data_dirs)))
+            check_share(reader.faults, good, max_bad_share, " ".join(map(str, data_dirs)))
             index.bad = count_bad(reader.faults)
     table = as_markdown(statistics.lines())
     with atomic_write(out_dir / "mixture.json") as file:

@@ -157,7 +157,9 @@ def format_directory(
             *odd[0],
             out_dir / "odd_audio.tsv",
         )
-    check_share(faults, formatted, max_bad_share, f"{in_dir} (see {out_dir / 'bad_audio.tsv'})")
+    check_share(
+        faults, len(formatted), max_bad_share, f"{in_dir} (see {out_dir / 'bad_audio.tsv'})"
+    )
     DataDir.write(out_dir, formatted, with_text)
     return formatted, bad
 

@@ -234,7 +234,7 @@ def load_examples(directories: Sequence[str], max_bad_share: float) -> ExampleLi
     where = " ".join(directories)
     if faults:
         logging.warning("%s:\n%s", where, report_faults(faults))
-    check_share(faults, examples, max_bad_share, where)
+    check_share(faults, len(examples), max_bad_share, where)
     return ExampleList(examples)
 
 

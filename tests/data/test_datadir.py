@@ -222,18 +222,18 @@ def test_nothing_unwritable_is_written(tmp_path):
 def test_too_large_a_bad_share_stops(data_dir):
     (data_dir / "utt2spk").write_text("ghost a\n")
     loaded, faults = DataDir.load(data_dir)
-    check_share(faults, loaded, 0.1, "train")
+    check_share(faults, len(loaded), 0.1, "train")
     with pytest.raises(DataError, match=r"train: 1 of 15 .* unmatched id"):
-        check_share(faults, loaded, 0.01, "train")
+        check_share(faults, len(loaded), 0.01, "train")
     twice = [Fault("bad audio", f"{n}.wav", f"u{n}", "empty file") for n in (1, 2)]
     with pytest.raises(DataError) as caught:
-        check_share(twice, loaded, 0.05, "train")
+        check_share(twice, len(loaded), 0.05, "train")
     assert str(caught.value) == (
         f"train: 2 of {len(loaded) + 2} utterances are unusable, more than --max_bad_share 0.05 "
         "allows: 2 x bad audio, e.g. 1.wav: u1: empty file"
     )
     with pytest.raises(DataError, match="0 of 0"):
-        check_share([], [], 1.0, "train")
+        check_share([], 0, 1.0, "train")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from pathlib import Path
 from espnet_part.data.datadir.example import TABLES, Example
 from espnet_part.data.datadir.faults import (
     Fault,
-    check_count,
     check_share,
     count_bad,
     read_faults,
@@ -33,7 +32,6 @@ __all__ = [
     "ExampleReader",
     "ExampleWriter",
     "Fault",
-    "check_count",
     "check_share",
     "count_bad",
     "read_faults",

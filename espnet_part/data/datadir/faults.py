@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from espnet_part.data.datadir.example import Example
 from espnet_part.errors import DataError
 
 PlacedFault = tuple[int, int, "Fault"]
@@ -66,19 +65,15 @@ def count_bad(faults: Sequence[Fault]) -> int:
     return len({fault.utt_id for fault in faults if fault.utt_id})
 
 
-def check_share(
-    faults: Sequence[Fault], examples: Sequence[Example], max_bad_share: float, where: str
-) -> None:
+def check_share(faults: Sequence[Fault], good: int, max_bad_share: float, where: str) -> None:
     """Stop when too much of a data set is bad.
+
+    Args:
+        good: number of usable examples.
 
     Raises:
         DataError: no usable example is left, or more than ``max_bad_share`` of all are faulty.
     """
-    check_count(faults, len(examples), max_bad_share, where)
-
-
-def check_count(faults: Sequence[Fault], good: int, max_bad_share: float, where: str) -> None:
-    """As `check_share`, with the number of usable examples."""
     bad = count_bad(faults)
     total = bad + good
     if not good or bad > max_bad_share * total:
