@@ -6,7 +6,7 @@ is no `Markup` plain text. `str` of each is its Markdown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from espnet_part.display import Markup, cell
@@ -67,3 +67,22 @@ Block = Heading | Paragraph | Bullets | Table
 def to_markdown(blocks: Iterable[Block]) -> str:
     """The Markdown of blocks, with an empty line between them and none at the end."""
     return "\n\n".join(map(str, blocks))
+
+
+def aligned_table(rows: Sequence[Sequence[str]], numbers: Collection[int] = ()) -> str:
+    """Rows as a Markdown table that a terminal shows as one; the first is the header. Cells are not escaped.
+
+    Args:
+        numbers: Columns that are aligned at the right.
+    """
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    aligned = [
+        [
+            cell.rjust(w) if i in numbers else cell.ljust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        for row in rows
+    ]
+    lines = [f"| {' | '.join(row)} |" for row in aligned]
+    rules = ["-" * (w + 1) + (":" if i in numbers else "-") for i, w in enumerate(widths)]
+    return "\n".join([lines[0], f"|{'|'.join(rules)}|", *lines[1:]])

@@ -9,7 +9,7 @@ from typing import Any
 
 from espnet_part.data import Stratum
 from espnet_part.data.shares import by_task
-from espnet_part.schedule.describe import table
+from espnet_part.document import aligned_table
 from espnet_part.tasks import by_rank
 
 #: Epochs of a stage above which a stratum is named. Beyond about 16, repeated text is worth little to a
@@ -105,7 +105,7 @@ def mixture_table(phases: Sequence[PhaseMixture]) -> str:
             row.append(_hours(math.fsum(h.hours for h in heard)))
             row.append(_epochs(math.fsum(h.examples for h in heard) / size))
         rows.append(row)
-    return table(rows, numbers=range(3, len(header)))
+    return aligned_table(rows, numbers=range(3, len(header)))
 
 
 def stage_mixture(stage: str, phases: Sequence[PhaseMixture]) -> str:

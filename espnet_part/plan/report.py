@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from espnet_part.data.mixture_table import PhaseMixture, stage_mixture
+from espnet_part.document import aligned_table
 from espnet_part.plan.data import Data
 from espnet_part.plan.memory import GIB
 from espnet_part.plan.plan import Hardware, PhasePlan
-from espnet_part.schedule.describe import count, table
+from espnet_part.schedule.describe import count
 
 _MEMORY = (
     ("encoder weights", "encoder_weights"),
@@ -86,7 +87,7 @@ def _parameters(plans: Sequence[PhasePlan]) -> str:
     for plan in plans:
         trains = ", ".join(f"{group} {count(n)}" for group, n in plan.parameters.items())
         rows.append([plan.stage, plan.phase, f"{plan.steps:,}", trains])
-    return table(rows)
+    return aligned_table(rows)
 
 
 def _memory(plans: Sequence[PhasePlan], hardware: Hardware) -> str:
@@ -103,7 +104,7 @@ def _memory(plans: Sequence[PhasePlan], hardware: Hardware) -> str:
         ]
     )
     rows.append(["dearest micro-batch", *(plan.dearest for plan in plans)])
-    return table(rows)
+    return aligned_table(rows)
 
 
 def _advice(plans: Sequence[PhasePlan], hardware: Hardware) -> str:
@@ -174,7 +175,7 @@ def _time(plans: Sequence[PhasePlan], data: Data) -> str:
             f"**{total:.1f}** ({total / 24:.1f} days)",
         ]
     )
-    return table(rows)
+    return aligned_table(rows)
 
 
 def _assumptions(plans: Sequence[PhasePlan], hardware: Hardware, data: Data, padding: float) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+from espnet_part.document import aligned_table
 from espnet_part.schedule.schedule import Phase, Schedule, Trainable
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -38,7 +39,7 @@ def schedule_table(schedule: Schedule, shapes: Shapes | None, protected: Sequenc
         )
     if shapes is None:
         rows = [[*row[:3], *row[4:]] for row in rows]
-    return table(rows)
+    return aligned_table(rows)
 
 
 def model_table(shapes: Shapes) -> str:
@@ -51,26 +52,7 @@ def model_table(shapes: Shapes) -> str:
     rows += [[part, str(len(sizes)), count(sum(sizes))] for part, sizes in parts.items()]
     total = sum(math.prod(shape) for shape in shapes.values())
     rows.append(["all", str(len(shapes)), count(total)])
-    return table(rows)
-
-
-def table(rows: Sequence[Sequence[str]], numbers: Collection[int] = ()) -> str:
-    """Rows as an aligned Markdown table; the first is the header.
-
-    Args:
-        numbers: Columns that are aligned at the right.
-    """
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    aligned = [
-        [
-            cell.rjust(w) if i in numbers else cell.ljust(w)
-            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        for row in rows
-    ]
-    lines = [f"| {' | '.join(row)} |" for row in aligned]
-    rules = ["-" * (w + 1) + (":" if i in numbers else "-") for i, w in enumerate(widths)]
-    return "\n".join([lines[0], f"|{'|'.join(rules)}|", *lines[1:]])
+    return aligned_table(rows)
 
 
 def count(number: int) -> str:
