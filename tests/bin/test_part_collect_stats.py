@@ -3,27 +3,17 @@ from __future__ import annotations
 import json
 
 import pytest
-import yaml
 
 from espnet_part.bin.part_collect_stats import main
 from espnet_part.data.datadir import DataDir
 from espnet_part.data.tokens import read_token_counts
-from tests.data.conftest import make_examples, make_tokenizer
+from tests.data.conftest import make_examples, write_model
 
 
 @pytest.fixture
 def options(tmp_path):
     DataDir.write(tmp_path / "data", make_examples(tmp_path / "audio"))
-    make_tokenizer().save_pretrained(tmp_path / "llm")
-    config = {
-        "encoder_conf": {"config": {"d_model": 12}},
-        "llm_conf": {
-            "config": {"model_type": "qwen2", "vocab_size": 400},
-            "tokenizer": str(tmp_path / "llm"),
-        },
-        "prompts": "conf/prompts.yaml",
-    }
-    (tmp_path / "model.yaml").write_text(yaml.safe_dump(config))
+    write_model(tmp_path)
     return {
         "--data_dir": str(tmp_path / "data"),
         "--model_config": str(tmp_path / "model.yaml"),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
 from espnet_part.data.datadir import DataDir, Example
 
@@ -98,3 +99,19 @@ def examples(tmp_path: Path) -> list[Example]:
 def data_dir(tmp_path: Path, examples: list[Example]) -> Path:
     DataDir.write(tmp_path / "data", examples)
     return tmp_path / "data"
+
+
+def write_model(directory: Path) -> Path:
+    """A model file, ``model.yaml``, of which only the tokenizer and the prompts can be used."""
+    make_tokenizer().save_pretrained(directory / "llm")
+    config = {
+        "encoder_conf": {"config": {"d_model": 12}},
+        "llm_conf": {
+            "config": {"model_type": "qwen2", "vocab_size": 400},
+            "tokenizer": str(directory / "llm"),
+        },
+        "prompts": "conf/prompts.yaml",
+    }
+    path = directory / "model.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
 from espnet_part.bin import part_collect_stats, part_filter_data
 from espnet_part.data import tables
 from espnet_part.data.datadir import DataDir, Example
 from espnet_part.data.splits import do_split
-from tests.data.conftest import make_examples, make_tokenizer
+from tests.data.conftest import make_examples, write_model
 
 Run = Callable[..., dict[str, bytes]]
 
@@ -48,16 +47,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(params=["filter", "stats"])
 def run(request: pytest.FixtureRequest, data: Path, tmp_path: Path) -> Run:
     """Runs a program of stage 3 or 5 and returns the files that it made."""
-    make_tokenizer().save_pretrained(tmp_path / "llm")
-    config = {
-        "encoder_conf": {"config": {"d_model": 12}},
-        "llm_conf": {
-            "config": {"model_type": "qwen2", "vocab_size": 400},
-            "tokenizer": str(tmp_path / "llm"),
-        },
-        "prompts": "conf/prompts.yaml",
-    }
-    (tmp_path / "model.yaml").write_text(yaml.safe_dump(config))
+    write_model(tmp_path)
 
     def work(out: str, *words: str) -> dict[str, bytes]:
         options = ["--out_dir", str(tmp_path / out), *words]
