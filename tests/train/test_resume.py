@@ -402,7 +402,7 @@ def test_gone_back_among_bad_steps_their_count_begins_anew(workspace: Workspace,
 def test_what_a_phase_thaws_is_kept_before_it_trains(workspace: Workspace, log: Path) -> None:
     """Going back from the phase's first steps, it is to be as it was."""
     workspace.write("rewinding.yaml", REWINDING)
-    cmd = workspace.command("rewinding.yaml", "thawed")
-    assert part_train(cmd, log, kill=(f"{TRAINER}:train_step", 34)) == -9
+    cmd = workspace.command("rewinding.yaml", "thawed", "--keep_checkpoints", "100")
+    assert part_train(cmd, log) == 0, log.read_text()
     at_start = workspace.root / "thawed/checkpoints/00000030"
     assert any(n.startswith("encoder.") for n in load_file(at_start / "weights.safetensors"))
