@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from espnet_part.data.audio import read_audio
 from espnet_part.data.chat import Tokens
 from espnet_part.data.collate import Row
 from espnet_part.data.datadir import DataDir, Example
+from espnet_part.decode.halving import run_or_name
 from espnet_part.decode.shard import decode_shard, select_examples
-from espnet_part.decode.speech2text import Hypothesis
+from espnet_part.decode.speech2text import Decoded, Hypothesis
 from espnet_part.errors import DataError
 from espnet_part.model.base import check_config, describe_base, find_weights
 from espnet_part.sample_rate import SAMPLE_RATE
@@ -41,9 +43,10 @@ class Whisper:
     Args:
         name: hub name or directory, with the weights as safetensors and generation_config.json.
         device: as torch names it.
+        batch_size: utterances at once.
     """
 
-    def __init__(self, name: str, device: str = "cpu") -> None:
+    def __init__(self, name: str, device: str = "cpu", batch_size: int = 8) -> None:
         import transformers
 
         check_config(name, None)
@@ -53,6 +56,7 @@ class Whisper:
         model = whisper.from_pretrained(name, use_safetensors=True, dtype=torch.float32)
         self.model = model.to(device).eval()
         self.device = device
+        self.batch_size = batch_size
 
     def prepare(self, example: Example) -> Row:
         """Read one example.
@@ -61,6 +65,13 @@ class Whisper:
             BadAudio: its audio cannot be used.
         """
         return Row(example, Tokens([], [], []), speech=read_audio(example))
+
+    def decode_stream(self, rows: Iterable[Row]) -> Iterator[Decoded]:
+        """Decode rows in batches; a row that fails is named."""
+        rows = iter(rows)
+        while batch := list(islice(rows, self.batch_size)):
+            for row, found, reason in run_or_name(batch, self.decode_rows):
+                yield Decoded(row, found[0] if found else None, reason)
 
     @torch.inference_mode()
     def decode_rows(self, rows: Sequence[Row]) -> list[list[Hypothesis]]:
@@ -135,9 +146,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
         examples,
         bad,
         args.output_dir / "logdir" / "output.1",
-        lambda: Whisper(args.model, "cuda" if args.ngpu else "cpu"),
+        lambda: Whisper(args.model, "cuda" if args.ngpu else "cpu", args.batch_size),
         {"model": args.model, "fingerprint": base.fingerprint, "beam_size": 1},
-        args.batch_size,
         max_bad_share=0.05,
     )
 

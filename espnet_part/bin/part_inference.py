@@ -84,7 +84,6 @@ def main(cmd: Sequence[str] | None = None) -> None:
         Path(args.output_dir),
         load,
         settings,
-        args.batch_size,
         args.max_bad_share,
     )
     logging.info(

@@ -42,13 +42,14 @@ def run_or_name(
     # outside the handler: the traceback would hold on to the failed batch's memory
     if len(items) == 1:
         return [(items[0], None, reason)]
-    _free_memory()
+    free_memory()
     logging.info("a batch of %d failed and is halved: %s", len(items), reason)
     half = len(items) // 2
     return run_or_name(items[:half], run) + run_or_name(items[half:], run)
 
 
-def _free_memory() -> None:
+def free_memory() -> None:
+    """Give a GPU's unused memory back."""
     import torch
 
     if torch.cuda.is_available():

@@ -1,6 +1,6 @@
 """What became of each utterance of a decoding job.
 
-Hypotheses are on the disk, in a journal, before the next batch begins. ESPnet's files are made from
+Hypotheses are on the disk, in a journal, a few seconds after they are found. ESPnet's files are made from
 them, whole or not at all, when the shard is done.
 """
 
@@ -26,7 +26,7 @@ class Record:
     Attributes:
         source: hash of what was decoded; a record of other content is not reused.
         error: why there is no hypothesis; then the fields after it are empty.
-        seconds: this utterance's share of its batch's decoding time.
+        seconds: decoding time since the utterance before it was done; their sum is the whole time.
         audio_seconds: length of its audio; 0 for a text task.
     """
 

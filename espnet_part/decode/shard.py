@@ -1,4 +1,4 @@
-"""Decoding one shard of a test set: in batches, resumable, with every failure named."""
+"""Decoding one shard of a test set: resumable, with every failure named."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,9 +17,8 @@ from espnet_part.data.audio import BadAudio
 from espnet_part.data.collate import Row
 from espnet_part.data.datadir import DataDir, Example
 from espnet_part.decode.failures import check_failures
-from espnet_part.decode.halving import run_or_name
 from espnet_part.decode.records import Record, Records, write_shard
-from espnet_part.decode.speech2text import Hypothesis
+from espnet_part.decode.speech2text import Decoded, Hypothesis
 from espnet_part.decode.time_left import Progress
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.files import atomic_write
@@ -29,6 +30,9 @@ JOURNAL = "hypotheses.jsonl"
 SETTINGS = "decode.json"
 _HOPELESS = 20
 """So many failures in a row at the start mean that the model or the device is broken."""
+_AHEAD = 16  # examples read while others are decoded
+_TOLD = 16  # hypotheses that are written at once, at most
+_TOLD_EVERY = 5.0  # seconds
 
 
 class Decoder(Protocol):
@@ -37,8 +41,8 @@ class Decoder(Protocol):
     def prepare(self, example: Example, /) -> Row:
         """Read one example; raises `BadAudio`."""
 
-    def decode_rows(self, rows: Sequence[Row], /) -> list[list[Hypothesis]]:
-        """Decode prepared rows as one batch."""
+    def decode_stream(self, rows: Iterable[Row], /) -> Iterator[Decoded]:
+        """Decode prepared rows as they come, the longest first; a row that fails harms no other."""
 
 
 def select_examples(
@@ -75,7 +79,6 @@ def decode_shard(
     output_dir: Path,
     load: Callable[[], Decoder],
     settings: dict[str, Any],
-    batch_size: int,
     max_bad_share: float,
 ) -> dict[str, float]:
     """Decode examples into ``output_dir``; what an earlier run has decoded is kept.
@@ -85,7 +88,6 @@ def decode_shard(
         bad: (utterance, reason) of further utterances that are failures from the start.
         load: gives the model; not called when nothing is left to decode.
         settings: what the hypotheses depend on; those of other settings are not kept.
-        batch_size: most utterances decoded at once.
         max_bad_share: with a larger share of failures an error ends the run, all files written.
 
     Returns:
@@ -110,7 +112,7 @@ def decode_shard(
     for utt, reason in bad:
         logging.warning("%s: %s", utt, reason)
     if todo:
-        for records in _decode(todo, sources, load(), batch_size):
+        for records in _decode(todo, sources, load()):
             written.add(records)
             for record in records:
                 (done if record.error is None else failed)[record.utt_id] = record
@@ -127,67 +129,52 @@ def decode_shard(
 
 
 def _decode(
-    examples: Sequence[Example], sources: dict[str, str], model: Decoder, batch_size: int
+    examples: Sequence[Example], sources: dict[str, str], model: Decoder
 ) -> Iterator[list[Record]]:
-    """Decode in batches of like length, the longest first: memory that runs out does so at once."""
+    """Decode the longest first: memory that runs out does so at once."""
     ordered = sorted(examples, key=lambda e: (e.audio is None, -_cost(e), e.utt_id))
-    batches = list(_cut(ordered, batch_size))
-    with (
-        Progress(sum(map(_cost, examples)), len(examples)) as progress,
-        ThreadPoolExecutor(1) as pool,
-    ):
-        # the next batch is read while this one is decoded
-        reading = pool.submit(_read, model, batches[0])
-        for number, batch in enumerate(batches):
-            rows, records = reading.result()
-            if number + 1 < len(batches):
-                reading = pool.submit(_read, model, batches[number + 1])
-            records += decode_or_name(model, rows, sources)
-            for record in records:
-                if record.error is not None:
-                    logging.warning("%s: %s", record.utt_id, record.error)
-            yield records
-            progress.advance(sum(map(_cost, batch)), len(batch))
+    done: list[Record] = []
+    costs = {example.utt_id: _cost(example) for example in examples}
+    with Progress(sum(costs.values()), len(examples)) as progress:
+        start = told = time.perf_counter()
+        for row, best, reason in model.decode_stream(_read(model, ordered, done)):
+            now = time.perf_counter()
+            done.append(_record(row, sources[row.example.utt_id], best, reason, now - start))
+            start = now
+            if len(done) >= _TOLD or now - told > _TOLD_EVERY:
+                told = now
+                yield _tell(done, costs, progress)
+                done.clear()
+        yield _tell(done, costs, progress)
 
 
-def _cut(examples: Sequence[Example], batch_size: int) -> Iterator[list[Example]]:
-    """Batches of speech, then batches of text."""
-    for spoken in (True, False):
-        chosen = [example for example in examples if (example.audio is not None) == spoken]
-        for start in range(0, len(chosen), batch_size):
-            yield chosen[start : start + batch_size]
+def _read(model: Decoder, examples: Sequence[Example], failed: list[Record]) -> Iterator[Row]:
+    """Read examples ahead of the decoding; records of those that cannot be read go to ``failed``."""
+    todo = iter(examples)
+    with ThreadPoolExecutor(1) as pool:
+        ahead = deque((e, pool.submit(model.prepare, e)) for e in islice(todo, _AHEAD))
+        while ahead:
+            example, reading = ahead.popleft()
+            try:
+                row = reading.result()
+            except BadAudio as error:
+                failed.append(Record(example.utt_id, _hash(example), error=str(error)))
+            else:
+                yield row
+            ahead.extend((e, pool.submit(model.prepare, e)) for e in islice(todo, 1))
 
 
-def _read(model: Decoder, batch: Sequence[Example]) -> tuple[list[Row], list[Record]]:
-    rows, failed = [], []
-    for example in batch:
-        try:
-            rows.append(model.prepare(example))
-        except BadAudio as error:
-            failed.append(Record(example.utt_id, _hash(example), error=str(error)))
-    return rows, failed
+def _tell(records: Sequence[Record], costs: dict[str, int], progress: Progress) -> list[Record]:
+    for record in records:
+        if record.error is not None:
+            logging.warning("%s: %s", record.utt_id, record.error)
+    progress.advance(sum(costs[record.utt_id] for record in records), len(records))
+    return list(records)
 
 
-def decode_or_name(model: Decoder, rows: Sequence[Row], sources: dict[str, str]) -> list[Record]:
-    """Decode rows; one that cannot be decoded even alone becomes a record with the reason."""
-
-    def run(batch: Sequence[Row]) -> list[tuple[Hypothesis, float]]:
-        start = time.perf_counter()
-        found = model.decode_rows(batch)
-        share = (time.perf_counter() - start) / len(batch)
-        return [(best[0], share) for best in found]
-
-    records = []
-    for row, result, reason in run_or_name(rows, run):
-        utt = row.example.utt_id
-        if result is None:
-            records.append(Record(utt, sources[utt], error=reason))
-        else:
-            records.append(_record(row, sources[utt], *result))
-    return records
-
-
-def _record(row: Row, source: str, best: Hypothesis, seconds: float) -> Record:
+def _record(row: Row, source: str, best: Hypothesis | None, reason: str, seconds: float) -> Record:
+    if best is None:
+        return Record(row.example.utt_id, source, error=reason)
     return Record(
         utt_id=row.example.utt_id,
         source=source,

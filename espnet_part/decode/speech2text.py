@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,8 @@ from espnet_part.data.chat import ChatFormat
 from espnet_part.data.collate import Row, collate, make_row
 from espnet_part.data.datadir import Example
 from espnet_part.data.prompts import Prompts
+from espnet_part.decode.engines.base import Prompt
+from espnet_part.decode.halving import run_or_name
 from espnet_part.decode.search import Search
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.model.adapters import ADAPTERS
@@ -38,6 +40,20 @@ class Hypothesis(NamedTuple):
     tokens: list[str]
     token_int: list[int]
     score: float
+
+
+class Decoded(NamedTuple):
+    """A row and its hypothesis, or None and the reason."""
+
+    row: Row
+    hypothesis: Hypothesis | None
+    reason: str
+
+
+_Heard = tuple[
+    torch.Tensor, torch.Tensor
+]  # a clip's encoder states (1, states, dim) and length (1,)
+_SECONDS_AT_ONCE = {"cpu": 30}  # of speech, padding included; more is no faster
 
 
 class Speech2Text:
@@ -154,6 +170,8 @@ class Speech2Text:
         dtype: str,
         batch_size: int,
     ) -> None:
+        from espnet_part.decode.engines.transformers import Engine
+
         if batch_size < 1:
             raise ConfigError(f"batch_size: must be at least 1, not {batch_size}")
         search.check_adapter(hasattr(model.adapter, "second_opinion"))
@@ -165,6 +183,7 @@ class Speech2Text:
         self.dtype = dtype
         self.batch_size = batch_size
         self.device = next(model.parameters()).device
+        self.engine = Engine(model.llm, search, batch_size, self._running)
 
     def __call__(
         self,
@@ -250,12 +269,11 @@ class Speech2Text:
         """
         given = [None] * len(examples) if speech is None else list(speech)
         rows = [self.prepare(e, s) for e, s in zip(examples, given, strict=True)]
-        order = sorted(range(len(rows)), key=lambda n: row_cost(rows[n]))
+        order = sorted(range(len(rows)), key=lambda n: -row_cost(rows[n]))
+        found = self.decode_rows([rows[n] for n in order])
         results: list[list[Hypothesis]] = [[] for _ in rows]
-        for start in range(0, len(order), self.batch_size):
-            chosen = order[start : start + self.batch_size]
-            for n, found in zip(chosen, self.decode_rows([rows[n] for n in chosen]), strict=True):
-                results[n] = found
+        for n, hypotheses in zip(order, found, strict=True):
+            results[n] = hypotheses
         return results
 
     def prepare(self, example: Example, speech: np.ndarray | None = None) -> Row:
@@ -291,55 +309,81 @@ class Speech2Text:
         return min(limit, context - prompt)
 
     def decode_rows(self, rows: Sequence[Row]) -> list[list[Hypothesis]]:
-        """Decode prepared rows as one batch.
+        """Decode prepared rows; answers in the given order.
 
         Raises:
-            DataError: a row does not fit into the LLM's context.
+            DataError: a row cannot be decoded: it does not fit into the LLM's context, say.
         """
-        limits = torch.tensor([self.limit(row) for row in rows], device=self.device)
+        found: dict[int, Hypothesis] = {}
+        for row, hypothesis, reason in self.decode_stream(rows):
+            if hypothesis is None:
+                raise DataError(reason)
+            found[id(row)] = hypothesis
+        return [[found[id(row)]] for row in rows]
+
+    def decode_stream(self, rows: Iterable[Row | None]) -> Iterator[Decoded]:
+        """Decode prepared rows as they come, as many at once as there is room for.
+
+        Args:
+            rows: for speed, neighbours are of like length, and the longest come first. None says
+                that there is none at present, so that what is being decoded goes on.
+
+        Yields:
+            A row and its hypothesis, or why there is none, in the order in which they are done.
+        """
+        underway: dict[int, tuple[Row, _Heard | None]] = {}
+        for number, answer in self.engine.generate(self._prompts(rows, underway)):
+            row, heard = underway.pop(number)
+            if isinstance(answer, Exception):
+                yield Decoded(row, None, str(answer))
+                continue
+            best = self._hypothesis(*answer)
+            if heard is not None:
+                best = self._doubt(best, *heard)
+            yield Decoded(row, best, "")
+
+    def _prompts(
+        self, rows: Iterable[Row | None], underway: dict[int, tuple[Row, _Heard | None]]
+    ) -> Iterator[Prompt | Exception | None]:
+        """What the engine is to answer; ``underway`` is told what each prompt is of."""
+        number = 0
+        for group in _encoded_together(rows, _SECONDS_AT_ONCE.get(self.device.type, 480)):
+            for row, read, reason in run_or_name(group, self._read):
+                prompt, heard = (DataError(reason), None) if read is None else read
+                underway[number] = row, heard
+                number += 1
+                yield prompt
+            if not group:
+                yield None
+
+    def _read(self, rows: Sequence[Row]) -> list[tuple[Prompt, _Heard | None]]:
+        """Run encoder and adapter over rows."""
+        limits = [self.limit(row) for row in rows]
         batch = {
             key: value.to(self.device)
             for key, value in collate(rows, self.chat.pad_token_id).items()
             if isinstance(value, torch.Tensor)
         }
-        with torch.inference_mode(), self._autocast():
+        with self._running():
             batch = self.model.encode(batch)
-            ids, scores = self.model.generate(
-                **batch,
-                max_new_tokens=limits,
-                beam_size=self.search.beam_size,
-                length_penalty=self.search.length_penalty,
-            )
-            found = [self._hypothesis(*best) for best in zip(ids, scores, strict=True)]
-            if self.search.ctc_margin is not None and batch.get("encoder_out") is not None:
-                self._doubt(rows, found, batch, self.search.ctc_margin)
-        return [[hypothesis] for hypothesis in found]
+            prompts = map(Prompt, self.model.prompts(**batch), limits)
+        heard: list[_Heard | None] = [None] * len(rows)
+        if self.search.ctc_margin is not None and batch.get("encoder_out") is not None:
+            for clip, row in enumerate(batch["speech_row"].tolist()):
+                if TASKS[rows[row].example.task].transcribes:
+                    length = batch["encoder_out_lengths"][clip : clip + 1]
+                    heard[row] = batch["encoder_out"][clip : clip + 1, : int(length)], length
+        return list(zip(prompts, heard, strict=True))
 
-    def _doubt(
-        self,
-        rows: Sequence[Row],
-        found: list[Hypothesis],
-        batch: dict[str, torch.Tensor],
-        margin: float,
-    ) -> None:
-        """Replace transcriptions that are not what the adapter hears by what it hears."""
-        clips = {
-            row: clip
-            for clip, row in enumerate(batch["speech_row"].tolist())
-            if TASKS[rows[row].example.task].transcribes
-        }
-        if not clips:
-            return
-        chosen = list(clips.values())
-        own, scores, margins = self.model.adapter.second_opinion(
-            batch["encoder_out"][chosen],
-            batch["encoder_out_lengths"][chosen],
-            [found[row].text for row in clips],
-        )
-        for row, text, score, by in zip(clips, own, scores, margins, strict=True):
-            if by > margin:
-                ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-                found[row] = self._hypothesis(ids, score)
+    def _doubt(self, found: Hypothesis, states: torch.Tensor, length: torch.Tensor) -> Hypothesis:
+        """A transcription, or what the adapter hears where that is not what it hears."""
+        assert self.search.ctc_margin is not None
+        with self._running():
+            own, scores, margins = self.model.adapter.second_opinion(states, length, [found.text])
+        if margins[0] <= self.search.ctc_margin:
+            return found
+        ids = self.tokenizer(own[0], add_special_tokens=False)["input_ids"]
+        return self._hypothesis(ids, scores[0])
 
     def _hypothesis(self, token_int: list[int], score: float) -> Hypothesis:
         text = self.tokenizer.decode(token_int, skip_special_tokens=True).strip()
@@ -351,12 +395,30 @@ class Speech2Text:
         return Hypothesis(text, tokens, token_int, float(score))
 
     @contextlib.contextmanager
-    def _autocast(self) -> Iterator[None]:
-        if self.dtype == "float32":
-            yield
-        else:
-            with torch.autocast(self.device.type, dtype=torch.bfloat16):
+    def _running(self) -> Iterator[None]:
+        with torch.inference_mode():
+            if self.dtype == "float32":
                 yield
+            else:
+                with torch.autocast(self.device.type, dtype=torch.bfloat16):
+                    yield
+
+
+def _encoded_together(rows: Iterable[Row | None], seconds: float) -> Iterator[list[Row]]:
+    """Groups of neighbours that are encoded at once, with little padding; none at a None."""
+    group: list[Row] = []
+    for row in rows:
+        sizes = [row_cost(other) for other in (*group, row)] if row is not None else []
+        full = max(sizes, default=0) * len(sizes) > seconds * SAMPLE_RATE
+        if group and (row is None or full or max(sizes) > 1.5 * min(sizes)):
+            yield group
+            group = []
+        if row is None:
+            yield []
+        else:
+            group.append(row)
+    if group:
+        yield group
 
 
 def _trained_on(weights: str | Path) -> frozenset[tuple[str, str, str]]:

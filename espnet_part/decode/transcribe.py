@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,7 @@ from espnet_part.progress import clock
 from espnet_part.sample_rate import SAMPLE_RATE
 
 if TYPE_CHECKING:
+    from espnet_part.data.collate import Row
     from espnet_part.decode.speech2text import Speech2Text
 
 _BATCHES = 2  # of the longest windows, read at once and sorted by length
@@ -237,42 +239,39 @@ class _Decoder:
     def decode(self, parts: Sequence[_Part], progress: Progress) -> None:
         """Add a line a window to the transcripts, in the windows' order."""
         ordered = sorted(parts, key=lambda part: -len(_samples(part)))
-        lines: dict[tuple[int, float], Line] = {}
-        for start in range(0, len(ordered), self.model.batch_size):
-            batch = ordered[start : start + self.model.batch_size]
-            self._batch([part for part in batch if part.transcript.error is None], lines)
-            progress.advance(sum(part.cost for part in batch), 0)
-        for part in parts:
-            assert part.window is not None
-            line = lines.get((id(part.transcript), part.window.start))
-            if line is not None:
-                part.transcript.lines.append(line)
-
-    def _batch(self, parts: Sequence[_Part], lines: dict[tuple[int, float], Line]) -> None:
-        from espnet_part.decode.shard import decode_or_name
-
-        examples = [dataclasses.replace(self.example, utt_id=str(n)) for n in range(len(parts))]
-        rows = [
-            self.model.prepare(example, _samples(part))
-            for example, part in zip(examples, parts, strict=True)
-        ]
-        records = decode_or_name(self.model, rows, {example.utt_id: "" for example in examples})
-        for part, record in zip(parts, records, strict=True):
-            transcript, window = part.transcript, part.window
-            assert window is not None
-            if record.error is None:
+        lines: dict[int, Line] = {}
+        start = time.perf_counter()
+        for row, best, reason in self.model.decode_stream(self._rows(ordered, progress)):
+            now = time.perf_counter()
+            part = ordered[int(row.example.utt_id)]
+            part.transcript.decode_seconds += now - start
+            start = now
+            if best is None:
+                self._fail(part, reason)
+            else:
                 self.good += 1
-                line = Line(window.start, window.end, record.text, record.score)
-                lines[id(transcript), window.start] = line
-                transcript.decode_seconds += record.seconds
-                continue
-            self.failed += 1
-            if not self.good and self.failed >= _HOPELESS:
-                raise DataError(f"the first {self.failed} windows all failed: {record.error}")
-            transcript.error = (
-                f"cannot be decoded from {clock(window.start)} to {clock(window.end)}: "
-                f"{record.error}"
-            )
+                assert part.window is not None
+                lines[id(part)] = Line(part.window.start, part.window.end, best.text, best.score)
+            progress.advance(part.cost, 0)
+        for part in parts:
+            if id(part) in lines:
+                part.transcript.lines.append(lines[id(part)])
+
+    def _rows(self, parts: Sequence[_Part], progress: Progress) -> Iterator[Row]:
+        for number, part in enumerate(parts):
+            if part.transcript.error is None:
+                example = dataclasses.replace(self.example, utt_id=str(number))
+                yield self.model.prepare(example, _samples(part))
+            else:
+                progress.advance(part.cost, 0)
+
+    def _fail(self, part: _Part, reason: str) -> None:
+        self.failed += 1
+        if not self.good and self.failed >= _HOPELESS:
+            raise DataError(f"the first {self.failed} windows all failed: {reason}")
+        assert part.window is not None
+        start, end = clock(part.window.start), clock(part.window.end)
+        part.transcript.error = f"cannot be decoded from {start} to {end}: {reason}"
 
 
 def _samples(part: _Part) -> np.ndarray:

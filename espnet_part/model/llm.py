@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import (
+    Cache,
     GenerationConfig,
     LogitsProcessor,
     StoppingCriteria,
@@ -117,11 +118,15 @@ class LLM(nn.Module):
         with torch.no_grad():
             return float(self.embedding(ids[None]).float().std())
 
-    def hidden(self, embeddings: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
+    def hidden(
+        self, embeddings: Tensor, mask: Tensor, positions: Tensor, cache: Cache | None = None
+    ) -> Tensor:
         """Run the layers, without the head.
 
         Args:
-            embeddings: (B, T, dim). mask: (B, T), true at tokens. positions: (B, T).
+            embeddings: (B, T, dim). mask: (B, T), true at tokens; with a cache, of what is in it, too.
+            positions: (B, T).
+            cache: keys and values of what was read before; what is read is added.
 
         Returns:
             (B, T, dim) last hidden states.
@@ -130,7 +135,8 @@ class LLM(nn.Module):
             inputs_embeds=embeddings,
             attention_mask=mask,
             position_ids=positions,
-            use_cache=False,
+            past_key_values=cache,
+            use_cache=cache is not None,
         ).last_hidden_state
 
     def logits(self, hidden: Tensor) -> Tensor:

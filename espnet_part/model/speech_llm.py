@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from espnet_part.model.llm import LLM
 from espnet_part.model.loss import labelled_loss
-from espnet_part.model.splice import IGNORE, Spliced, pad_left, splice
+from espnet_part.model.splice import IGNORE, Spliced, splice
 
 SILENCE = 8000  # samples; longer than any encoder's receptive field at its first output
 
@@ -156,30 +156,16 @@ class SpeechLLM(AbsESPnetModel):
         nothing_answered = torch.full_like(by_row, torch.nan)
         return SpeechLLMOutput(loss, by_row, tokens, nothing_answered)
 
-    @torch.no_grad()
-    def generate(
-        self,
-        *,
-        max_new_tokens: Tensor | int,
-        beam_size: int = 1,
-        length_penalty: float = 1.0,
-        **batch: Any,
-    ) -> tuple[list[list[int]], list[float]]:
-        """Decode; the tokens of a row do not depend on the batch (in float32).
+    def prompts(self, **batch: Any) -> list[Tensor]:
+        """What the LLM reads before it answers: (T, dim) embeddings of each row.
 
         Args:
-            max_new_tokens: one limit, or (B,) limits, end token included.
-            beam_size: 1 is greedy. length_penalty: see `LLM.generate`.
             batch: as in `read`, the rows ending where the answer begins.
-
-        Returns:
-            Token ids of each row without the end token, and scores (natural logarithm).
         """
-        input_ids = batch["input_ids"]
-        batch |= {"labels": torch.full_like(input_ids, IGNORE), "transcripts": None}
-        embeddings, mask = pad_left(self.read(**batch)[0])
-        limits = torch.as_tensor(max_new_tokens, device=input_ids.device).expand(len(input_ids))
-        return self.llm.generate(embeddings, mask, limits, beam_size, length_penalty)
+        batch |= {"labels": torch.full_like(batch["input_ids"], IGNORE), "transcripts": None}
+        spliced = self.read(**batch)[0]
+        lengths = spliced.lengths.tolist()
+        return [row[:length] for row, length in zip(spliced.embeddings, lengths, strict=True)]
 
     def encode(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The batch with the encoder's states in place of the speech, for more than one reading of it."""

@@ -101,16 +101,3 @@ def splice(
     spliced_labels = spliced_labels.scatter(1, token_place, labels)[:, :total]
     positions = torch.arange(total, device=device).expand(batch, -1)
     return Spliced(embeddings, mask, positions, spliced_labels, lengths)
-
-
-def pad_left(spliced: Spliced) -> tuple[Tensor, Tensor]:
-    """Move the padding to the left, for decoding.
-
-    Returns:
-        Embeddings (B, T, D) and mask (B, T).
-    """
-    total = spliced.mask.shape[1]
-    shift = (total - spliced.lengths)[:, None]
-    index = (torch.arange(total, device=shift.device) - shift) % total
-    embeddings = spliced.embeddings.gather(1, index[..., None].expand_as(spliced.embeddings))
-    return embeddings, spliced.mask.gather(1, index)

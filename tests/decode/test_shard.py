@@ -11,7 +11,7 @@ from espnet_part.bin.part_inference import main
 from espnet_part.decode.arguments import parse
 from espnet_part.decode.lines import one_line, one_word
 from espnet_part.decode.records import Record, Records
-from espnet_part.decode.shard import JOURNAL, decode_or_name, decode_shard, select_examples
+from espnet_part.decode.shard import JOURNAL, decode_shard, select_examples
 from espnet_part.decode.time_left import Progress
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.progress import clock
@@ -20,7 +20,7 @@ SETTINGS = {"beam_size": 1}
 
 
 class Spy:
-    """A model that counts what it decodes, and may die."""
+    """A model that tells what it is given to decode, and may die after so many hypotheses."""
 
     def __init__(self, model, dies_after=None):
         self.model, self.device, self.decoded, self.dies_after = model, model.device, [], dies_after
@@ -28,17 +28,21 @@ class Spy:
     def prepare(self, example):
         return self.model.prepare(example)
 
-    def decode_rows(self, rows):
-        if self.dies_after is not None and len(self.decoded) >= self.dies_after:
-            raise KeyboardInterrupt
-        self.decoded += [row.example.utt_id for row in rows]
-        return self.model.decode_rows(rows)
+    def decode_stream(self, rows):
+        for done, decoded in enumerate(self.model.decode_stream(map(self.note, rows))):
+            if done == self.dies_after:
+                raise KeyboardInterrupt
+            yield decoded
+
+    def note(self, row):
+        self.decoded.append(row.example.utt_id)
+        return row
 
 
-def _run(model, data, out, dies_after=None, settings=SETTINGS, batch_size=2, share=0.5, keys=None):
+def _run(model, data, out, dies_after=None, settings=SETTINGS, share=0.5, keys=None):
     spy = Spy(model, dies_after)
     examples, bad = select_examples(data, keys)
-    times = decode_shard(examples, bad, out, lambda: spy, settings, batch_size, share)
+    times = decode_shard(examples, bad, out, lambda: spy, settings, share)
     return spy.decoded, times
 
 
@@ -64,7 +68,8 @@ def test_layout(model, data, tmp_path):
     assert times["text_seconds"] > 0 and times["utterances"] == 8
 
 
-def test_resumes_after_a_kill(model, data, tmp_path):
+def test_resumes_after_a_kill(model, data, tmp_path, monkeypatch):
+    monkeypatch.setattr("espnet_part.decode.shard._TOLD", 2)
     _run(model, data, tmp_path / "whole")
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
@@ -90,7 +95,7 @@ def test_finished_shard_loads_no_model(model, data, tmp_path):
     def load():
         raise AssertionError("nothing is left to decode")
 
-    decode_shard(examples, bad, tmp_path, load, SETTINGS, 2, 0.0)
+    decode_shard(examples, bad, tmp_path, load, SETTINGS, 0.0)
     assert _files(tmp_path) == before
 
 
@@ -182,34 +187,31 @@ def test_unreadable_directories(data, tmp_path):
         select_examples(data, tmp_path / "empty.scp")
 
 
-class Narrow(Spy):
+def test_what_is_too_large_is_halved_and_one_too_large_is_named(model, data, tmp_path, monkeypatch):
     """A device whose memory holds two utterances, and never `u5`."""
+    read = model._read
 
-    def decode_rows(self, rows):
+    def narrow(rows):
         if len(rows) > 2 or any(row.example.utt_id == "u5" for row in rows):
             raise RuntimeError("out of memory:\n  tried to allocate 3 GiB")
-        return super().decode_rows(rows)
+        return read(rows)
 
-
-def test_a_batch_too_large_is_halved_and_one_too_large_is_named(model, data, tmp_path):
-    spy = Narrow(model)
-    examples, bad = select_examples(data, None)
-    decode_shard(examples, bad, tmp_path, lambda: spy, SETTINGS, 8, 0.5)
-    assert len(spy.decoded) == 7
+    monkeypatch.setattr(model, "_read", narrow)
+    _run(model, data, tmp_path)
     line = "u5\tRuntimeError: out of memory: tried to allocate 3 GiB\n"
     assert (tmp_path / "failed.tsv").read_text() == line
-    assert decode_or_name(spy, [], {}) == []
+    assert len(_files(tmp_path)["text"].splitlines()) == 7
 
 
 def test_a_broken_model_ends_early(model, data, tmp_path, monkeypatch):
-    class Broken(Spy):
-        def decode_rows(self, rows):
-            raise RuntimeError("device-side assert")
+    def broken(rows):
+        raise RuntimeError("device-side assert")
 
     monkeypatch.setattr("espnet_part.decode.shard._HOPELESS", 4)
-    examples, bad = select_examples(data, None)
+    monkeypatch.setattr("espnet_part.decode.shard._TOLD", 2)
+    monkeypatch.setattr(model, "_read", broken)
     with pytest.raises(DataError, match="the first 4 utterances all failed, such as u5: Runtime"):
-        decode_shard(examples, bad, tmp_path, lambda: Broken(model), SETTINGS, 2, 0.5)
+        _run(model, data, tmp_path)
 
 
 def test_nothing_breaks_a_line():

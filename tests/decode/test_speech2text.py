@@ -54,7 +54,10 @@ def test_batches_whose_rows_end_at_different_lengths(model, beam_size):
     speech = [make_speech(0.3 + 0.2 * n, n) for n in range(10)]
     results = []
     for batch_size in (1, 4, 10):
-        ending.search, ending.batch_size = Search(beam_size=beam_size), batch_size
+        ending = Speech2Text.from_parts(
+            ending.model, model.tokenizer, model.prompts, Search(beam_size=beam_size),
+            batch_size=batch_size,
+        )  # fmt: skip
         results.append([found[0].token_int for found in ending.decode_batch(examples, speech)])
     assert results[0] == results[1] == results[2]
     limits = [ending.limit(ending.prepare(*pair)) for pair in zip(examples, speech, strict=True)]

@@ -13,7 +13,7 @@ from espnet_part.data.chat import Tokens
 from espnet_part.data.collate import Row
 from espnet_part.decode.longform import Windowing
 from espnet_part.decode.search import Search
-from espnet_part.decode.speech2text import Hypothesis, Speech2Text
+from espnet_part.decode.speech2text import Decoded, Hypothesis, Speech2Text
 from espnet_part.decode.transcribe import AudioFile, longest_window, probe_files, transcribe
 from espnet_part.decode.transcripts import Output, output_paths, to_dict, to_text
 from espnet_part.errors import ConfigError, DataError
@@ -29,17 +29,19 @@ class Fake:
 
     def __init__(self, fails=lambda seconds: False):
         self.fails = fails
-        self.batches = []
+        self.heard = []
 
     def prepare(self, example, speech):
         return Row(example, Tokens([], [], []), speech=speech)
 
-    def decode_rows(self, rows):
-        seconds = [len(row.speech) / RATE for row in rows]
-        self.batches.append(seconds)
-        if any(map(self.fails, seconds)):
-            raise RuntimeError("does not like it")
-        return [[Hypothesis(f"{value:.1f}", [], [], -value)] for value in seconds]
+    def decode_stream(self, rows):
+        for row in rows:
+            seconds = len(row.speech) / RATE
+            self.heard.append(seconds)
+            if self.fails(seconds):
+                yield Decoded(row, None, "RuntimeError: does not like it")
+            else:
+                yield Decoded(row, Hypothesis(f"{seconds:.1f}", [], [], -seconds), "")
 
 
 def write(path, *parts, seed=0):
@@ -82,9 +84,8 @@ def test_windows_of_all_files_in_order(tmp_path, caplog):
         assert parts[0][0] == 0.0 and parts[-1][1] == each.seconds
         assert all(a[1] == b[0] for a, b in zip(parts, parts[1:]))  # noqa: B905, RUF007
     assert found[0].decode_seconds > 0
-    # batches hold windows of like length, of several files
-    assert [round(value) for batch in model.batches for value in batch] == [7, 5, 4, 3, 2]
-    assert [len(batch) for batch in model.batches] == [3, 2]
+    # windows of like length, of several files, come one after the other
+    assert [round(value) for value in model.heard] == [7, 5, 4, 3, 2]
     assert "b.wav: nothing but silence" in caplog.text
     assert "c.wav: 0:33 in 2 windows; 0:22 of silence were skipped" in caplog.text
     assert "3/3 files, 100 %" in caplog.text

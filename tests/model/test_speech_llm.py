@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
 from espnet_part.model.speech_llm import SpeechLLM
 from tests.model.tiny import LORA, QWEN2, WHISPER, make_batch, make_model, take_row
@@ -158,84 +157,6 @@ def test_gradient_checkpointing_everywhere_changes_nothing() -> None:
         gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradient, gradients[1][name], atol=1e-4, rtol=1e-3)
-
-
-def greedy(model: SpeechLLM, row: dict[str, Tensor], limit: int) -> list[int]:
-    """Greedy search without a cache, without padding and without transformers' generate."""
-    embeddings = model.read(**row)[0].embeddings
-    out: list[int] = []
-    while len(out) < limit:
-        length = embeddings.shape[1]
-        hidden = model.llm.hidden(
-            embeddings, torch.ones(1, length, dtype=torch.bool), torch.arange(length)[None]
-        )
-        token = model.llm.logits(hidden[:, -1]).argmax(-1)
-        if int(token) in model.end_token_ids:
-            break
-        out.append(int(token))
-        embeddings = torch.cat([embeddings, model.llm.embedding(token)[None]], dim=1)
-    return out
-
-
-@torch.no_grad()
-def test_peer_defect_01_greedy_search_equals_a_plain_loop_at_any_batch_size() -> None:
-    model = make_model()
-    clips = [[1000 + 700 * i] if i % 3 else [] for i in range(8)]
-    batch = make_batch(clips)
-    limits = torch.tensor([12, 3, 12, 1, 12, 7, 12, 12])
-    # stop somewhere, so that rows end at different steps
-    free, _ = model.generate(**batch, max_new_tokens=12)
-    model.llm.end_token_ids = sorted({1, free[0][5], free[4][2]})
-    together, scores = model.generate(**batch, max_new_tokens=limits)
-    for row in range(8):
-        one = take_row(batch, row)
-        assert together[row] == greedy(model, one, int(limits[row]))
-        alone, score = model.generate(**one, max_new_tokens=int(limits[row]))
-        assert alone[0] == together[row]
-        assert abs(score[0] - scores[row]) < 1e-3
-    assert len({len(ids) for ids in together}) > 2
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("length_penalty", [0.0, 1.0])
-def test_peer_defect_01_beam_search_at_any_batch_size(length_penalty: float) -> None:
-    model = make_model()
-    batch = make_batch([[1000 + 700 * i] if i % 3 else [] for i in range(6)])
-    free, _ = model.generate(**batch, max_new_tokens=8)
-    model.llm.end_token_ids = sorted({1, *(ids[3] for ids in free)})
-    limits = torch.tensor([8, 3, 8, 1, 8, 5])
-    options = {"beam_size": 3, "length_penalty": length_penalty}
-    together, scores = model.generate(**batch, max_new_tokens=limits, **options)
-    for row in range(6):
-        one = take_row(batch, row)
-        alone, score = model.generate(**one, max_new_tokens=int(limits[row]), **options)
-        assert alone[0] == together[row]
-        assert abs(score[0] - scores[row]) < 1e-3
-        assert len(together[row]) <= limits[row]
-        # the score is the log probability, over the length
-        prompt = model.read(**one)[0].embeddings
-        ids = together[row]
-        if len(ids) < limits[row]:
-            continue  # which of the end tokens was taken is not told
-        embeddings = torch.cat([prompt, model.llm.embedding(torch.tensor([ids]))], dim=1)
-        length = embeddings.shape[1]
-        hidden = model.llm.hidden(
-            embeddings, torch.ones(1, length, dtype=torch.bool), torch.arange(length)[None]
-        )
-        logits = model.llm.logits(hidden[0, prompt.shape[1] - 1 : -1]).log_softmax(-1)
-        total = logits[range(len(ids)), ids].sum()
-        assert abs(float(total) / len(ids) ** length_penalty - score[0]) < 1e-3
-
-
-@torch.no_grad()
-def test_peer_defect_07_decoding_stops_at_any_end_token() -> None:
-    model = make_model()
-    batch = make_batch([[4000]])
-    free, _ = model.generate(**batch, max_new_tokens=10)
-    stop = free[0][4]
-    model.llm.end_token_ids = [1, stop]
-    ids, _ = model.generate(**batch, max_new_tokens=10)
-    assert ids[0] == free[0][: free[0].index(stop)]
 
 
 def test_peer_defect_07_the_end_token_is_learnt_although_it_is_the_padding() -> None:

@@ -1,0 +1,255 @@
+"""The LLM as transformers runs it; in greedy search, rows come and go at every step."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import DynamicCache
+
+from espnet_part.decode.engines.base import Answer, Prompt
+from espnet_part.decode.engines.rows import Rows, keeps_all
+from espnet_part.decode.halving import free_memory, run_or_name
+from espnet_part.decode.search import Search
+from espnet_part.errors import DataError
+from espnet_part.model.llm import LLM
+
+_REFILL = 4  # a quarter of the slots is free before prompts are read: together they are read faster
+
+
+@dataclass
+class _Row:
+    """A prompt that is being answered."""
+
+    number: int
+    prompt: Prompt
+    tokens: list[int] = field(default_factory=list)
+    score: float = 0.0
+    ended: bool = False
+
+    def add(self, token: int, log_probability: float, ends: Sequence[int]) -> None:
+        self.score += log_probability
+        if token in ends:
+            self.ended = True
+            return
+        self.tokens.append(token)
+        self.ended = len(self.tokens) >= self.prompt.limit
+
+    @property
+    def answer(self) -> Answer:
+        return Answer(self.tokens, self.score)
+
+
+class Engine:
+    """Answers prompts by the LLM of a model that is in memory.
+
+    Greedy search reads new prompts whenever a quarter of the slots is free, beside those that are
+    being answered, so no step is computed for rows that have ended. Beam search, and LLMs that keep
+    something else than keys and values, answer a batch after the other.
+
+    Args:
+        llm: the language model.
+        search: how answers are searched.
+        slots: most prompts at once; halved when the memory is full.
+        context: what the model runs in, such as autocast; entered for each piece of work, since
+            between two of them others run.
+    """
+
+    def __init__(
+        self,
+        llm: LLM,
+        search: Search,
+        slots: int,
+        context: Callable[[], AbstractContextManager[object]],
+    ) -> None:
+        self.llm = llm
+        self.search = search
+        self.slots = slots
+        self.context = context
+        self.continuous = search.beam_size == 1 and keeps_all(llm.model)
+
+    def generate(
+        self, prompts: Iterable[Prompt | Exception | None]
+    ) -> Iterator[tuple[int, Answer | Exception]]:
+        """See `espnet_part.decode.engines.base.Engine`."""
+        yield from self._answer(_Waiting(prompts))
+
+    def _answer(self, waiting: _Waiting) -> Iterator[tuple[int, Answer | Exception]]:
+        while waiting:
+            if self.continuous:
+                yield from self._continuously(waiting)
+            else:
+                yield from self._batch(waiting.take(self.slots))
+            yield from waiting.failed()
+
+    def _continuously(self, waiting: _Waiting) -> Iterator[tuple[int, Answer | Exception]]:
+        """Answer until nothing runs, or what runs has failed."""
+        rows = Rows(self.slots)
+        running: list[_Row] = []
+        while True:
+            if self.slots - len(running) >= max(1, self.slots // _REFILL):
+                yield from self._admit(waiting.take(self.slots - len(running)), rows, running)
+                yield from waiting.failed()
+            if not running:
+                return
+            failure = self._try_step(rows, running)
+            if failure is not None:
+                del rows  # its memory may be what is missing
+                yield from self._separately(running, failure)
+                return
+            for place in reversed(range(len(running))):
+                if running[place].ended:
+                    yield running[place].number, running[place].answer
+                    rows.leave(place)
+                    running[place] = running[-1]
+                    running.pop()
+
+    def _admit(
+        self, prompts: Sequence[_Row], rows: Rows, running: list[_Row]
+    ) -> Iterator[tuple[int, Answer | Exception]]:
+        """Read prompts and decide on their first tokens; those that go on join what runs."""
+        for alike in _of_like_length(prompts):
+            for row, read, reason in run_or_name(alike, self._read):
+                if read is None:
+                    yield row.number, DataError(reason)
+                    continue
+                cache, place, token, log_probability = read
+                row.add(token, log_probability, self.llm.end_token_ids)
+                if row.ended:
+                    yield row.number, row.answer
+                else:
+                    rows.join(cache, place, len(row.prompt.embeddings))
+                    running.append(row)
+
+    def _read(self, group: Sequence[_Row]) -> list[tuple[DynamicCache, int, int, float]]:
+        """Run the model over prompts: (cache, place in it, next token, its log probability) of each."""
+        embeddings, mask = _pad_left([row.prompt.embeddings for row in group])
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        cache = DynamicCache()
+        with self.context():
+            hidden = self.llm.hidden(embeddings, mask, positions, cache)
+            chosen = self._choose(hidden)
+        return [(cache, place, *best) for place, best in enumerate(chosen)]
+
+    def _try_step(self, rows: Rows, running: Sequence[_Row]) -> Exception | None:
+        """Add a token to each row; what went wrong, if something did."""
+        device = running[0].prompt.embeddings.device
+        try:
+            with self.context():
+                tokens = torch.tensor([[row.tokens[-1]] for row in running], device=device)
+                mask = rows.mask(device)
+                positions = mask.sum(1, keepdim=True) - 1
+                hidden = self.llm.hidden(self.llm.embedding(tokens), mask, positions, rows.cache)
+                chosen = self._choose(hidden)
+        except Exception as error:
+            return error.with_traceback(None)  # which holds on to the memory
+        rows.advance()
+        for row, best in zip(running, chosen, strict=True):
+            row.add(*best, self.llm.end_token_ids)
+        return None
+
+    def _choose(self, hidden: Tensor) -> list[tuple[int, float]]:
+        """The likeliest token behind each row's last position, and its log probability."""
+        logits = self.llm.logits(hidden[:, -1]).float()
+        tokens = logits.argmax(-1, keepdim=True)
+        scores = logits.gather(1, tokens)[:, 0] - logits.logsumexp(-1)
+        return list(zip(tokens[:, 0].tolist(), scores.tolist(), strict=True))
+
+    def _separately(
+        self, running: Sequence[_Row], failure: Exception
+    ) -> Iterator[tuple[int, Answer | Exception]]:
+        """Answer rows that failed together again, in halves."""
+        if len(running) == 1:
+            yield running[0].number, failure
+            return
+        free_memory()
+        half = len(running) // 2
+        if isinstance(failure, torch.OutOfMemoryError):
+            self.slots = half
+        logging.info("%d rows at once failed and are halved: %s", len(running), failure)
+        for rows in (running[:half], running[half:]):
+            yield from self._answer(_Waiting.again(rows))
+
+    def _batch(self, group: Sequence[_Row]) -> Iterator[tuple[int, Answer | Exception]]:
+        for row, answer, reason in run_or_name(group, self._generate):
+            yield row.number, DataError(reason) if answer is None else answer
+
+    def _generate(self, group: Sequence[_Row]) -> list[Answer]:
+        embeddings, mask = _pad_left([row.prompt.embeddings for row in group])
+        limits = torch.tensor([row.prompt.limit for row in group], device=mask.device)
+        with self.context():
+            ids, scores = self.llm.generate(
+                embeddings, mask, limits, self.search.beam_size, self.search.length_penalty
+            )
+        return [Answer(*best) for best in zip(ids, scores, strict=True)]
+
+
+class _Waiting:
+    """Prompts that are still to be answered."""
+
+    def __init__(self, prompts: Iterable[Prompt | Exception | None]) -> None:
+        self._prompts = iter(prompts)
+        self._number: Iterator[int] = itertools.count()
+        self._failed: list[tuple[int, Exception]] = []
+        self._more = True
+
+    @classmethod
+    def again(cls, rows: Sequence[_Row]) -> _Waiting:
+        """Rows from their beginning, with the numbers that they have."""
+        waiting = cls(row.prompt for row in rows)
+        waiting._number = iter([row.number for row in rows])
+        return waiting
+
+    def __bool__(self) -> bool:
+        return self._more
+
+    def take(self, most: int) -> list[_Row]:
+        """The next prompts, as many as there are at present."""
+        rows: list[_Row] = []
+        while len(rows) < most and self._more:
+            try:
+                prompt = next(self._prompts)
+            except StopIteration:
+                self._more = False
+                break
+            if prompt is None:
+                break
+            if isinstance(prompt, Exception):
+                self._failed.append((next(self._number), prompt))
+                if len(self._failed) >= most:
+                    break
+            else:
+                rows.append(_Row(next(self._number), prompt))
+        return rows
+
+    def failed(self) -> list[tuple[int, Exception]]:
+        """Those that could not be made, since this was asked last."""
+        failed, self._failed = self._failed, []
+        return failed
+
+
+def _of_like_length(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
+    """Groups of rows that are read together with little padding."""
+    group: list[_Row] = []
+    for row in sorted(rows, key=lambda row: -len(row.prompt.embeddings)):
+        if group and len(group[0].prompt.embeddings) > 1.5 * len(row.prompt.embeddings):
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
+
+
+def _pad_left(prompts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Embeddings (B, T, dim), and a mask (B, T) that is true at tokens."""
+    embeddings = pad_sequence(list(prompts), batch_first=True, padding_side="left")
+    longest = embeddings.shape[1]
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=embeddings.device)
+    mask = torch.arange(longest, device=embeddings.device) >= longest - lengths[:, None]
+    return embeddings, mask
