@@ -92,6 +92,7 @@ class Speech2Text:
     ):
         from espnet_part.model.build import build_model, load_tokenizer
         from espnet_part.model.config import ModelConfig
+        from espnet_part.model.lora import merge_lora
         from espnet_part.pack.locations import load_run_config
         from espnet_part.train.checkpoint import load_trained
 
@@ -113,6 +114,8 @@ class Speech2Text:
             self.trained_on = _trained_on(part_model_file)
         else:
             logging.warning("no trained weights are given: the adapter is random")
+        if dtype == "float32":
+            merge_lora(model.llm.model, torch.float32)
         self._set(model.to(device), load_tokenizer(llm), prompts, settings, dtype, batch_size)
 
     @classmethod

@@ -19,6 +19,7 @@ from espnet_part.model.base import BaseModel, describe_base
 from espnet_part.model.build import build_model
 from espnet_part.model.config import ModelConfig
 from espnet_part.model.encoders import ENCODERS
+from espnet_part.model.lora import merge_lora
 from espnet_part.model.speech_llm import SpeechLLM
 from espnet_part.pack.bases import tokenizer_files
 from espnet_part.pack.locations import META, PACKED, load_run_config, refuse_existing
@@ -81,34 +82,12 @@ def export(
         raise
 
 
-def merge(model: nn.Module, dtype: torch.dtype) -> int:
-    """Merge LoRA into the weights that it adapts, and cast the model to ``dtype``, in place.
-
-    Returns:
-        How many weights were changed.
-    """
-    from peft.tuners.lora import LoraLayer
-
-    found: list[tuple[str, Any]] = [
-        (n, m) for n, m in model.named_modules() if isinstance(m, LoraLayer)
-    ]
-    for name, layer in found:
-        base = layer.get_base_layer()
-        with torch.no_grad():
-            delta = sum(layer.get_delta_weight(active).float() for active in layer.active_adapters)
-            base.weight = nn.Parameter((base.weight.float() + delta).to(dtype), False)
-        parent, _, own = name.rpartition(".")
-        setattr(model.get_submodule(parent), own, base)
-    model.to(dtype)
-    return len(found)
-
-
-def _write(model: SpeechLLM, config: ModelConfig, out: Path, merge_lora: bool, dtype: str) -> None:
+def _write(model: SpeechLLM, config: ModelConfig, out: Path, merge: bool, dtype: str) -> None:
     out.mkdir(parents=True)
-    merged = merge_lora and config.lora_conf is not None
+    merged = merge and config.lora_conf is not None
     names = [name for name, _ in model.adapter.named_parameters(prefix="adapter")]
     if merged:
-        count = merge(model.llm.model, getattr(torch, dtype))
+        count = merge_lora(model.llm.model, getattr(torch, dtype))
         logging.info("merged LoRA into %d weights, in float32, then cast to %s", count, dtype)
         _save_llm(model.llm.model, config, out / "llm")
     else:

@@ -36,8 +36,11 @@ def test_merged_gives_the_tokens_of_unmerged(exported: Path, expected: list[list
     assert decode(by_hand) == expected
 
 
-def test_lora_makes_a_difference_here(master: Path, expected: list[list[int]]) -> None:
+def test_lora_makes_a_difference_here(
+    master: Path, expected: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The tests above would say nothing of a LoRA that changes no token."""
+    monkeypatch.setattr("espnet_part.model.lora.merge_lora", lambda *_: 0)
     model = Speech2Text.from_pretrained(master / "exp/part")
     with torch.no_grad():
         for name, parameter in model.model.named_parameters():
