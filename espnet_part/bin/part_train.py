@@ -32,7 +32,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         return
     # the loading processes each run the tokenizer in one thread
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    with notice.ignored():
+    with notice.unheeded():
         _check(cmd)
         _task().main(cmd=cmd)
 

@@ -1,4 +1,11 @@
-"""The script that sbatch gets: the job's words as they are, its log, and how it ended."""
+"""The script that sbatch gets: the job's words as they are, its log, and how it ended.
+
+A job that ends with the status of what goes on (`espnet_part.errors.AGAIN`) is put in the queue again,
+unless Slurm itself has ended it: what has been told by SIGUSR1 or SIGTERM is RUNNING as long as that was a
+notice. What the user cancels (SIGTERM to all, this script too) is COMPLETING and must not come back; so is
+a job that Slurm has put in the queue itself, for a preemption by PreemptMode=REQUEUE or for somebody, but
+its number of restarts has grown.
+"""
 
 from __future__ import annotations
 
@@ -25,22 +32,30 @@ echo {title}
 started=$(date +%s)
 trap 'warned=yes; told=yes; kill -USR1 -- "-${{work}}"' USR1 # the time is nearly up
 set -m # a process group, to which that can be said
-( trap '' USR1; {command} ) &
+( trap '' USR1; trap 'exit $?' TERM; {command} ) & # its status, even if Slurm says it to this shell, too
 work=$!
 set +m
+trap 'warned=yes; told=yes; kill -TERM -- "-${{work}}"' TERM # the place is taken, or the job is cancelled
 warned=yes
 while [ "${{warned}}" ]; do # once, and again after each signal
     warned=
     wait "${{work}}"
     code=$?
 done
-# the first of several processes to end makes srun terminate the others, and their status is told
-if [ "${{told-}}" ] && [ "${{code}}" = 143 ]; then code={again}; fi
 seconds=$(($(date +%s) - started))
 echo "# Accounting: time=${{seconds}} threads=${{SLURM_CPUS_PER_TASK:-1}}"
-if [ "${{code}}" = {again} ]; then
-    echo "# Stopped at $(date), to go on from the queue" # before that ends this script
-    if scontrol requeue "${{SLURM_JOB_ID}}"; then exit {again}; fi
+# the first of several processes to end makes srun terminate the others, and their status is told
+if [ "${{code}}" = {again} ] || {{ [ "${{told-}}" ] && [ "${{code}}" = 143 ]; }}; then
+    trap '' TERM # what puts it in the queue ends this script
+    case "$(scontrol show job "${{job}}")" in
+        *JobState=RUNNING*) queue="scontrol requeue ${{job}}" ;;
+        *" Restarts=$((${{SLURM_RESTART_COUNT:-0}} + 1)) "*) queue=true ;; # Slurm has done that
+        *) queue=false ;; # it was cancelled, or its time is over
+    esac
+    if ${{queue}}; then
+        echo "# Stopped at $(date), to go on from the queue"
+        exit {again}
+    fi
 fi
 echo "# Ended (code ${{code}}) at $(date), elapsed time ${{seconds}} seconds"
 exit "${{code}}"

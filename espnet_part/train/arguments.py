@@ -324,7 +324,7 @@ def add_trainer_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="Steps between checkpoints. One is also written at every validation "
         "(each --num_iters_per_epoch steps), at the end of each phase, and before the training "
-        "ends at the signal USR1. It is written while the training goes on, from a copy in the "
+        "ends at the signal USR1 or TERM. It is written while the training goes on, from a copy in the "
         "computer's memory",
     )
     group.add_argument(
@@ -393,8 +393,9 @@ def add_trainer_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         default=0,
-        help="Where --max_nonfinite_steps would stop the stage, go back to the last checkpoint and on with "
-        "the data that come after the bad steps, at most so often",
+        help="Where --max_nonfinite_steps would stop the stage, go back and on with the data that come after "
+        "the bad steps, at most so often: to the newest checkpoint of the phase that lies 100 steps or more "
+        "before the first bad one, or to the oldest that is kept (see --keep_checkpoints)",
     )
     group.add_argument(
         "--max_bad_share",

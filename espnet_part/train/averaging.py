@@ -121,8 +121,8 @@ def _last(history: Sequence[dict[str, Any]], number: int) -> list[int]:
 def _existing(output_dir: Path, epochs: Sequence[int], number: int) -> list[int]:
     """The first ``number`` of the epochs whose models are there; names those that are not.
 
-    An epoch that was trained again, since the newest checkpoint was damaged, may be worse than it
-    was, and then a model counts that had been removed.
+    An epoch that was trained again, since the newest checkpoint was damaged or led to bad steps, may be
+    worse than it was, and then a model counts that had been removed.
     """
     found = [epoch for epoch in epochs if model_file(output_dir, epoch).exists()][:number]
     missing = [epoch for epoch in epochs[:number] if epoch not in found]

@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +38,8 @@ FUNCTION_KEYS = {
     "tokenizer": "llm_conf.tokenizer and its chat template",
 }
 HEARD = "heard.json"  # beside the weights of a finished stage
+DISTANCE = 100
+"""Steps before the first bad one that a run goes back to at least: PaLM's (Chowdhery et al., 2022, 5.1)."""
 LARGEST_HEARD = 1 << 28  # bytes; a bit an example
 
 
@@ -271,8 +273,8 @@ def write_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
 def remove_old(newest: Path, keep: int, hours: float | None = None) -> None:
     """Keep the ``keep`` checkpoints up to the ``newest``, and of the older ones one in ``hours``.
 
-    What was kept once for its hour stays. Those of later steps are damaged: the run has gone on from one
-    before them, and they must not take the place of whole ones.
+    What was kept once for its hour stays. Those of later steps are damaged, or led to bad steps: the run
+    has gone on from one before them, and they must not take its place.
     """
     due = 0.0  # seconds of the clock by which checkpoints are written
     found = find_checkpoints(newest.parent)
@@ -295,24 +297,40 @@ def find_checkpoints(parent: Path) -> list[Path]:
     return sorted((p for p in parent.iterdir() if p.name.isdigit()), reverse=True)
 
 
-def newest_checkpoint(parent: Path) -> Path | None:
-    """The newest whole checkpoint below ``parent``; None when there is none at all.
+def before_bad_steps(checkpoints: Sequence[Path], phase: int, good: int) -> list[Path]:
+    """The checkpoints to go back to from steps that are bad, the best first.
 
-    A damaged checkpoint is named and passed over for the one before it.
+    It is the newest that is old enough, `DISTANCE` steps: what was kept just before the bad steps holds the
+    weights that led to them. Where none is so old, it is the oldest.
+
+    Args:
+        checkpoints: newest first.
+        phase: the step of the stage after which the phase began: what began to train there is in no older
+            checkpoint.
+        good: the step after which the bad ones began.
+    """
+    of_phase = [c for c in checkpoints if int(c.name) >= phase]
+    young = [c for c in of_phase if int(c.name) > good - DISTANCE]
+    return of_phase[len(young) :] + young[::-1]
+
+
+def first_whole(checkpoints: Sequence[Path]) -> Path | None:
+    """The first of the checkpoints that is whole; None when there is none at all.
+
+    A damaged one is named and passed over for the next.
 
     Raises:
         DataError: there are checkpoints, and all are damaged.
     """
-    found = find_checkpoints(parent)
-    for directory in found:
+    for directory in checkpoints:
         fault = _fault(directory)
         if fault is None:
             return directory
-        logging.warning("%s is damaged (%s); trying the checkpoint before it", directory, fault)
-    if found:
+        logging.warning("%s is damaged (%s); trying another checkpoint", directory, fault)
+    if checkpoints:
         raise DataError(
-            f"{parent}: all {len(found)} checkpoints are damaged; move the directory away to train "
-            "this stage anew"
+            f"{checkpoints[0].parent}: all {len(checkpoints)} checkpoints are damaged; move the "
+            "directory away to train this stage anew"
         )
     return None
 

@@ -9,6 +9,7 @@ import logging
 import multiprocessing
 import os
 import resource
+import signal
 import socket
 import sys
 import threading
@@ -20,7 +21,7 @@ from espnet2.train.distributed_utils import DistributedOption
 from espnet2.utils.build_dataclass import build_dataclass
 from torch.multiprocessing.spawn import ProcessExitedException
 
-from espnet_part.errors import DataError
+from espnet_part.errors import AGAIN, DataError
 from espnet_part.files import is_disk_full
 from espnet_part.lock import locked
 from espnet_part.train import notice
@@ -48,7 +49,7 @@ def prepared(args: argparse.Namespace) -> Iterator[None]:
     config = directory / "config.yaml"
     try:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(notice.ignored())
+            stack.enter_context(notice.unheeded())
             if _is_main(args):
                 what = f"the training in {directory}"
                 descriptor = stack.enter_context(locked(directory / ".lock", what))
@@ -84,15 +85,20 @@ def parent_of_ranks() -> Iterator[None]:
         DataError: one of them was killed.
     """
 
+    told: set[int] = set()
+
     def pass_on(number: int, frame: object) -> None:
+        told.add(number)
         for child in multiprocessing.active_children():
             if child.pid is not None:
                 os.kill(child.pid, number)
 
     try:
-        with notice.handled(pass_on):
+        with notice.handled(pass_on, pass_on):
             yield
     except ProcessExitedException as error:
+        if error.signal_name == "SIGTERM" and signal.SIGTERM in told:  # before it could heed it
+            sys.exit(AGAIN)
         if error.signal_name is None:  # it has said itself what is wrong
             sys.exit(error.exit_code)
         raise DataError(

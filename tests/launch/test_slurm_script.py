@@ -49,29 +49,44 @@ def test_the_exit_status_is_the_commands_and_stands_at_the_end() -> None:
     assert array.returncode == 0 and array.stdout.splitlines()[0].endswith("job 8_7")
 
 
+RUNNING = "JobState=RUNNING Restarts=0 BatchFlag=1"
+PUT_BACK = "JobState=COMPLETING Restarts=1 BatchFlag=1"
+CANCELLED = "JobState=COMPLETING Restarts=0 BatchFlag=1"
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM], ids=lambda n: n.name)
 @pytest.mark.parametrize(
-    ("status", "queued"), [(75, True), (75, False), (143, True), (0, True), (3, True)]
+    ("status", "known", "goes_on"),
+    [
+        pytest.param(75, RUNNING, True, id="goes on"),
+        pytest.param(75, PUT_BACK, True, id="is in the queue already"),
+        pytest.param(75, CANCELLED, False, id="was cancelled"),
+        pytest.param(75, "", False, id="Slurm does not answer"),
+        pytest.param(143, RUNNING, True, id="was ended by srun, where another goes on"),
+        pytest.param(143, CANCELLED, False, id="was ended for good"),
+        pytest.param(0, RUNNING, False, id="is done"),
+        pytest.param(3, RUNNING, False, id="fails"),
+    ],
 )
-def test_a_warning_reaches_the_program_and_what_goes_on_is_queued_again(
-    tmp_path: Path, status: int, queued: bool
+def test_a_notice_reaches_the_program_and_what_goes_on_is_queued_again(
+    tmp_path: Path, number: int, status: int, known: str, goes_on: bool
 ) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         "import os, signal, sys, time\n"
-        "def warned(*_):\n"
-        "    os.write(1, b'warned\\n')\n"
+        "def told(*_):\n"
+        "    os.write(1, b'told\\n')\n"
         "    time.sleep(1)\n"
         f"    sys.exit({status})\n"
-        "signal.signal(signal.SIGUSR1, warned)\n"
+        f"signal.signal({int(number)}, told)\n"
         "print('begun', flush=True)\n"
         "time.sleep(50)\n"
     )
     scontrol = tmp_path / "scontrol"
-    scontrol.write_text(f'#!/bin/sh\necho "scontrol $*"\nexit {int(not queued)}\n')
+    scontrol.write_text(f'#!/bin/sh\n[ "$1" = show ] && echo " {known} " || echo "scontrol $*"\n')
     scontrol.chmod(0o755)
-    words = [sys.executable, str(program), "|", "cat"]
-    text = script(Launch({}, None, range(1, 2), "x.log", words), JobSettings(), Path("/tmp"))
-    text = text.replace("set -m", "set -m -o pipefail")  # the program's status, not that of cat
+    launch = Launch({}, None, range(1, 2), "x.log", [sys.executable, str(program)])
+    text = script(launch, JobSettings(), Path("/tmp"))
     running = subprocess.Popen(
         ["bash", "-c", text],
         env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "9"},
@@ -83,14 +98,12 @@ def test_a_warning_reaches_the_program_and_what_goes_on_is_queued_again(
     printed = ""
     while "begun" not in printed:
         printed += running.stdout.readline()
-    running.send_signal(signal.SIGUSR1)
+    running.send_signal(number)
     printed += running.communicate(timeout=60)[0]
-    status = 75 if status == 143 else status  # srun's, where one of several has ended with 75
-    assert running.returncode == status, printed
-    assert printed.count("warned") == 1 and "[1]" not in printed
-    goes_on = status == 75 and queued
-    assert ("scontrol requeue 9\n" in printed) == (status == 75)
-    assert ("# Stopped at " in printed) == (status == 75)
+    assert running.returncode == (75 if goes_on else status), printed
+    assert printed.count("told") == 1 and "[1]" not in printed
+    assert ("scontrol requeue 9\n" in printed) == (goes_on and known == RUNNING)
+    assert ("# Stopped at " in printed) == goes_on
     assert (f"# Ended (code {status})" in printed) != goes_on
 
 

@@ -6,6 +6,7 @@ import functools
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -26,6 +27,7 @@ def part_train(
     *,
     kill: Kill | None = None,
     notice: Kill | None = None,
+    terminate: Kill | None = None,
     hang: tuple[Kill, float] | None = None,
     kill_after: float | None = None,
     world: int = 1,
@@ -41,6 +43,7 @@ def part_train(
     Args:
         kill: SIGKILL before the n-th call of a function, given as "module:name".
         notice: The same with SIGUSR1.
+        terminate: The same with SIGTERM, which its loading processes get, too, as from Slurm.
         hang: The thread stands still before the n-th call, and for so many seconds; a signal waits until
             it does.
         kill_after: SIGKILL after this many seconds.
@@ -57,7 +60,9 @@ def part_train(
     for rank in range(world):
         more = () if world == 1 else _distributed(rank, world, rendezvous)
         is_meant = kill_rank in (None, rank)
-        signals = {signal.SIGKILL: kill, signal.SIGUSR1: notice} if is_meant else {}
+        signals: dict[signal.Signals, Kill | None] = {}
+        if is_meant:
+            signals = {signal.SIGKILL: kill, signal.SIGUSR1: notice, signal.SIGTERM: terminate}
         hangs = hang if is_meant else None
         own = last_rank if rank == world - 1 else ()
         process = CONTEXT.Process(
@@ -169,7 +174,11 @@ def _record_steps(file: Path) -> None:
 def _signal(number: signal.Signals, waits_for: threading.Event | None) -> None:
     if waits_for is not None:
         waits_for.wait(60)
-    os.kill(os.getpid(), number)
+    if number == signal.SIGTERM:
+        pids = [os.getpid(), *(child.pid for child in multiprocessing.active_children())]
+        subprocess.run(["kill", "-TERM", *map(str, pids)], check=True)
+    else:
+        os.kill(os.getpid(), number)
 
 
 def _stand_still(begun: threading.Event, seconds: float) -> None:

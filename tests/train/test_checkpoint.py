@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from espnet_part.errors import DataError
@@ -16,8 +18,8 @@ from espnet_part.files import is_disk_full
 from espnet_part.train.checkpoint import (
     Checkpoint,
     find_checkpoints,
+    first_whole,
     load_trained,
-    newest_checkpoint,
     read_checkpoint,
     remove_old,
     save_trained,
@@ -26,7 +28,7 @@ from espnet_part.train.checkpoint import (
 
 
 def read_newest(parent: Path) -> Checkpoint:
-    directory = newest_checkpoint(parent)
+    directory = first_whole(find_checkpoints(parent))
     assert directory is not None
     return read_checkpoint(directory)
 
@@ -82,6 +84,36 @@ def test_what_is_damaged_takes_no_whole_one_s_place(tmp_path: Path) -> None:
         (tmp_path / damaged / "weights.safetensors").unlink()
     remove_old(tmp_path / "00000011", 2)
     assert [p.name for p in find_checkpoints(tmp_path)] == ["00000011", "00000010"]
+
+
+def of_steps(*steps: int) -> list[Path]:
+    return [Path(f"checkpoints/{step:08d}") for step in sorted(steps, reverse=True)]
+
+
+@pytest.mark.parametrize(
+    ("kept", "phase", "good", "tried"),
+    [
+        pytest.param((300, 400, 500), 0, 520, (400, 300, 500), id="what is young is no better"),
+        pytest.param((300, 400, 500), 0, 600, (500, 400, 300), id="just old enough"),
+        pytest.param((440, 450), 0, 451, (440, 450), id="only younger ones: the oldest"),
+        pytest.param((200, 300, 350), 300, 360, (300, 350), id="not into the phase before"),
+        pytest.param((300, 400, 500), 0, 450, (300, 400, 500), id="of the way that was left"),
+    ],
+)
+def test_from_bad_steps_a_run_goes_back_to_what_lies_well_before_them(
+    kept: tuple[int, ...], phase: int, good: int, tried: tuple[int, ...]
+) -> None:
+    assert [int(c.name) for c in before_bad_steps(of_steps(*kept), phase, good)] == list(tried)
+
+
+@given(kept=st.sets(st.integers(0, 1000)), phase=st.integers(0, 1000), steps=st.integers(0, 1000))
+def test_to_go_back_there_is_each_checkpoint_of_the_phase_once(
+    kept: set[int], phase: int, steps: int
+) -> None:
+    tried = [int(c.name) for c in before_bad_steps(of_steps(*kept), phase, phase + steps)]
+    assert sorted(tried) == sorted(step for step in kept if step >= phase)
+    old = [step for step in tried if step <= phase + steps - 100]
+    assert not tried or tried[0] == (max(old) if old else min(tried))
 
 
 def test_weights_can_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ STAGE = stage(
 )
 TRAINER = "espnet_part.train.trainer"
 CHECKPOINT = "espnet_part.train.checkpoint"
+SAVING = "espnet_part.train.saving"
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +99,8 @@ def test_what_is_to_be_heard_is_a_table_before_anything_is_trained(runs: Workspa
         pytest.param((f"{CHECKPOINT}:torch.save", 4), id="while a checkpoint is being written"),
         pytest.param((f"{CHECKPOINT}:sync_file", 14), id="while a checkpoint reaches the disk"),
         pytest.param((f"{CHECKPOINT}:sync_directory", 5), id="at the renaming of a checkpoint"),
-        pytest.param((f"{TRAINER}:write_weights", 4), id="before a model is written"),
-        pytest.param((f"{TRAINER}:update_links", 3), id="between a checkpoint and its links"),
+        pytest.param((f"{SAVING}:write_weights", 4), id="before a model is written"),
+        pytest.param((f"{SAVING}:update_links", 3), id="between a checkpoint and its links"),
         pytest.param((f"{TRAINER}:average_best", 1), id="before the averaging"),
         pytest.param((f"{TRAINER}:validate", 5), id="in a validation"),
     ],
@@ -118,13 +119,13 @@ def test_killed_and_resumed_is_bit_identical(
 @pytest.mark.parametrize(
     "slow",
     [
-        pytest.param((f"{TRAINER}:write_weights", 1), id="before the model"),
+        pytest.param((f"{SAVING}:write_weights", 1), id="before the model"),
         pytest.param((f"{CHECKPOINT}:torch.save", 2), id="before the optimizer"),
         pytest.param((f"{CHECKPOINT}:sync_file", 7), id="before it reaches the disk"),
         pytest.param((f"{CHECKPOINT}:sync_directory", 3), id="before its renaming"),
         pytest.param((f"{CHECKPOINT}:sync_directory", 4), id="before the renaming is on the disk"),
-        pytest.param((f"{TRAINER}:remove_old", 2), id="before older ones are removed"),
-        pytest.param((f"{TRAINER}:update_links", 1), id="before the links"),
+        pytest.param((f"{SAVING}:remove_old", 2), id="before older ones are removed"),
+        pytest.param((f"{SAVING}:update_links", 1), id="before the links"),
     ],
 )
 def test_killed_steps_after_a_checkpoint_that_is_still_being_written(
@@ -145,7 +146,7 @@ def test_killed_steps_after_a_checkpoint_that_is_still_being_written(
 
 def test_what_is_written_late_is_what_it_was(runs: Workspace, log: Path) -> None:
     cmd = runs.command("stage.yaml", "late")
-    hang = ((f"{TRAINER}:write_weights", 1), 1.0)
+    hang = ((f"{SAVING}:write_weights", 1), 1.0)
     assert part_train(cmd, log, hang=hang) == 0, log.read_text()
     assert "until the checkpoint before was written" in log.read_text()
     assert_same_outcome(runs.root / "whole", runs.root / "late")
@@ -194,6 +195,31 @@ def test_a_notice_stops_at_the_next_step_and_nothing_is_lost(
         trained = [line for line in log.read_text().splitlines() if "step 4/6 " in line]
         assert len(trained) == 1  # no step is done twice
     assert_same_outcome(runs.root / "whole", directory)
+
+
+def test_sigterm_is_a_notice_to_a_training_and_to_those_that_load_its_data(
+    runs: Workspace, log: Path
+) -> None:
+    cmd = runs.command("stage.yaml", "terminated", "--num_workers", "2")
+    for step in (3, 5):
+        terminate = (f"{TRAINER}:train_step", step if step == 3 else 2)  # of this start
+        assert part_train(cmd, log, terminate=terminate) == AGAIN, log.read_text()
+        said = f"stopped by SIGTERM after step {step}, with a checkpoint: started again, it goes on"
+        assert said in log.read_text().splitlines()[-1]
+    assert "Traceback" not in log.read_text()
+    assert part_train(cmd, log) == 0, log.read_text()
+    assert_same_outcome(runs.root / "whole", runs.root / "terminated")
+
+
+def test_a_place_that_is_taken_before_a_step_is_done_is_not_the_trainings_fault(
+    runs: Workspace, log: Path
+) -> None:
+    cmd = runs.command("stage.yaml", "taken")
+    assert part_train(cmd, log, terminate=(f"{TRAINER}:train_step", 4)) == AGAIN, log.read_text()
+    assert part_train(cmd, log, terminate=(f"{TRAINER}:validate", 1)) == AGAIN, log.read_text()
+    assert log.read_text().count("stopped by SIGTERM after step 4") == 2
+    assert part_train(cmd, log) == 0, log.read_text()
+    assert_same_outcome(runs.root / "whole", runs.root / "taken")
 
 
 def test_a_notice_for_one_process_stops_all(runs: Workspace, log: Path) -> None:

@@ -69,8 +69,9 @@ def load(room: Path, accepted: dict[str, Any]) -> None:
     from espnet_part.model.build import build_model
     from espnet_part.model.config import ModelConfig
     from espnet_part.train.checkpoint import (
+        find_checkpoints,
+        first_whole,
         load_trained,
-        newest_checkpoint,
         read_checkpoint,
         restore_weights,
     )
@@ -80,7 +81,7 @@ def load(room: Path, accepted: dict[str, Any]) -> None:
     model = build_model(config)
     load_trained(model, "trained.safetensors")
     accepted["trained"] = state_of(model)
-    newest = newest_checkpoint(Path("checkpoints"))
+    newest = first_whole(find_checkpoints(Path("checkpoints")))
     if newest is not None:
         checkpoint = read_checkpoint(newest)
         restore_weights(model, checkpoint, str(newest))
