@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from espnet_part.parsing import read_yaml
 from espnet_part.phases import Find, change_phases, named
 
 T = TypeVar("T")
+_Path = tuple[int | str, ...]
 _MOST_FAULTS = 5
 _MOST_VALUES = 10_000
 _LONGEST_CHAIN = 20
@@ -122,14 +124,31 @@ def build(cls: type[T], values: Any, where: str) -> T:
     if _count(values) > _MOST_VALUES:  # which pydantic would name one by one
         raise ConfigError(f"{where}: holds more than {_MOST_VALUES} values")
     try:
-        return pydantic.TypeAdapter(cls).validate_python(values)
+        built = pydantic.TypeAdapter(cls).validate_python(values)
     except pydantic.ValidationError as error:
         known = list(getattr(cls, "__dataclass_fields__", {}))
-        faults = error.errors()
-        said = [_say(fault, where, known) for fault in faults[:_MOST_FAULTS]]
+        faults = _of_one_kind(error.errors(), values)
+        said = [_say(path, faults[path], where, known) for path in list(faults)[:_MOST_FAULTS]]
         if len(faults) > _MOST_FAULTS:
             said.append(f"and {len(faults) - _MOST_FAULTS} more")
         raise ConfigError("; ".join(said)) from None
+    for path in _counted_as_numbers(values, built):
+        raise ConfigError(f"{where}: {_key(path)}: must be a number, not true or false")
+    return built
+
+
+def _counted_as_numbers(given: Any, built: Any) -> Iterator[_Path]:
+    """Where a boolean, which is an int to Python, was taken for a number."""
+    if isinstance(given, bool):
+        if isinstance(built, int | float) and not isinstance(built, bool):
+            yield ()
+    elif isinstance(given, dict):
+        for key, item in given.items():
+            own = built.get(key) if isinstance(built, dict) else getattr(built, str(key), None)
+            yield from ((key, *path) for path in _counted_as_numbers(item, own))
+    elif isinstance(given, list) and isinstance(built, list | tuple):
+        for number, (item, own) in enumerate(zip(given, built, strict=False)):
+            yield from ((number, *path) for path in _counted_as_numbers(item, own))
 
 
 def _count(content: Any) -> int:
@@ -140,11 +159,39 @@ def _count(content: Any) -> int:
     return 1 + sum(map(_count, content))
 
 
-def _say(error: Any, where: str, known: list[str]) -> str:
-    key = plain(".".join(str(part) for part in error["loc"]), 100)
+def _path(fault: Any, values: Any) -> _Path:
+    """Where a fault is; the names that pydantic gives the kinds of a union are no keys of the file."""
+    path = []
+    for part in fault["loc"]:
+        inside = isinstance(values, dict) and part in values
+        if inside or (isinstance(values, list) and isinstance(part, int)):
+            values = values[part]
+            path.append(part)
+    return (*path, fault["loc"][-1]) if fault["type"].startswith("missing") else tuple(path)
+
+
+def _of_one_kind(faults: Sequence[Any], values: Any) -> dict[_Path, Any]:
+    """Of a value that may be of several kinds, what is wrong with the one that it is of."""
+    found: dict[_Path, Any] = {}
+    for fault in faults:
+        found.setdefault(_path(fault, values), fault)
+    deeper = {path[:1] for path in found if len(path) > 1}
+    return {
+        path: fault
+        for path, fault in found.items()
+        if path not in deeper or not fault["type"].endswith("_type")
+    }
+
+
+def _key(path: _Path) -> str:
+    return plain(".".join(map(str, path)), 100)
+
+
+def _say(path: _Path, error: Any, where: str, known: list[str]) -> str:
+    key = _key(path)
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        candidates = known if len(error["loc"]) == 1 else []
-        return f"{where}: {did_you_mean(str(error['loc'][-1]), candidates, key)}"
+        candidates = known if len(path) == 1 else []
+        return f"{where}: {did_you_mean(str(path[-1]), candidates, key)}"
     if error["type"] in ("missing", "missing_argument"):
         return f"{where}: the key `{key}` is missing"
     message = plain(error["msg"].removeprefix("Value error, "), 300)

@@ -10,7 +10,8 @@ that a system follows the recipe whose system it is compared with:
 ``without: [GROUP …]``     no selector and no rate of these groups
 
 FILE is a stage file, relative to the one that names it, or ``FILE:PHASE`` for one phase of it. A change of
-null drops the phase. ``"*"`` is every phase that the mapping does not name.
+null drops the phase, a key of null the key, which then has its default. ``"*"`` is every phase that the
+mapping does not name.
 """
 
 from __future__ import annotations
@@ -120,12 +121,16 @@ def _changed(phase: Phase, change: Phase, where: str, find: Find) -> Phase:
         result["train"] = [s for s in _list(result.get("train")) if _group(s) not in groups]
         own = _mapping(result, "lr", where)
         result["lr"] = {group: rate for group, rate in own.items() if group not in groups}
-    return {**result, **change}
+    return {key: item for key, item in {**result, **change}.items() if item is not None}
+
+
+def _is_number(found: Any) -> bool:
+    return isinstance(found, (int, float)) and not isinstance(found, bool)
 
 
 def _steps(phase: Phase, where: str) -> int:
     steps = phase.get("steps")
-    if not isinstance(steps, int) or steps < 1:
+    if not isinstance(steps, int) or not _is_number(steps) or steps < 1:
         name = plain(phase["name"], 60)
         raise ConfigError(
             f"{where}: the phase {name}, which it takes from, has no number of `steps`"
@@ -137,6 +142,9 @@ def _mixture(phases: list[Phase], where: str) -> Phase:
     """The tasks of ``phases``, weighted by their steps, and the first temperature and limits."""
     if len(phases) == 1 or all(p.get("tasks") == phases[0].get("tasks") for p in phases):
         tasks = phases[0].get("tasks")
+        if tasks is None:
+            name = plain(phases[0]["name"], 60)
+            raise ConfigError(f"{where}: the phase {name}, which it takes from, has no `tasks`")
     else:
         tasks, total = {}, sum(_steps(p, where) for p in phases)
         for phase in phases:
@@ -154,7 +162,7 @@ def _mixture(phases: list[Phase], where: str) -> Phase:
 
 def _mapping(phase: Phase, key: str, where: str) -> dict[str, float]:
     found = phase.get(key)
-    if not isinstance(found, dict) or not all(isinstance(n, (int, float)) for n in found.values()):
+    if not isinstance(found, dict) or not all(map(_is_number, found.values())):
         name = plain(phase["name"], 60)
         raise ConfigError(f"{where}: the phase {name}: {key}: must map names to numbers")
     return found

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic.dataclasses import dataclass
@@ -61,6 +64,48 @@ def test_wrong_types_name_the_key_and_the_value() -> None:
         build(Conf, {"rate": 1, "size": "many"}, "f.yaml")
     with pytest.raises(ConfigError, match=r"f\.yaml: the key `rate` is missing"):
         build(Conf, {}, "f.yaml")
+
+
+@dataclass
+class Kinds:
+    limit: float | dict[str, float]
+    sizes: list[int] = dataclasses.field(default_factory=list)
+    inner: Conf | None = None
+    names: list[str] | dict[str, float] = dataclasses.field(default_factory=list)
+    is_on: bool = False
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"limit": "x"}, "limit: .*valid number.*'x'"),
+        ({"limit": {"de": "x"}}, r"limit\.de: .*valid number.*'x'"),
+        ({"limit": 1, "names": 3}, "names: .*valid list.*3"),
+        ({"limit": 1, "names": {"a": []}}, r"names\.a: .*valid number"),
+        ({"limit": 1, "inner": {"rate": []}}, r"inner\.rate: .*valid number"),
+        ({"limit": 1, "inner": {}}, r"the key `inner\.rate` is missing"),
+    ],
+)
+def test_what_may_be_of_two_kinds_has_one_complaint(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^f\.yaml: {said}") as error:
+        build(Kinds, values, "f.yaml")
+    assert ";" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ({"limit": True}, "limit"),
+        ({"limit": {"de": False}}, "limit.de"),
+        ({"limit": 1, "sizes": [1, True]}, "sizes.1"),
+        ({"limit": 1, "inner": {"rate": 1, "size": True}}, "inner.size"),
+        ({"limit": 1, "names": {"a": True}}, "names.a"),
+    ],
+)
+def test_a_boolean_is_no_number(values: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError, match=f"f.yaml: {re.escape(key)}: must be a number, not true"):
+        build(Kinds, values, "f.yaml")
+    assert build(Kinds, {"limit": 1, "is_on": True}, "f.yaml").is_on
 
 
 def test_a_base_lies_beside_the_link_that_the_shell_went_through(

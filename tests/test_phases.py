@@ -85,6 +85,25 @@ def test_a_mixture_comes_with_its_limits(tmp_path: Path) -> None:
     assert "max_epochs" not in changed(tmp_path, {"b": {"mixture_of": "part.yaml:a"}})[1]
 
 
+def test_a_null_takes_a_key_away(tmp_path: Path) -> None:
+    words = {"mixture_of": "part.yaml:b", "language_temperature": None}
+    first, second = changed(tmp_path, {"a": {**words, "steps": None, "epochs": 2}, "b": {}})
+    assert "language_temperature" not in first and "steps" not in first
+    assert second == PART[1]
+
+
+def test_a_null_of_the_source_takes_nothing_away(tmp_path: Path) -> None:
+    limits = {"max_epochs": None, "min_share": None, "language_temperature": None}
+    phases = [{**PART[0], **limits}, {**PART[1], "max_epochs": 4}]
+    (tmp_path / "source.yaml").write_text(yaml.safe_dump({"phases": phases}))
+    first, _ = changed(tmp_path, {"a": {"mixture_of": "source.yaml"}})
+    assert (first["max_epochs"], first["language_temperature"]) == (4, 2.0)
+    assert "min_share" not in first
+    (tmp_path / "source.yaml").write_text(yaml.safe_dump({"phases": [{**PART[0], "tasks": None}]}))
+    with pytest.raises(ConfigError, match="the phase a, which it takes from, has no `tasks`"):
+        changed(tmp_path, {"a": {"mixture_of": "source.yaml"}})
+
+
 def test_a_mixture_comes_with_its_temperature(tmp_path: Path) -> None:
     _, second = changed(tmp_path, {"b": {"mixture_of": "part.yaml:a"}})
     assert second["tasks"] == PART[0]["tasks"]
@@ -97,7 +116,9 @@ def test_a_mixture_comes_with_its_temperature(tmp_path: Path) -> None:
         ({"tasks": {"asr": 0}}, "tasks: weights must be above 0"),
         ({"tasks": {"asr": float("nan")}}, "tasks: weights must be above 0"),
         ({"tasks": ["asr"]}, "tasks: must map names to numbers"),
+        ({"tasks": {"asr": True}}, "tasks: must map names to numbers"),
         ({"steps": 0}, "has no number of `steps`"),
+        ({"steps": True}, "has no number of `steps`"),
     ],
 )
 def test_a_mean_of_what_has_none_is_refused(tmp_path: Path, wrong: Any, said: str) -> None:

@@ -17,6 +17,7 @@ help_message="Usage: $0 start|stop|status|env [options]
 
 A Slurm cluster of a few nodes, all of them on this machine, which listen on the loopback alone. It needs
 Debian's packages slurm-wlm and munge (apt-get install --no-install-recommends slurm-wlm munge); no root.
+Jobs of the partition urgent take the places of those of the default one, which go back into the queue.
 
   start    start it, unless it runs, and wait until all nodes are idle
   stop     stop it and all its jobs, and remove DIR
@@ -119,6 +120,8 @@ JobCompType=jobcomp/filetxt
 JobCompLoc=${dir}/log/jobcomp.txt
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
 ReturnToService=2
 SlurmdParameters=config_overrides
@@ -131,6 +134,7 @@ END
                 "RealMemory=${memory}"
         done
         echo "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP"
+        echo "PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF MaxTime=INFINITE State=UP"
     } >"${SLURM_CONF}"
 }
 
@@ -164,7 +168,7 @@ start() {
             fail "slurmd n${n}: see ${dir}/log"
     done
     for ((i = 0; i < 300; i++)); do
-        if [ "$(sinfo -h -N -o %T 2>/dev/null | grep -c '^idle$')" -eq "${nodes}" ]; then
+        if [ "$(sinfo -h -N -p main -o %T 2>/dev/null | grep -c '^idle$')" -eq "${nodes}" ]; then
             echo "slurm_cluster.sh: ${nodes} nodes are idle; to use them: eval \"\$($0 env --dir ${dir})\""
             return
         fi

@@ -125,11 +125,22 @@ def collect(
 
 
 def _with_counts(reader: ExampleReader, splits: Sequence[Path]) -> Iterator[Counted]:
-    """Examples with the counts of all splits."""
+    """Examples with the counts of all splits.
+
+    Raises:
+        DataError: there are other examples now than those that were counted.
+    """
     found = [np.load(split / "counts.npy", allow_pickle=False) for split in splits]
     prompt, answer = np.concatenate(found, axis=1)
     start = 0
     for examples in reader:
         here = slice(start, start + len(examples))
+        start = here.stop
+        if start > len(prompt):
+            break
         yield examples, prompt[here], answer[here]
-        start += len(examples)
+    if start != len(prompt):
+        raise DataError(
+            f"{reader.path}: its tables have changed while their tokens were counted; count them "
+            "again (part_collect_stats)"
+        )

@@ -1,4 +1,8 @@
-"""Processes that are slower than the others, and make them wait at every step."""
+"""Processes that are slower than the others, and make them wait at every step.
+
+Under FSDP2 all processes wait for each other in the forward pass, too, which gathers the weights of block
+after block. There a process is named by the time that it reads data alone: a slow GPU is not seen.
+"""
 
 from __future__ import annotations
 

@@ -40,6 +40,12 @@ PHASE: dict[str, Any] = {
         ({"language_temperature": 0}, "language_temperature"),
         ({"max_epochs": 0}, "max_epochs"),
         ({"max_epochs": {"de": -1}}, "max_epochs"),
+        ({"max_epochs": True}, "max_epochs: must be a number, not true or false"),
+        ({"lr": {"adapter": True}}, "lr.adapter: must be a number"),
+        ({"tasks": {"asr": True}}, "tasks.asr: must be a number"),
+        ({"steps": True}, "steps"),
+        ({"language_temperature": True}, "language_temperature: must be a number"),
+        ({"min_share": {"de": True}}, "min_share.de: must be a number"),
         ({"min_share": 1.5}, "min_share"),
         ({"min_share": {"de": 0}}, "min_share"),
         ({"min_share": {False: 0.1}}, "min_share"),
@@ -49,6 +55,13 @@ PHASE: dict[str, Any] = {
 def test_a_wrong_phase_is_refused(change: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=f"stage.yaml: phase first: .*{said}"):
         Schedule.from_list([{**PHASE, **change}], "stage.yaml")
+
+
+def test_a_limit_that_is_wrong_has_one_complaint() -> None:
+    with pytest.raises(ConfigError) as error:
+        Schedule.from_list([{**PHASE, "max_epochs": -1}], "stage.yaml")
+    wrong = "Input should be greater than 0 (got -1)"
+    assert str(error.value) == f"stage.yaml: phase first: max_epochs: {wrong}"
 
 
 @pytest.mark.parametrize("phases", [[], None, "adapter", {"name": "first"}, [3]])

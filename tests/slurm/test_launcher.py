@@ -204,6 +204,60 @@ def test_before_its_time_limit_a_job_is_told_and_goes_back_into_the_queue(
     assert "TIME LIMIT" not in log
 
 
+TOLD = (
+    "import os, signal, sys, time\n"
+    "signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b'told\\n'), sys.exit(75)))\n"
+    "print('begun', flush=True)\n"
+    "time.sleep(0 if 'SLURM_RESTART_COUNT' in os.environ else 300)\n"
+)
+"""A program that goes on later."""
+
+
+def has_begun(log: str) -> bool:
+    return Path(log).is_file() and "\nbegun\n" in Path(log).read_text()
+
+
+@pytest.mark.parametrize("by", ["scancel --batch --signal=TERM", "preemption", "grace"])
+def test_a_job_whose_place_is_taken_is_told_and_goes_back_into_the_queue(
+    launch: Launch, cluster: Shell, by: str
+) -> None:
+    """With a GraceTime the steps are told at once, and the job is still Slurm's to run."""
+    step = ("srun", "--export=ALL") if by == "grace" else ()
+    running = start("--kind", "train", "p.log", *step, sys.executable, "-c", TOLD)
+    until(lambda: has_begun("p.log"))
+    job = job_of("p.log")
+    if by.startswith("scancel"):
+        assert cluster(*by.split(), job).returncode == 0
+    else:
+        seconds = "60" if by == "grace" else "0"
+        cluster("scontrol", "update", "PartitionName=main", f"GraceTime={seconds}")
+        urgent = ("--partition=urgent", "--exclusive", "--nodes=2", "--output=/dev/null")
+        assert cluster("sbatch", *urgent, "--wrap", "sleep 1").returncode == 0
+    try:
+        start_now(cluster, job)
+        _, said = running.communicate(timeout=200)
+    finally:
+        cluster("scontrol", "update", "PartitionName=main", "GraceTime=0")
+    assert running.returncode == 0, said
+    log = Path("p.log").read_text()
+    assert "\ntold\n" in log and log.count("# Stopped at ") == log.count("# Ended (code") == 1
+    assert log.count("# Running on") == 2 and "# Ended (code 0)" in log
+
+
+def test_a_cancelled_job_does_not_come_back_though_it_could_go_on(
+    launch: Launch, cluster: Shell
+) -> None:
+    running = start("--kind", "train", "x.log", sys.executable, "-c", TOLD)
+    until(lambda: has_begun("x.log"))
+    cluster("scancel", job_of("x.log"))
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 1 and "CANCELLED: somebody, or the cluster, ended it" in said
+    log = Path("x.log").read_text()
+    assert "\ntold\n" in log and "# Stopped at " not in log and "# Ended (code 75)" in log
+    state = cluster("squeue", "-h", "--states=all", "-j", job_of("x.log"), "-o", "%T").stdout
+    assert state.strip() == "CANCELLED"
+
+
 def test_a_requeued_job_is_followed_to_its_end(launch: Launch, cluster: Shell) -> None:
     running = start("r.log", "bash", "-c", 'test "$SLURM_RESTART_COUNT" || sleep 300')
     until(lambda: started("r.log"))

@@ -95,26 +95,37 @@ def test_two_nodes_train_together(recipe: Recipe) -> None:
         torch.testing.assert_close(together[name], tensor, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("nodes", [1, 2])
-def test_a_training_whose_time_is_up_goes_on(recipe: Recipe, cluster: Shell, nodes: int) -> None:
+@pytest.mark.parametrize(
+    ("nodes", "words", "name"),
+    [
+        pytest.param(1, ["--batch", "--signal=USR1"], "SIGUSR1", id="warned"),
+        pytest.param(2, ["--batch", "--signal=USR1"], "SIGUSR1", id="warned on two nodes"),
+        pytest.param(1, ["--full", "--signal=TERM"], "SIGTERM", id="all processes told"),
+        pytest.param(2, ["--signal=TERM"], "SIGTERM", id="all of a step told, as by GraceTime"),
+    ],
+)
+def test_a_training_whose_time_is_up_or_whose_place_is_taken_goes_on(
+    recipe: Recipe, cluster: Shell, nodes: int, words: list[str], name: str
+) -> None:
     recipe.train_longer(200)
     more = ["--num_nodes", str(nodes), "--stop_stage", "7"]
     recipe.run(*more, "--part_tag", f"whole{nodes}")
-    running = recipe.start(*more, "--part_tag", f"warned{nodes}")
-    log = recipe.path / f"exp/warned{nodes}/stage1/train.log"
+    tag = f"told_by_{name}{nodes}"
+    running = recipe.start(*more, "--part_tag", tag)
+    log = recipe.path / f"exp/{tag}/stage1/train.log"
     wait_for(log, "step 5/200", running)
     job = cluster("squeue", "-h", "-o", "%i").stdout.strip()
-    assert cluster("scancel", "--batch", "--signal=USR1", job).returncode == 0
+    assert cluster("scancel", *words, job).returncode == 0
     start_now(cluster, job)
     printed, _ = running.communicate(timeout=200)
     assert running.returncode == 0, printed
     text = log.read_text()
     assert text.count("# Running on") == 2 and text.count("# Stopped at") == 1
-    assert text.count("stopped by SIGUSR1 after step") == 1
+    assert text.count(f"stopped by {name} after step") == 1
     assert text.count(": step 200/200") == 1 and text.count(": step 5/200") == 1
-    whole, warned = (recipe.path / f"exp/{name}{nodes}/stage1" for name in ("whole", "warned"))
+    whole, told = (recipe.path / f"exp/{each}/stage1" for each in (f"whole{nodes}", tag))
     for path in whole.glob("*.safetensors"):
-        one, two = load_file(path), load_file(warned / path.name)
+        one, two = load_file(path), load_file(told / path.name)
         assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 

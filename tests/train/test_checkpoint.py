@@ -17,6 +17,7 @@ from espnet_part.errors import DataError
 from espnet_part.files import is_disk_full
 from espnet_part.train.checkpoint import (
     Checkpoint,
+    before_bad_steps,
     find_checkpoints,
     first_whole,
     load_trained,
