@@ -147,14 +147,25 @@ def test_a_parent_of_ranks_says_who_was_killed_and_passes_a_notice_on() -> None:
         while not ranks.join():
             pass
     assert ended.value.code == 75
-    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+    with pytest.raises(SystemExit) as ended, parent_of_ranks():
+        ranks = spawn(60)  # has not come to where it heeds a notice
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not ranks.join():
+            pass
+    assert ended.value.code == 75
+    for number in (signal.SIGUSR1, signal.SIGTERM):
+        assert signal.getsignal(number) == signal.SIG_DFL
 
 
 def _rank(code: int) -> None:
     if code == 75:
         signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))
         time.sleep(60)
-    if code:
+    elif code == 60:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(60)
+    elif code:
         os.kill(os.getpid(), -code)
 
 
