@@ -130,7 +130,7 @@ def _is_number(found: Any) -> bool:
 
 def _steps(phase: Phase, where: str) -> int:
     steps = phase.get("steps")
-    if not isinstance(steps, int) or not _is_number(steps) or steps < 1:
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
         name = plain(phase["name"], 60)
         raise ConfigError(
             f"{where}: the phase {name}, which it takes from, has no number of `steps`"
