@@ -50,7 +50,15 @@ ONLY_IN = {
         "train.step",
     },
     "torch.distributed": {"task", "train.parallel", "train.sharding"},
-    "transformers": {"baseline.whisper", "convert", "corpora.mini", "model", "pack.export"},
+    "transformers": {
+        "baseline.whisper",
+        "convert",
+        "corpora.mini",
+        "decode.engines.rows",
+        "decode.engines.transformers",
+        "model",
+        "pack.export",
+    },
 }
 
 # Modules that are imported, with all that they import in turn, without these libraries.

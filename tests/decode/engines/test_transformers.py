@@ -134,6 +134,19 @@ def test_whoever_comes_and_goes_the_answers_are_those_of_a_plain_loop(data: st.D
     assert [answer.tokens for answer in found] == [plain(llm, prompt) for prompt in prompts]
 
 
+def test_peer_defect_07_decoding_stops_at_any_end_token() -> None:
+    llm = make_llm("qwen2")
+    llm.end_token_ids = []
+    (prompt,) = make_prompts(1, llm.dim)
+    prompt = prompt._replace(limit=12)
+    (free,) = answers(make_engine(llm, 1), [prompt])
+    for place in (0, 4):
+        stop = free.tokens[place]
+        llm.end_token_ids = [60, stop]
+        (found,) = answers(make_engine(llm, 1), [prompt])
+        assert found.tokens == free.tokens[: free.tokens.index(stop)]
+
+
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0])
 def test_peer_defect_01_beam_search_with_any_number_of_slots(length_penalty: float) -> None:
     llm = make_llm("qwen2")
