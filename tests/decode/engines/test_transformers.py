@@ -142,7 +142,7 @@ def test_peer_defect_07_decoding_stops_at_any_end_token() -> None:
     (free,) = answers(make_engine(llm, 1), [prompt])
     for place in (0, 4):
         stop = free.tokens[place]
-        llm.end_token_ids = [60, stop]
+        llm.end_token_ids = [next(n for n in range(61) if n not in free.tokens), stop]
         (found,) = answers(make_engine(llm, 1), [prompt])
         assert found.tokens == free.tokens[: free.tokens.index(stop)]
 
