@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import contextlib
+import ctypes
 import math
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -103,7 +105,7 @@ class Corpus:
 
     Attributes:
         examples: the examples.
-        without_feats: (N,) bool, speech without the cached output that stands for the audio.
+        without_feats: (n,) positions of speech without the cached output that stands for the audio.
     """
 
     def __init__(
@@ -146,7 +148,7 @@ class Corpus:
                 f"{where}: cached encoder output is missing for {absent.sum()} utterances (first: "
                 f"{examples[int(absent.argmax())].utt_id}); extract it for all or for none"
             )
-        self.without_feats = absent & cached
+        self.without_feats = np.flatnonzero(absent & cached)
 
     def lengths(self, positions: np.ndarray) -> Lengths:
         """What the examples at (n,) ``positions`` cost, with the longest wordings of their prompts."""
@@ -369,6 +371,8 @@ class PhaseData:
                     yield part, pool
 
         method = self.start_method or _start_method()
+        if self.num_workers:
+            give_back_memory()
         batches = iter(
             DataLoader(
                 RowDataset(self.corpus, self.seed),
@@ -416,7 +420,9 @@ class PhaseData:
         """The cost of batches of some examples, by their places among ``chosen``."""
         return Cost(self.corpus.lengths(chosen), self.batch.encoder_cost)
 
-    def costs(self, positions: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def costs(
+        self, positions: np.ndarray | range
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Of examples each by itself: positions, LLM positions, and costs; a part at a time."""
         for part in _parts(positions):
             lengths = self.corpus.lengths(part)
@@ -470,16 +476,17 @@ class PhaseData:
     def _usable(self, tasks: set[str]) -> np.ndarray:
         """Mark what is there and fits the LLM's context and a step; name the rest in ``dropped``."""
         corpus, limit, bins = self.corpus, self.batch.max_llm_length, self.batch.bins
-        usable = ~corpus.without_feats
+        usable = np.ones(len(corpus.examples), dtype=bool)
+        usable[corpus.without_feats] = False
         self.dropped: list[tuple[str, str]] = []
-        for positions, llm, costs in self.costs(np.arange(len(usable))):
+        for positions, llm, costs in self.costs(range(len(usable))):
             too_long = np.zeros(len(positions), dtype=bool) if limit is None else llm > limit
             too_dear = np.zeros_like(too_long) if bins is None else (costs > bins) & ~too_long
             for n in np.flatnonzero(too_long | too_dear | ~usable[positions]).tolist():
                 example = corpus.examples[int(positions[n])]
                 if example.task in tasks:
                     reason = f"{llm[n]} positions in the LLM, at most {limit} fit"
-                    if corpus.without_feats[positions[n]]:
+                    if not usable[positions[n]]:
                         reason = "no cached encoder output"
                     elif too_dear[n]:
                         reason = f"costs {costs[n]:.0f}, and a whole step has {bins:.0f} bins"
@@ -521,10 +528,11 @@ class RowDataset(Dataset[Batch]):
         )
 
 
-def _parts(positions: np.ndarray) -> Iterator[np.ndarray]:
+def _parts(positions: np.ndarray | range) -> Iterator[np.ndarray]:
     """Positions, so many at a time that their numbers take little memory."""
     for start in range(0, len(positions), _AT_ONCE):
-        yield positions[start : start + _AT_ONCE]
+        part = positions[start : start + _AT_ONCE]
+        yield part if isinstance(part, np.ndarray) else np.arange(part.start, part.stop)
 
 
 def _check_samples(examples: Examples, where: str) -> None:
@@ -534,6 +542,15 @@ def _check_samples(examples: Examples, where: str) -> None:
             f"{where}: {len(unknown)} utterances without utt2num_samples (first: "
             f"{examples[int(unknown[0])].utt_id}); run part_format_data on the directory"
         )
+
+
+def give_back_memory() -> None:
+    """Return to the system what this process has freed.
+
+    Else its workers would inherit the free pages, and keep them when this process writes there again.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # a C library other than glibc
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _start_method() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -14,18 +13,25 @@ from espnet_part.data.examples import Examples
 from espnet_part.errors import DataError
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Heard:
-    """What had been heard when a phase began.
+    """What had been heard when a phase began. Each process of a node holds it: a bit an example.
 
-    Attributes:
+    Args:
         pools: Pools of steps that were drawn by then (see `dataset.PhaseData`); seeds what follows.
         ahead: (N,) bool by example: heard once more than the others of its stratum. The counts of
             two examples of a stratum never differ by more than one at the end of a phase.
     """
 
-    pools: int
-    ahead: np.ndarray
+    __slots__ = ("_bits", "_count", "pools")
+
+    def __init__(self, pools: int, ahead: np.ndarray) -> None:
+        self.pools = pools
+        self._bits, self._count = np.packbits(ahead), len(ahead)
+
+    @property
+    def ahead(self) -> np.ndarray:
+        """(N,) bool by example, made anew."""
+        return np.unpackbits(self._bits, count=self._count).view(bool)
 
     @classmethod
     def nothing(cls, count: int) -> Heard:
@@ -43,9 +49,9 @@ class Streams:
 
     def to_json(self, heard: Heard) -> dict[str, Any]:
         """JSON values: a bit an example, compressed."""
-        streams = {}
+        streams, ahead = {}, heard.ahead
         for stratum, positions in self.members.items():
-            bits = zlib.compress(np.packbits(heard.ahead[positions]).tobytes())
+            bits = zlib.compress(np.packbits(ahead[positions]).tobytes())
             streams["/".join(stratum)] = {
                 "ids": self.ids[stratum],
                 "ahead": base64.b64encode(bits).decode("ascii"),

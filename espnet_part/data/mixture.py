@@ -41,7 +41,7 @@ class Mixture:
         members: Mapping[Stratum, np.ndarray],
         shares: Mapping[Stratum, float],
         seed: int = 0,
-        shuffle: Shuffle = lambda members, rng: members[rng.permutation(len(members))],
+        shuffle: Shuffle = lambda members, rng: rng.permutation(members),
     ):
         self.members = members
         self.shares = shares
@@ -75,12 +75,12 @@ class Mixture:
             pools: pools drawn by now (see `Heard`).
             more: examples heard beside them.
         """
-        times = heard.ahead.astype(np.int64)
+        ahead = heard.ahead
+        times = ahead.astype(np.int32)
         for stratum, (_, stop) in self._spans(0, drawn).items():
             lap, offset = divmod(stop, len(self.members[stratum]))
             times[self._order(stratum, lap, heard)[:offset]] += 1
         np.add.at(times, more, 1)
-        ahead = heard.ahead.copy()
         for members in self.members.values():
             ahead[members] = times[members] > times[members].min()
         return Heard(pools, ahead)
@@ -111,7 +111,9 @@ class Mixture:
             members = self.members[stratum]
             key = [self.seed, _number("/".join(stratum)), heard.pools, lap]
             order = self.shuffle(members, np.random.default_rng(key))
-            order = order[np.argsort(heard.ahead[order], kind="stable")]
+            ahead = heard.ahead[order]
+            if ahead.any():
+                order = np.concatenate([order[~ahead], order[ahead]])
             kept = self._orders[stratum] = (heard, lap, order)
         return kept[2]
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from espnet_part.config import load_yaml
 from espnet_part.data import ENCODER_COST, Stratum
 from espnet_part.data.mixture_table import PhaseMixture
 from espnet_part.data.shares import Limits, limited_shares, natural_shares
@@ -56,6 +55,7 @@ class PhasePlan:
             none does.
         least: of the memory that the options can lead to with the same steps.
         examples, speech_tokens, text_tokens: of a step, on all GPUs; speech after the adapter.
+        answer_tokens: those of the text that are answers, with their end tokens.
         hours: of audio read in the phase. epochs: of the given hours.
         mixture: what is heard of each stratum; None where the strata are not known.
         flops: of a step, on all GPUs.
@@ -74,6 +74,7 @@ class PhasePlan:
     examples: float
     speech_tokens: float
     text_tokens: float
+    answer_tokens: float
     hours: float
     epochs: float
     flops: Flops
@@ -83,25 +84,23 @@ class PhasePlan:
 
 def plan_stage(
     path: str,
+    options: Mapping[str, Any],
     schedule: Schedule,
     model: Model,
     data: Data,
     hardware: Hardware,
     *,
-    overrides: Mapping[str, Any],
     padding: float,
 ) -> list[PhasePlan]:
     """Plan the phases of a stage file.
 
     Args:
-        schedule: that of ``path``.
-        overrides: options of part_train that replace the file's.
+        options: of part_train, as the file ``path`` gives them. schedule: the file's.
         padding: share of a batch that is padding.
 
     Raises:
         ConfigError: an option that cannot be planned with.
     """
-    options = {**load_yaml(path), **overrides}
     trainable = schedule.resolve(list(model.shapes), model.protected)
     training = Training(
         amp=bool(options.get("use_amp", False)),
@@ -203,6 +202,7 @@ def _plan_phase(
         * sum(s * rates.positions(means[t].seconds) for t, s in shares.items()),
         text_tokens=examples
         * sum(s * (means[t].prompt + means[t].answer) for t, s in shares.items()),
+        answer_tokens=examples * sum(s * means[t].answer for t, s in shares.items()),
         hours=hours,
         epochs=hours / data.hours if data.hours else math.nan,
         flops=flops,

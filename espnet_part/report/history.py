@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,9 @@ class Interval:
     Attributes:
         step: optimizer steps so far; over a chain of trainings it goes on counting.
         train, valid: measures by name ("loss", "acc", "loss_asr", …).
-        seconds: wall time since the start of its training.
+        seconds: that the steps of its training have taken so far.
         memory: GB taken at most so far: of the "process", and of the "gpu".
+        epoch: number of the validation.
     """
 
     training: str
@@ -29,11 +33,68 @@ class Interval:
     valid: dict[str, float]
     seconds: float
     memory: dict[str, float] = field(default_factory=dict)
+    epoch: int = 0
 
     @property
     def of_adapter(self) -> bool:
         """Whether the loss of training is the adapter's own, in a phase that does not run the LLM."""
         return "loss" in self.train and "acc" not in self.train and "acc" in self.valid
+
+
+@dataclass(frozen=True)
+class PhaseRun:
+    """The intervals of a phase, as far as it has come.
+
+    Attributes:
+        lengths: steps of each interval.
+        seconds: that its steps took together.
+    """
+
+    training: str
+    phase: str
+    intervals: Sequence[Interval]
+    lengths: Sequence[int]
+    seconds: float
+
+    @property
+    def steps(self) -> int:
+        """Steps that were done."""
+        return sum(self.lengths)
+
+    def mean(self, key: str) -> float:
+        """The mean of a measure over steps; NaN where no interval has it."""
+        pairs = zip(self.intervals, self.lengths, strict=True)
+        known = [(x.train[key], n) for x, n in pairs if key in x.train]
+        total = sum(n for _, n in known)
+        return sum(value * n for value, n in known) / total if total else math.nan
+
+    @property
+    def process_memory(self) -> float:
+        """GB that a process had taken at most when the phase ended; NaN where unknown."""
+        return _most(x.memory.get("process", math.nan) for x in self.intervals)
+
+    @property
+    def gpu_memory(self) -> float:
+        """The same of a GPU: what this package has measured, or ESPnet."""
+        return _most(
+            x.memory.get("gpu", x.train.get("gpu_max_cached_mem_GB", math.nan))
+            for x in self.intervals
+        )
+
+
+def by_phase(intervals: Iterable[Interval]) -> list[PhaseRun]:
+    """The phases of one training, or of a chain of them, in their order."""
+    phases, step, training, started = [], 0, "", 0.0
+    for (own, phase), members in groupby(intervals, lambda x: (x.training, x.phase)):
+        group, lengths = list(members), []
+        if own != training:
+            training, started = own, 0.0
+        for interval in group:
+            lengths.append(interval.step - step)
+            step = interval.step
+        phases.append(PhaseRun(own, phase, group, lengths, group[-1].seconds - started))
+        started = group[-1].seconds
+    return phases
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
@@ -85,6 +146,7 @@ def read_history(directories: list[Path]) -> list[Interval]:
                     valid=_numbers(item.get("valid")),
                     seconds=float(item.get("seconds") or 0.0),
                     memory=_numbers(item.get("memory")),
+                    epoch=int(item.get("epoch") or 0),
                 )
             except (KeyError, TypeError, ValueError) as error:
                 raise DataError(f"{path}: a line lacks a field or a number: {error!r}") from None
@@ -98,6 +160,11 @@ def _numbers(values: Any) -> dict[str, float]:
         for key, value in (values or {}).items()
         if isinstance(value, int | float)
     }
+
+
+def _most(values: Iterable[float]) -> float:
+    """The largest of those that are known; NaN where none is."""
+    return max(filter(math.isfinite, values), default=math.nan)
 
 
 def read_stage_times(path: Path) -> list[dict[str, Any]]:

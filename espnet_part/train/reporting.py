@@ -71,6 +71,7 @@ class Report:
                 "backward_time": result.backward_time,
                 "optim_step_time": result.optim_step_time,
                 "padding_share": result.counts.padding_share,
+                "examples": result.counts["examples"],
                 "tokens": result.counts["tokens"],
                 "audio_seconds": result.counts["audio_seconds"],
                 "train_time": train_time,

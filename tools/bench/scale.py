@@ -27,7 +27,7 @@ import numpy as np
 import espnet_part  # noqa: F401 - before torch, so that its threads wait asleep
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.datadir import Example, ExampleWriter
-from espnet_part.data.dataset import BatchConfig
+from espnet_part.data.dataset import BatchConfig, give_back_memory
 from espnet_part.data.examples import ExampleList, Examples
 from espnet_part.data.heard import Heard
 from espnet_part.data.index import ExampleTable, IndexWriter
@@ -106,6 +106,7 @@ def rank(
     torch.set_num_threads(1)
     chat = ChatFormat(_tokenizer(where))  # before the start: its memory is no example's
     prompts = Prompts.load(str(ROOT / "conf/prompts.yaml"))
+    give_back_memory()
     before = memory([os.getpid()])
     began = time.perf_counter()
     examples: Examples

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Mapping, Sequence
 
 from espnet_part.document import Heading, Paragraph, Table
-from espnet_part.report.history import Interval
+from espnet_part.report.history import Interval, by_phase
 from espnet_part.report.page.parts import Part
 from espnet_part.report.results import Results
 from espnet_part.report.systems import System
@@ -21,8 +20,8 @@ def cost_parts(results: Results) -> list[Part]:
         parts += [Heading(3, "Training, by phase"), phase_table(results.histories)]
         parts.append(
             Paragraph(
-                "Wall time with validation; seconds a step, tokens and audio a second without it. Memory, "
-                "where it was measured, is the most that the main process had taken until the phase ended."
+                "Time of the steps, without validation. Memory, where it was measured, is the most that a "
+                "process had taken until the phase ended."
             )
         )
     decoded = decoding_table(results.systems)
@@ -39,33 +38,23 @@ def phase_table(histories: Mapping[str, Sequence[Interval]]) -> Table:
     header += ["audio-s/s", "padding", "memory (GB)", "GPU memory (GB)"]
     rows = []
     for name, intervals in histories.items():
-        step, training, started = 0, "", 0.0
-        for (own, phase), members in groupby(intervals, lambda x: (x.training, x.phase)):
-            group = list(members)
-            if own != training:
-                training, started = own, 0.0
-            lengths = []
-            for interval in group:
-                lengths.append(interval.step - step)
-                step = interval.step
-            seconds = _mean(group, lengths, "train_time")
-            padding = _mean(group, lengths, "padding_share")
+        for run in by_phase(intervals):
+            seconds, padding = run.mean("train_time"), run.mean("padding_share")
             rows.append(
                 [
                     name,
-                    training,
-                    phase,
-                    str(sum(lengths)),
-                    duration(group[-1].seconds - started),
+                    run.training,
+                    run.phase,
+                    str(run.steps),
+                    duration(run.seconds),
                     _shown(seconds, 3),
-                    _shown(_per(_mean(group, lengths, "tokens"), seconds), 0),
-                    _shown(_per(_mean(group, lengths, "audio_seconds"), seconds), 1),
+                    _shown(_per(run.mean("tokens"), seconds), 0),
+                    _shown(_per(run.mean("audio_seconds"), seconds), 1),
                     "-" if math.isnan(padding) else f"{100 * padding:.0f} %",
-                    _shown(_most(x.memory.get("process", math.nan) for x in group), 2),
-                    _shown(_most(map(_gpu, group)), 1),
+                    _shown(run.process_memory, 2),
+                    _shown(run.gpu_memory, 1),
                 ]
             )
-            started = group[-1].seconds
     known = [n for n in range(len(header)) if any(row[n] != "-" for row in rows)]
     return Table([header[n] for n in known], [[row[n] for n in known] for row in rows])
 
@@ -95,25 +84,8 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _mean(group: Sequence[Interval], lengths: Sequence[int], key: str) -> float:
-    """The mean over steps; NaN where no interval has it."""
-    known = [(x.train[key], n) for x, n in zip(group, lengths, strict=True) if key in x.train]
-    total = sum(n for _, n in known)
-    return sum(value * n for value, n in known) / total if total else math.nan
-
-
 def _per(amount: float, seconds: float) -> float:
     return amount / seconds if seconds else math.nan
-
-
-def _most(values: Iterable[float]) -> float:
-    """The largest of those that are known; NaN where none is."""
-    return max(filter(math.isfinite, values), default=math.nan)
-
-
-def _gpu(interval: Interval) -> float:
-    """What this package has measured, or ESPnet."""
-    return interval.memory.get("gpu", interval.train.get("gpu_max_cached_mem_GB", math.nan))
 
 
 def _shown(value: float, digits: int) -> str:
