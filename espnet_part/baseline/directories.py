@@ -135,10 +135,10 @@ def load(
         return examples
     out = formatted_dir / str(path).strip("./").replace("/", "_")
     print(f"{path}: {reason}: its audio is written to {out} as 16 kHz flac")
-    formatted, bad = format_directory(path, out, "flac", nj, max_bad_share)
-    if bad:
-        print(f"{len(bad)} utterances have bad audio; see {out / 'bad_audio.tsv'}")
-    return formatted
+    formatted = format_directory(path, out, "flac", nj, max_bad_share)
+    if formatted.bad:
+        print(f"{len(formatted.bad)} utterances have bad audio; see {out / 'bad_audio.tsv'}")
+    return DataDir.load(out, need_text=not decoding, empty_text=True)[0]
 
 
 def write(path: Path, selection: Selection) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from espnet_part.command import HelpFormatter, command, count
+from espnet_part.command import HelpFormatter, add_split, check_job, command
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -28,13 +29,13 @@ def get_parser() -> argparse.ArgumentParser:
         help="format of the new files (16 bit); copy leaves the audio where and as it is, and only "
         "checks and counts it",
     )
-    parser.add_argument("--nj", type=count, default=4, help="number of processes")
     parser.add_argument(
         "--max_bad_share",
         type=float,
         default=0.05,
         help="a larger share of unusable utterances is an error",
     )
+    add_split(parser, nj=4)
     return parser
 
 
@@ -42,16 +43,22 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     parser = get_parser()
     args = parser.parse_args(cmd)
+    check_job(parser, args)
     if not 0 <= args.max_bad_share <= 1:
         parser.error(f"--max_bad_share {args.max_bad_share}: is between 0 and 1")
-    from espnet_part.data.formatting import format_directory
+    from espnet_part.data.formatting import Formatting, format_directory
+    from espnet_part.data.splits import do_split
     from espnet_part.sample_rate import SAMPLE_RATE
 
-    formatted, bad = format_directory(
+    if args.job is not None:
+        work = Formatting(Path(args.in_dir), Path(args.out_dir), args.audio_format)
+        do_split(work, work.out_dir, args.nj, args.job)
+        return
+    formatted = format_directory(
         args.in_dir, args.out_dir, args.audio_format, args.nj, args.max_bad_share
     )
-    hours = sum(e.num_samples or 0 for e in formatted) / SAMPLE_RATE / 3600
-    print(f"{args.out_dir}: {len(formatted)} examples, {hours:.2f} h of speech")
+    hours, bad = formatted.samples / SAMPLE_RATE / 3600, formatted.bad
+    print(f"{args.out_dir}: {formatted.examples} examples, {hours:.2f} h of speech")
     if bad:
         print(
             f"part_format_data: WARNING: {len(bad)} faults (first: {bad[0][0]}: {bad[0][1]});"

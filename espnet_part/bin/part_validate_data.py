@@ -49,7 +49,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
 
     examples, faults = DataDir.combine(args.data_dir, need_text=args.need_text)
     if args.check_audio:
-        from espnet_part.data.formatting import check_audio
+        from espnet_part.data.audio_jobs import check_audio
 
         faults += check_audio(examples, args.nj)
     where = " ".join(args.data_dir)

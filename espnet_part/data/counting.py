@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from espnet_part.data import tables
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.datadir import (
     CombinedReader,
@@ -51,6 +52,10 @@ class Counting:
     def made_from(self) -> str:
         settings = [tokenizer_sha256(self.llm_conf), file_sha256(Path(self.prompts))]
         return made_from(settings, self.data_dir)
+
+    @property
+    def least(self) -> int:
+        return tables.RANGE
 
     def __call__(self, directory: Path, job: int, nj: int) -> None:
         """Do a split: ``counts.npy``, in the order of the examples."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from espnet_part.data import tables
 from espnet_part.data.datadir import (
     Example,
     ExampleReader,
@@ -155,6 +156,10 @@ class Filtering:
     @property
     def made_from(self) -> str:
         return made_from([asdict(self.limits), self.normalizer], self.data_dir)
+
+    @property
+    def least(self) -> int:
+        return tables.RANGE
 
     def __call__(self, directory: Path, job: int, nj: int) -> None:
         """Do a split: the tables of what is kept, ``dropped.tsv`` without faults, ``told.json``."""

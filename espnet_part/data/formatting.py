@@ -1,88 +1,61 @@
-"""Audio of a data directory in one format: 16 kHz mono files, counted and checked."""
+"""Audio of a data directory in one format: 16 kHz mono files, counted and checked.
+
+Examples of one recording share its new file, whichever split they would fall into by their ids. So audio
+is dealt out by where it lies: of 256 parts of a directory a split does some, each by itself.
+"""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import io
+import heapq
+import itertools
+import json
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-from espnet_part.data.audio import BadAudio, read_with_remarks
-from espnet_part.data.datadir import DataDir, Example, Fault, check_share
-from espnet_part.data.parallel import run_jobs
-from espnet_part.data.sources import audio_state, without_secrets
+from espnet_part.data.audio_jobs import AudioJob, run_new
+from espnet_part.data.datadir import (
+    Example,
+    ExampleReader,
+    ExampleWriter,
+    Fault,
+    check_share,
+)
+from espnet_part.data.sources import audio_state, region, without_secrets
+from espnet_part.data.splits import all_splits, made_from, remove_splits
 from espnet_part.errors import DataError
 from espnet_part.files import atomic_write
 from espnet_part.journal import Journal
+from espnet_part.progress import open_bar
 from espnet_part.sample_rate import SAMPLE_RATE
+from espnet_part.sorting import LineSorter, first_field
 
-_JOURNAL = ".formatted.jsonl"
+#: Fewer utterances are not worth a job.
+LEAST = 200
+
+_JOURNALS = ".formatted"
+_RESULTS = "results"
 
 
-@dataclass(frozen=True, slots=True)
-class AudioJob:
-    """One piece of audio to be read and, with a ``target``, written.
+@dataclass
+class Formatted:
+    """What came of a directory.
 
     Attributes:
-        audio, segment: what is read (see `Example`).
-        target: the file to write; None only checks and counts.
-        key: changes whenever the result may.
+        examples: of the new one.
+        samples: of their speech, at 16 kHz.
+        bad: (utterance, reason) of those left out.
     """
 
-    audio: str
-    segment: tuple[float, float] | None
-    target: str | None
-    key: str = ""
-
-    @property
-    def place(self) -> str:
-        """What the journal knows the result by: of a target, only the last audio written counts."""
-        return self.target or self.key
-
-
-@dataclass(frozen=True, slots=True)
-class AudioResult:
-    """The number of samples, or why there are none; what is odd about them."""
-
-    samples: int
-    bad: str | None = None
-    remark: str = ""
-
-
-_UNDONE = "", AudioResult(0)  # the journal's line for a target that is being replaced
-
-
-def process_audio(job: AudioJob) -> AudioResult:
-    """Read one piece of audio, and write it whole or not at all.
-
-    Raises:
-        DataError: the target cannot be written.
-    """
-    try:
-        samples, remarks = read_with_remarks(job.audio, job.segment)
-    except BadAudio as error:
-        return AudioResult(0, str(error))
-    if job.target is not None:
-        import soundfile
-
-        target = Path(job.target)
-        aside = target.with_name(f".tmp.{target.name}")
-        encoded = io.BytesIO()  # libsndfile has its own words, or none, for a full disk
-        form = target.suffix.removeprefix(".")
-        soundfile.write(encoded, samples, SAMPLE_RATE, format=form, subtype="PCM_16")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            aside.write_bytes(encoded.getbuffer())
-            aside.replace(target)
-        except OSError as error:
-            aside.unlink(missing_ok=True)
-            raise DataError(f"{target}: cannot be written: {error.strerror}") from None
-    return AudioResult(len(samples), remark="; ".join(remarks))
+    examples: int = 0
+    samples: int = 0
+    bad: list[tuple[str, str]] = field(default_factory=list)
 
 
 def format_directory(
@@ -91,11 +64,11 @@ def format_directory(
     audio_format: str = "flac",
     nj: int = 1,
     max_bad_share: float = 0.05,
-) -> tuple[list[Example], list[tuple[str, str]]]:
+) -> Formatted:
     """Make a data directory whose audio is checked, counted, and of one format.
 
     Examples that share audio share the new file. What an earlier, interrupted run has done is
-    not done again, unless its source has changed since.
+    not done again, unless its source has changed since. The result does not depend on ``nj``.
 
     Args:
         in_dir: any data directory.
@@ -104,144 +77,177 @@ def format_directory(
             that cancel each other, clipping).
         audio_format: "wav" or "flac" (16 bit, mono, segments cut out), or "copy": the audio stays
             where and as it is.
-        nj: number of processes.
+        nj: number of processes, and of splits (see `splits`).
         max_bad_share: more unusable utterances than this share are an error.
-
-    Returns:
-        The examples of the new directory, and (utterance, reason) of those left out.
 
     Raises:
         DataError: too many unusable utterances (all are named first); nothing can be written.
     """
-    in_dir, out_dir = Path(in_dir), Path(out_dir)
+    work = Formatting(Path(in_dir), Path(out_dir), audio_format)
+    in_dir, out_dir = work.data_dir, work.out_dir
     if in_dir.resolve() == out_dir.resolve():
         raise DataError(f"{in_dir}: the new directory must be another one")
-    with_text = (in_dir / "text").exists()
-    # whether a text may be empty is for those to say who train on it or score with it
-    examples, faults = DataDir.load(in_dir, need_text=with_text, empty_text=True)
-    for fault in faults:
-        if fault.utt_id is None:
-            raise DataError(str(fault))
-    bad = [(fault.utt_id or "", _describe(fault)) for fault in faults]
-    sources, jobs = _plan(examples, out_dir, audio_format)
-    results = dict(zip(sources, _run(list(jobs), out_dir, nj, in_dir.name), strict=True))
-    formatted = []
-    odd: list[tuple[str, str]] = []
-    for example in examples:
-        if example.audio is None:
-            formatted.append(example)
-            continue
-        source = (example.audio, example.segment)
-        result, target = results[source], sources[source].target
-        if result.remark:
-            odd.append((example.utt_id, result.remark))
-        if result.bad is not None:
-            bad.append((example.utt_id, result.bad))
-            place = without_secrets(example.audio)
-            faults.append(Fault("bad audio", place, example.utt_id, result.bad))
-        elif target is None:
-            formatted.append(replace(example, num_samples=result.samples))
-        else:
-            formatted.append(
-                replace(example, audio=target, segment=None, num_samples=result.samples)
-            )
-    with atomic_write(out_dir / "bad_audio.tsv") as file:
-        file.writelines(f"{utt}\t{reason}\n" for utt, reason in bad)
-    with atomic_write(out_dir / "odd_audio.tsv") as file:
-        file.writelines(f"{utt}\t{remark}\n" for utt, remark in odd)
-    if odd:
-        logging.warning(
-            "%s: %d utterances have odd audio (first: %s: %s); see %s",
-            in_dir,
-            len(odd),
-            *odd[0],
-            out_dir / "odd_audio.tsv",
-        )
-    check_share(
-        faults, len(formatted), max_bad_share, f"{in_dir} (see {out_dir / 'bad_audio.tsv'})"
-    )
-    DataDir.write(out_dir, formatted, with_text)
-    return formatted, bad
+    with all_splits(work, out_dir, nj) as splits:
+        try:
+            return _join(work, splits, max_bad_share)
+        except DataError:  # what was bad is tried again when it has been mended
+            remove_splits(out_dir)
+            raise
 
 
-def check_audio(examples: Sequence[Example], nj: int = 1, label: str = "audio") -> list[Fault]:
-    """Open and read the audio of every example; name what cannot be used."""
-    spoken = [example for example in examples if example.audio is not None]
-    sources = {(e.audio or "", e.segment): None for e in spoken}
-    jobs = [AudioJob(audio, segment, None) for audio, segment in sources]
-    results = dict(zip(sources, run_jobs(process_audio, jobs, nj, label), strict=True))
-    faults = []
-    for example in spoken:
-        result = results[example.audio or "", example.segment]
-        expected, place = example.num_samples, without_secrets(example.audio or "")
-        if result.bad is not None:
-            faults.append(Fault("bad audio", place, example.utt_id, result.bad))
-        elif expected is not None and abs(result.samples - expected) > max(160, expected // 100):
-            detail = f"{expected}, the audio has {result.samples} at 16 kHz"
-            faults.append(Fault("wrong number of samples", place, example.utt_id, detail))
-    return faults
+@dataclass(frozen=True)
+class Formatting:
+    """The audio of a data directory in one format, split by split.
 
+    Attributes:
+        data_dir, out_dir, audio_format: see `format_directory`.
+    """
 
-def _plan(
-    examples: Iterable[Example], out_dir: Path, audio_format: str
-) -> tuple[dict[tuple[str, tuple[float, float] | None], AudioJob], Iterable[AudioJob]]:
-    """One job for every different piece of audio."""
-    jobs: dict[tuple[str, tuple[float, float] | None], AudioJob] = {}
-    state = functools.cache(audio_state)  # a recording has hundreds of segments
-    for example in examples:
-        if example.audio is None or (example.audio, example.segment) in jobs:
-            continue
+    data_dir: Path
+    out_dir: Path
+    audio_format: str = "flac"
+
+    least = LEAST
+
+    @property
+    def made_from(self) -> str:
+        return made_from([str(self.out_dir), self.audio_format], self.data_dir)
+
+    @property
+    def with_text(self) -> bool:
+        return (self.data_dir / "text").exists()
+
+    def read(self) -> ExampleReader:
+        """Begin to read the directory.
+
+        Raises:
+            DataError: a fault of more than an utterance.
+        """
+        # whether a text may be empty is for those to say who train on it or score with it
+        reader = ExampleReader(self.data_dir, need_text=self.with_text, empty_text=True)
+        for fault in reader.faults:
+            if fault.utt_id is None:
+                raise DataError(str(fault))
+        return reader
+
+    def __call__(self, directory: Path, job: int, nj: int) -> None:
+        """Do a split: the audio, and ``results``, lines of an id and what came of it, sorted by id."""
+        uses, results = LineSorter(directory / ".uses"), LineSorter(directory / ".results")
+        count = 0
+        for examples in self.read():
+            for e in examples:
+                if e.audio is not None and (part := _part(e.audio)) % nj == job - 1:
+                    piece = json.dumps([e.audio, e.segment])
+                    uses.add(f"{part:02x}\t{e.utt_id}\t{piece}\n".encode())
+                    count += 1
+        name = self.data_dir.name if nj == 1 else f"{self.data_dir.name}, split {job} of {nj}"
+        # several bars would not be legible on a terminal, and one stands for all
+        hidden = not count or (job > 1 and sys.stderr.isatty())
+        with open_bar(name, count, disable=hidden) as bar:
+            for number, lines in itertools.groupby(uses.merged(), first_field):
+                journal = Journal(self.out_dir / _JOURNALS / f"{number.decode()}.jsonl")
+                for found in self._format(lines, journal, directory):
+                    results.add(found)
+                    bar.update()
+        with (directory / _RESULTS).open("wb") as file:
+            file.writelines(results.merged())
+
+    def _format(self, uses: Iterable[bytes], journal: Journal, aside: Path) -> Iterator[bytes]:
+        """Process the audio of a part, each piece once; yield a line of ``results`` for each use."""
+        state = functools.cache(audio_state)  # a recording has hundreds of segments
+        jobs: dict[bytes, AudioJob] = {}
+        users: list[tuple[bytes, bytes]] = []
+        for line in uses:
+            _, utt, piece = line.split(b"\t", 2)
+            users.append((utt, piece))
+            if piece not in jobs:
+                audio, segment = json.loads(piece)
+                jobs[piece] = self._job(utt.decode(), audio, segment, state(audio))
+        results = dict(zip(jobs, run_new(jobs.values(), journal, aside), strict=True))
+        for utt, piece in users:
+            result, target = results[piece], jobs[piece].target
+            value = json.dumps([result.samples, result.bad, result.remark, target])
+            yield b"%b\t%b\n" % (utt, value.encode())
+
+    def _job(self, utt: str, audio: str, segment: list[float] | None, state: str) -> AudioJob:
+        """What is to be done with audio that this utterance is the first to use."""
         target = None
-        if audio_format != "copy":
+        if self.audio_format != "copy":
             # a directory of a million files is slow everywhere: spread them over 256
-            digest = hashlib.blake2b(example.utt_id.encode(), digest_size=8).hexdigest()
-            name = quote(example.utt_id, safe="")
+            digest = hashlib.blake2b(utt.encode(), digest_size=8).hexdigest()
+            name = quote(utt, safe="")
             if len(name) > 120:  # file systems allow 255 bytes
                 name = f"{name[:80]}-{digest}"
-            target = str(out_dir / "audio" / digest[:2] / f"{name}.{audio_format}")
-        key = f"{example.audio} {example.segment} {state(example.audio)} {SAMPLE_RATE} {target}"
+            target = str(self.out_dir / "audio" / digest[:2] / f"{name}.{self.audio_format}")
+        key = f"{audio} {segment} {state} {SAMPLE_RATE} {target}"
         digest = hashlib.blake2b(key.encode(), digest_size=12).hexdigest()
-        jobs[example.audio, example.segment] = AudioJob(
-            example.audio, example.segment, target, digest
-        )
-    return jobs, jobs.values()
+        return AudioJob(audio, (segment[0], segment[1]) if segment else None, target, digest)
 
 
-def _run(jobs: Sequence[AudioJob], out_dir: Path, nj: int, label: str) -> list[AudioResult]:
-    """Run what the journal does not hold; good results go into it as they come."""
-    journal = Journal(out_dir / _JOURNAL)
-    known = _by_place(journal.read())
-    new = [
-        job
-        for job in jobs
-        if known.get(job.place, _UNDONE)[0] != job.key
-        or (job.target and not Path(job.target).exists())
-    ]
-    found = dict(known.values())
-    with journal.appending() as append:
-        # A target is about to be replaced: after a kill its old line would be untrue.
-        append((_line(*_UNDONE, job) for job in new if job.place in known), sync=True)
-        for job, result in zip(new, run_jobs(process_audio, new, nj, label), strict=True):
-            found[job.key] = result
-            if result.bad is None:
-                append([_line(job.key, result, job)])
-    return [found[job.key] for job in jobs]
+def _part(audio: str) -> int:
+    """Which of the 256 parts of a directory audio is in: a matter of where it lies alone.
+
+    What lies together in a large file is in one part, since it is read faster so.
+    """
+    return hashlib.blake2b(region(audio).encode(), digest_size=1).digest()[0]
 
 
-def _line(key: str, result: AudioResult, job: AudioJob) -> tuple[str, int, str, str]:
-    return key, result.samples, result.remark, job.place
+def _join(work: Formatting, splits: Sequence[Path], max_bad_share: float) -> Formatted:
+    """Write the new directory's tables, and what is bad or odd."""
+    reader, odd = work.read(), 0
+    bad_file, odd_file = (work.out_dir / f"{name}_audio.tsv" for name in ("bad", "odd"))
+    formatted = Formatted()
+    bad: list[Fault] = []
+    with ExampleWriter(work.out_dir, work.with_text) as writer:
+        with atomic_write(odd_file) as file:
+            for examples in _with_results(reader, splits):
+                good = []
+                for example, reason, remark in examples:
+                    if remark:
+                        odd += 1
+                        file.write(f"{example.utt_id}\t{remark}\n")
+                    if reason is None:
+                        good.append(example)
+                    else:
+                        place = without_secrets(example.audio or "")
+                        bad.append(Fault("bad audio", place, example.utt_id, reason))
+                writer.add(good)
+                formatted.examples += len(good)
+                formatted.samples += sum(e.num_samples or 0 for e in good)
+        formatted.bad = [(fault.utt_id or "", _describe(fault)) for fault in reader.faults]
+        formatted.bad += [(fault.utt_id or "", fault.detail) for fault in bad]
+        with atomic_write(bad_file) as file:
+            file.writelines(f"{utt}\t{reason}\n" for utt, reason in formatted.bad)
+        if odd:
+            logging.warning("%s: %d utterances have odd audio; see %s", reader.path, odd, odd_file)
+        where = f"{reader.path} (see {bad_file})"
+        check_share(reader.faults + bad, formatted.examples, max_bad_share, where)
+    return formatted
 
 
-def _by_place(lines: Iterable[Any]) -> dict[str, tuple[str, AudioResult]]:
-    """The newest key and result by place; what an older version wrote, without a place, is passed over."""
-    found: dict[str, tuple[str, AudioResult]] = {}
-    for line in lines:
-        try:
-            key, samples, remark, place = line
-            found[str(place)] = str(key), AudioResult(int(samples), remark=str(remark))
-        except (ValueError, TypeError):
-            continue  # that piece is done again
-    return found
+def _with_results(
+    reader: ExampleReader, splits: Sequence[Path]
+) -> Iterator[list[tuple[Example, str | None, str]]]:
+    """Examples as they will be, sorted by id, why their audio is bad, and what is odd about it."""
+    with ExitStack() as stack:
+        files = [stack.enter_context((split / _RESULTS).open("rb")) for split in splits]
+        lines = heapq.merge(*files, key=first_field)
+        for examples in reader:
+            found: list[tuple[Example, str | None, str]] = []
+            for example in sorted(examples, key=lambda e: e.utt_id):
+                if example.audio is None:
+                    found.append((example, None, ""))
+                    continue
+                utt, _, value = next(lines, b"").partition(b"\t")
+                if utt.decode() != example.utt_id:
+                    raise DataError(f"{reader.path}: was changed while it was read")
+                samples, bad, remark, target = json.loads(value)
+                if bad is None:
+                    example = replace(example, num_samples=samples)
+                    if target is not None:
+                        example = replace(example, audio=target, segment=None)
+                found.append((example, bad, remark))
+            yield found
 
 
 def _describe(fault: Fault) -> str:

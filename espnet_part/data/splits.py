@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from espnet_part import __version__
-from espnet_part.data import tables
 from espnet_part.data.datadir import TABLES
 from espnet_part.data.parallel import run_jobs
 from espnet_part.data.tables import stamp
@@ -31,6 +30,7 @@ class Work(Protocol):
     Attributes:
         data_dir: the data directory.
         made_from: what the result depends on (see `made_from`).
+        least: fewer utterances than this are not worth a job.
     """
 
     @property
@@ -39,23 +39,26 @@ class Work(Protocol):
     @property
     def made_from(self) -> str: ...
 
+    @property
+    def least(self) -> int: ...
+
     def __call__(self, directory: Path, job: int, nj: int) -> None:
         """Do the split of a job (1 is the first), into a new directory."""
 
 
-def useful_jobs(data_dir: Path, nj: int) -> int:
-    """So many jobs, but no more than a directory has ranges of utterances."""
+def useful_jobs(data_dir: Path, nj: int, least: int) -> int:
+    """So many jobs, but no more than have ``least`` utterances of a directory each."""
     try:
         with (data_dir / "utt2task").open("rb") as file:
             lines = sum(block.count(b"\n") for block in iter(partial(file.read, 1 << 20), b""))
     except OSError:  # told by who reads it
         return 1
-    return max(1, min(nj, -(-lines // tables.RANGE)))
+    return max(1, min(nj, -(-lines // least)))
 
 
 def do_split(work: Work, out_dir: Path, nj: int, job: int) -> None:
     """Do the split of a job, unless it is done, or so many jobs are not needed."""
-    nj = useful_jobs(work.data_dir, nj)
+    nj = useful_jobs(work.data_dir, nj, work.least)
     if job <= nj:
         _split(work, out_dir, nj, job)
 
@@ -86,9 +89,14 @@ def all_splits(work: Work, out_dir: Path, nj: int) -> Iterator[list[Path]]:
 
     They are removed when the block ends without an error.
     """
-    nj = useful_jobs(work.data_dir, nj)
+    nj = useful_jobs(work.data_dir, nj, work.least)
     do, jobs = partial(_split, work, out_dir, nj), range(1, nj + 1)
     yield list(map(do, jobs) if nj == 1 else run_jobs(do, jobs, nj, "splits", at_once=1))
+    remove_splits(out_dir)
+
+
+def remove_splits(out_dir: Path) -> None:
+    """Remove what jobs have done of work whose result goes to a directory."""
     for path in out_dir.glob(".split[0-9]*"):
         shutil.rmtree(path)
 

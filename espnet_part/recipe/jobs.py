@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from espnet_part.data import tables
 from espnet_part.data.splits import useful_jobs
 from espnet_part.recipe import leash
 from espnet_part.recipe.options import RecipeOptions, is_cluster
@@ -105,14 +106,19 @@ class Jobs:
         if status:
             raise JobFailed([log])
 
-    def launch_split(self, log: Path, module: str, data_dir: Path, *words: str | Path) -> None:
+    def launch_split(
+        self, log: Path, module: str, data_dir: Path, *words: str | Path, least: int | None = None
+    ) -> None:
         """Run a module whose work on a directory can be split (see `data.splits`).
 
         On a cluster each split is a job of an array, and one more job joins them; here, processes of
         one job do them.
+
+        Args:
+            least: fewer utterances are not worth a job; None: those that are read at a time.
         """
         launcher = self._options.launchers["train_cmd"]
-        jobs = useful_jobs(data_dir, self._options.nj)
+        jobs = useful_jobs(data_dir, self._options.nj, least or tables.RANGE)
         words = (*words, "--nj", str(jobs))
         if jobs > 1 and is_cluster(launcher):
             logs = log.with_name(f"{log.stem}.JOB{log.suffix}")

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from espnet_part.data import formatting
 from espnet_part.data.augmentation import read_factors
 from espnet_part.data.text import TEXT_NORMALIZERS
 from espnet_part.errors import ConfigError, UserError
@@ -402,12 +403,13 @@ class PartRecipe:
         o = self.o
 
         def run(dset: str, directory: Path) -> None:
-            self.jobs.launch(
+            self.jobs.launch_split(
                 directory.parent / f"logs/format_{dset}.log",
                 "espnet_part.bin.part_format_data",
+                Path("data", dset),
                 *("--in_dir", f"data/{dset}", "--out_dir", directory),
-                *("--audio_format", o.audio_format, "--nj", str(o.nj)),
-                *("--max_bad_share", str(o.max_bad_share)),
+                *("--audio_format", o.audio_format, "--max_bad_share", str(o.max_bad_share)),
+                least=formatting.LEAST,
             )
 
         # training and validation sets are filtered next; test sets are used whole

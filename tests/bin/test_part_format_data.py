@@ -10,9 +10,10 @@ import pytest
 import soundfile
 
 from espnet_part.bin.part_format_data import main
-from espnet_part.data import formatting
+from espnet_part.data import audio_jobs, tables
 from espnet_part.data.audio import read_audio
 from espnet_part.data.datadir import DataDir, Example
+from espnet_part.data.formatting import Formatting
 from tests.data.conftest import make_examples, tone
 
 
@@ -119,26 +120,44 @@ def test_too_much_bad_audio_is_an_error(tmp_path, examples, capsys):
     assert not (tmp_path / "out" / "utt2task").exists()
 
 
-def test_done_work_is_not_done_again(tmp_path, examples, monkeypatch):
+def test_done_work_is_not_done_again(tmp_path, examples, processed):
     first = run(tmp_path, examples, "--nj", "1")
-    done = []
-    process = formatting.process_audio
-    monkeypatch.setattr(
-        formatting, "process_audio", lambda job: done.append(job.audio) or process(job)
-    )
+    assert len(processed()) == 22  # pieces of audio
     assert run(tmp_path, examples, "--nj", "1") == first
-    assert done == []
-    # a run that was killed while it wrote its journal, a lost file, a new source
-    journal = tmp_path / "out" / formatting._JOURNAL
-    lines = [line for line in journal.read_text().splitlines() if line]
+    assert processed() == []
+    # a run that was killed while it wrote a journal
+    journal = max((tmp_path / "out" / ".formatted").iterdir(), key=lambda path: path.stat().st_size)
+    lines = journal.read_text().splitlines()
     assert json.loads(lines[0])
-    journal.write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:5])
+    journal.write_text("\n".join([*lines[:-1], lines[-1][:5]]))
+    assert run(tmp_path, examples, "--nj", "1") == first
+    assert len(processed()) == 1
+    # a lost file, a new source
     (tmp_path / "out" / first["8k.wav-asr-de"].audio).unlink()
     soundfile.write(tmp_path / "audio" / "0.wav", tone(0.3), 16000)
     again = run(tmp_path, examples, "--nj", "1")
-    assert len(done) == 3
+    assert len(processed()) == 2
     assert [utt for utt in first if again[utt] != first[utt]] == ["es_000-s2tt-en"]
     assert again["es_000-s2tt-en"].num_samples == 4800
+
+
+@pytest.fixture
+def processed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """Returns what audio was processed since it was asked last, by whatever process."""
+    process, done = audio_jobs.process_audio, tmp_path / "processed"
+
+    def noting(job: audio_jobs.AudioJob, *words: Path) -> audio_jobs.AudioResult:
+        with done.open("a") as file:
+            file.write(f"{job.audio}\n")
+        return process(job, *words)
+
+    def since() -> list[str]:
+        found = done.read_text().splitlines() if done.exists() else []
+        done.unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(audio_jobs, "process_audio", noting)
+    return since
 
 
 @pytest.fixture
@@ -174,29 +193,115 @@ def test_a_kill_after_audio_was_replaced(
     loud: Callable[..., float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert loud(0.1) == 0.1
-    process = formatting.process_audio
+    process = audio_jobs.process_audio
 
-    def killed(job: formatting.AudioJob) -> formatting.AudioResult:
-        process(job)
+    def killed(job: audio_jobs.AudioJob, aside: Path) -> audio_jobs.AudioResult:
+        process(job, aside)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(formatting, "process_audio", killed)
+        patch.setattr(audio_jobs, "process_audio", killed)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             loud(0.5)
     assert loud(0.1) == 0.1
 
 
-def test_a_journal_without_targets_is_not_trusted(
+def test_a_line_of_a_journal_that_is_none_is_passed_over(
     loud: Callable[..., float], tmp_path: Path
 ) -> None:
-    journal = tmp_path / "out" / formatting._JOURNAL
-    lines = []
-    for level in (0.1, 0.5):
-        loud(level)
-        lines.append(json.dumps(json.loads(journal.read_text().splitlines()[-1])[:3]))
-    journal.write_text("\n".join(lines) + "\n")
     assert loud(0.1) == 0.1
+    (journal,) = (tmp_path / "out" / ".formatted").iterdir()
+    key, *rest = json.loads(journal.read_text())
+    journal.write_text(f"{json.dumps([key, '7', *rest[1:]])}\n[[]]\n{{}}\n")
+    assert loud(0.1) == 0.1
+
+
+@pytest.fixture
+def splits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small directories have several ranges, and splits."""
+    monkeypatch.setattr(tables, "RANGE", 4)
+    monkeypatch.setattr(Formatting, "least", 4)
+
+
+@pytest.mark.usefixtures("splits")
+@pytest.mark.parametrize("nj", ["1", "3"])
+def test_audio_is_done_once_however_far_apart_its_examples_are(
+    tmp_path: Path, processed: Callable[[], list[str]], nj: str
+) -> None:
+    made = make_examples(tmp_path / "audio", 12, 0)
+    examples = [
+        dataclasses.replace(e, utt_id=f"{task}-{n:02d}", segment=segment)
+        for n, e in enumerate(made)
+        for task, segment in [("asr", None), ("cut1", (0.0, 0.05)), ("cut2", (0.0, 0.05))]
+    ]
+    examples += [dataclasses.replace(e, utt_id=f"st-{n:02d}") for n, e in enumerate(made)]
+    formatted = run(tmp_path, examples, "--nj", nj)
+    assert len(processed()) == 2 * len(made)
+    for n in range(len(made)):
+        whole, one, other, translated = (
+            formatted[f"{task}-{n:02d}"] for task in ("asr", "cut1", "cut2", "st")
+        )
+        assert whole.audio == translated.audio and Path(str(whole.audio)).stem == whole.utt_id
+        assert one.audio == other.audio and Path(str(one.audio)).stem == one.utt_id
+        assert one.num_samples == 800 != whole.num_samples == translated.num_samples
+
+
+@pytest.mark.usefixtures("splits")
+def test_a_kill_and_another_number_of_jobs(
+    tmp_path: Path,
+    examples: list[Example],
+    processed: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    noting = audio_jobs.process_audio
+    left = iter(range(3))
+
+    def dying(job: audio_jobs.AudioJob, aside: Path) -> audio_jobs.AudioResult:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return noting(job, aside)
+
+    DataDir.write(tmp_path / "in", examples)
+    words = ["--in_dir", str(tmp_path / "in"), "--out_dir", str(tmp_path / "out")]
+    main([*words, "--nj", "3", "--job", "2"])
+    with monkeypatch.context() as patch:
+        patch.setattr(audio_jobs, "process_audio", dying)
+        with pytest.raises(SystemExit) as stop:
+            main([*words, "--nj", "1"])
+    assert stop.value.code == 130
+    after = run(tmp_path, examples, "--nj", "2")
+    pieces = {(e.audio, e.segment) for e in examples if e.audio}
+    assert sorted(processed()) == sorted(audio for audio, _ in pieces)
+    assert after.keys() == {e.utt_id for e in examples}
+    hidden = {path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")}
+    assert hidden == {".formatted"}
+
+
+@pytest.mark.usefixtures("splits")
+def test_too_many_bad_ones_of_several_splits_and_once_they_are_mended(
+    tmp_path: Path,
+    examples: list[Example],
+    processed: Callable[[], list[str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    audio = tmp_path / "audio"
+    spoiled = add_bad(examples, audio)
+    DataDir.write(tmp_path / "in", spoiled)
+    words = ["--in_dir", str(tmp_path / "in"), "--out_dir", str(tmp_path / "out"), "--nj", "3"]
+    for job in ("1", "2", "3"):  # none of them knows of the others
+        main([*words, "--job", job])
+    assert len(processed()) > 20
+    with pytest.raises(SystemExit):
+        main(words)
+    assert processed() == []
+    assert "6 of 33 utterances are unusable" in capsys.readouterr().err
+    named = (tmp_path / "out/bad_audio.tsv").read_text().splitlines()
+    assert [line.split("\t")[0] for line in named] == sorted(BAD)
+    assert not (tmp_path / "out/utt2task").exists()
+    for name in BAD:
+        soundfile.write(audio / f"{name}.wav", tone(0.4), 16000)
+    assert run(tmp_path, spoiled, "--nj", "3").keys() == {e.utt_id for e in spoiled}
+    assert sorted(Path(path).stem for path in processed()) == sorted(BAD)
 
 
 def test_the_same_directory_and_wrong_options(tmp_path, examples, capsys):
@@ -232,7 +337,7 @@ def test_test_set_without_references(tmp_path, examples):
     assert len(formatted) == len(examples) and not faults
 
 
-def test_clips_as_common_voice_has_them(tmp_path, monkeypatch):
+def test_clips_as_common_voice_has_them(tmp_path, processed):
     """48 kHz MP3 left where it is; what cannot be used is found, in several processes, and once."""
     audio = tmp_path / "clips"
     audio.mkdir()
@@ -258,24 +363,22 @@ def test_clips_as_common_voice_has_them(tmp_path, monkeypatch):
     assert named["c39"] == "missing file"
     assert not (tmp_path / "out/audio").exists()
 
-    done = []
-    process = formatting.process_audio
-    monkeypatch.setattr(
-        formatting, "process_audio", lambda job: done.append(job.audio) or process(job)
-    )
+    processed()
     assert run(tmp_path, examples, *options) == formatted
-    assert sorted(done) == [str(audio / f"c{number}.mp3") for number in (36, 37, 38, 39)]
+    assert sorted(processed()) == [str(audio / f"c{number}.mp3") for number in (36, 37, 38, 39)]
 
 
-def test_a_full_disk_is_named(tmp_path, examples, capsys):
-    run(tmp_path, examples, "--nj", "1")
-    (written, *_) = (tmp_path / "out/audio").rglob("*.flac")
-    for left in (tmp_path / "out").rglob("*"):
-        if left.name == written.name or left.name == ".formatted.jsonl":
-            left.unlink()
-    written.with_name(f".tmp.{written.name}").symlink_to("/dev/full")
+def test_a_full_disk_is_named(tmp_path, examples, capsys, monkeypatch):
+    process = audio_jobs.process_audio
+
+    def full(job, aside):
+        (aside / "audio").symlink_to("/dev/full")
+        return process(job, aside)
+
+    monkeypatch.setattr(audio_jobs, "process_audio", full)
     with pytest.raises(SystemExit):
         run(tmp_path, examples, "--nj", "1")
-    said = f"error: {written}: cannot be written: No space left on device\n"
-    assert capsys.readouterr().err.endswith(said)
-    assert not written.exists()
+    (said,) = (line for line in capsys.readouterr().err.splitlines() if "error:" in line)
+    written = Path(said.split("error: ")[1].split(": cannot")[0])
+    assert said.endswith(f"error: {written}: cannot be written: No space left on device")
+    assert written.suffix == ".flac" and not written.exists()

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from espnet_part.bin import part_collect_stats, part_filter_data
+from espnet_part.bin import part_collect_stats, part_filter_data, part_format_data
 from espnet_part.data import tables
 from espnet_part.data.datadir import DataDir, Example
+from espnet_part.data.formatting import Formatting
 from espnet_part.data.splits import do_split
 from tests.data.conftest import make_examples, write_model
 
@@ -18,14 +19,19 @@ Run = Callable[..., dict[str, bytes]]
 
 
 def content(directory: Path) -> dict[str, bytes]:
-    files = {path for path in directory.rglob("*") if path.is_file()}
-    return {str(path.relative_to(directory)): path.read_bytes() for path in files}
+    """All files by their names, but for the journals of what a later run need not do again."""
+    files = {p for p in directory.rglob("*") if p.is_file() and p.parent.name != ".formatted"}
+    own = str(directory).encode()  # new audio has a path in it
+    return {
+        str(path.relative_to(directory)): path.read_bytes().replace(own, b"OUT") for path in files
+    }
 
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory of some ranges: whole files, segments, text tasks, faults of several tables."""
     monkeypatch.setattr(tables, "RANGE", 3)
+    monkeypatch.setattr(Formatting, "least", 3)
     examples = make_examples(tmp_path / "audio")
     spoken = [e for e in examples if e.audio]
     cut = [
@@ -44,14 +50,17 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-@pytest.fixture(params=["filter", "stats"])
+@pytest.fixture(params=["format", "filter", "stats"])
 def run(request: pytest.FixtureRequest, data: Path, tmp_path: Path) -> Run:
-    """Runs a program of stage 3 or 5 and returns the files that it made."""
+    """Runs a program of stage 2, 3 or 5 and returns the files that it made."""
     write_model(tmp_path)
 
     def work(out: str, *words: str) -> dict[str, bytes]:
         options = ["--out_dir", str(tmp_path / out), *words]
-        if request.param == "filter":
+        if request.param == "format":
+            some = ["--nj", "1", "--max_bad_share", "0.3"]
+            part_format_data.main(["--in_dir", str(data), *some, *options])
+        elif request.param == "filter":
             part_filter_data.main(["--in_dir", str(data), *options])
         else:
             model = ["--model_config", str(tmp_path / "model.yaml"), "--max_bad_share", "0.3"]
@@ -69,7 +78,7 @@ def test_the_result_does_not_depend_on_the_number_of_jobs(run: Run, nj: int) -> 
 def test_jobs_do_their_splits_and_what_is_lacking_is_done_alone(run: Run, tmp_path: Path) -> None:
     for job in ("1", "2", "3"):
         files = run("jobs", "--nj", "3", "--job", job)
-    assert {name.split("/")[0] for name in files} == {".split3"}
+    assert {name.split("/")[0] for name in files} - {"audio"} == {".split3"}
     splits = tmp_path / "jobs/.split3"
     times = {path.name: path.stat().st_mtime_ns for path in splits.iterdir()}
     (splits / "2").rename(splits / ".2.tmp")  # it was killed
@@ -122,7 +131,7 @@ def test_a_split_may_be_done_twice_at_once(tmp_path: Path) -> None:
     """As by a job that was put back into the queue and still runs on a node that was given up."""
 
     class Work:
-        data_dir, made_from = tmp_path, "this"
+        data_dir, made_from, least = tmp_path, "this", 1
         begun = 0
 
         def __call__(self, directory: Path, job: int, nj: int) -> None:
