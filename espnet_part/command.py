@@ -101,7 +101,7 @@ def add_split(parser: argparse.ArgumentParser, nj: int = 1) -> None:
         "--job",
         type=count,
         metavar="JOB",
-        help="do one split only, a range of utterances, from 1 to --nj. Splits are kept in "
+        help="do one split of the utterances only, from 1 to --nj. Splits are kept in "
         "OUT_DIR/.splitNJ; the same command without --job does those that are lacking, and joins all",
     )
 

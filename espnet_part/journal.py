@@ -24,39 +24,39 @@ class Journal:
     def __init__(self, path: Path):
         self.path = path
 
-    def read(self) -> list[Any]:
-        """All values in the order of their addition.
+    def read(self) -> Iterator[Any]:
+        """All values in the order of their addition, one at a time; all must be taken.
 
         A line that a kill cut off is removed, a damaged one is passed over: what they said is done
         again.
         """
-        content = self._content()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            logging.warning("%s: the last line was cut off and is done again", self.path)
-            os.truncate(self.path, whole)
-        values = []
-        for number, line in enumerate(content[:whole].split(b"\n")[:-1], 1):
+        whole = 0
+        for number, line in enumerate(self._lines(), 1):
+            if not line.endswith(b"\n"):
+                logging.warning("%s: the last line was cut off and is done again", self.path)
+                os.truncate(self.path, whole)
+                return
+            whole += len(line)
             try:
-                if line:  # version 0.1 wrote empty ones
-                    values.append(json.loads(line))
+                if line != b"\n":  # version 0.1 wrote empty ones
+                    yield json.loads(line)
             except (ValueError, RecursionError):
                 logging.warning("%s: line %d is damaged and done again", self.path, number)
-        return values
 
-    def peek(self) -> list[Any]:
+    def peek(self) -> Iterator[Any]:
         """All whole values of a journal that another process may be adding to; nothing is mended."""
-        values = []
-        for line in self._content().split(b"\n")[:-1]:
+        for line in self._lines():
+            if not line.endswith(b"\n"):
+                return
             with suppress(ValueError, RecursionError):
-                values.append(json.loads(line))
-        return values
+                yield json.loads(line)
 
-    def _content(self) -> bytes:
+    def _lines(self) -> Iterator[bytes]:
         try:
-            return self.path.read_bytes()
+            with self.path.open("rb") as file:
+                yield from file
         except FileNotFoundError:
-            return b""
+            return
 
     def add(self, values: Iterable[Any]) -> None:
         """Append values; they are on the disk when this returns.

@@ -117,19 +117,22 @@ def parse_count(value: str) -> int | None:
     return count if count <= MAX_COUNT else None
 
 
-def write_table(path: str | os.PathLike[str], rows: Iterable[tuple[str, str]]) -> None:
+def write_table(
+    path: str | os.PathLike[str], rows: Iterable[tuple[str, str]], are_sorted: bool = False
+) -> None:
     """Write a table sorted by id, whole or not at all.
 
     Args:
         rows: (id, value) in any order; with an empty value the id stands alone. Blanks around a
             value are not written.
+        are_sorted: the rows come in order, and are not held in memory.
 
     Raises:
         DataError: an id is given twice, or would not be read again as it is, or its value.
     """
     with atomic_write(os.fspath(path), "wb") as file:
         previous = None
-        for utt, value in sorted(rows):
+        for utt, value in rows if are_sorted else sorted(rows):
             if utt == previous:
                 raise DataError(f"{os.fspath(path)}: the id {utt} is given twice")
             previous = utt

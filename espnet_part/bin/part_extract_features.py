@@ -64,17 +64,18 @@ def main(cmd: Sequence[str] | None = None) -> None:
         level=args.log_level.upper(),
         format="%(asctime)s (%(module)s:%(lineno)d) %(levelname)s: %(message)s",
     )
-    from espnet_part.data.datadir import DataDir, check_share, report_faults
+    from espnet_part.data.datadir import ExampleReader, check_share, report_faults
     from espnet_part.errors import ConfigError, DataError
     from espnet_part.model.config import ModelConfig
 
     if args.batch_bins < 1:
         raise ConfigError(f"--batch_bins: must be positive, not {args.batch_bins}")
     config = ModelConfig.load(args.model_config)
-    examples, faults = DataDir.load(args.data_dir, need_text=False)
-    if faults:
-        logging.warning("%s:\n%s", args.data_dir, report_faults(faults))
-    check_share(faults, len(examples), args.max_bad_share, args.data_dir)
+    reader = ExampleReader(args.data_dir, need_text=False)
+    good = sum(map(len, reader))
+    if reader.faults:
+        logging.warning("%s:\n%s", args.data_dir, report_faults(reader.faults))
+    check_share(reader.faults, good, args.max_bad_share, args.data_dir)
 
     import torch
 
@@ -86,6 +87,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
         raise DataError("--ngpu 1, but torch finds no GPU")
     encoder = Encoder.load(config, args.part_init, "cuda" if args.ngpu else "cpu")
     out_dir = Path(args.out_dir)
+    parts = ExampleReader(args.data_dir, need_text=False)
+    examples = (example for part in parts for example in part)
     encoded = extract_features(
         examples, encoder, out_dir, args.batch_bins, args.max_bad_share, args.job, args.nj
     )

@@ -1,17 +1,20 @@
 """A frozen encoder's output, computed once: `feats.ark` and `feats.scp` for training to read.
 
 Several jobs, a GPU each, may share the work: a job has an ark and its index for itself, and whoever joins
-them names in `feats.scp` where each clip is, in whichever ark.
+them names in `feats.scp` where each clip is, in whichever ark. Examples and index are sorted by clip on the
+disk and read side by side, so that memory holds some thousands of them however many there are.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
+import itertools
 import json
 import logging
-import os
-import re
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,23 +26,42 @@ from torch import nn
 from espnet_part.data.audio import BadAudio, read_audio
 from espnet_part.data.datadir import Example
 from espnet_part.data.sources import audio_state
+from espnet_part.data.tables import RANGE
 from espnet_part.decode.failures import check_failures, write_failures
+from espnet_part.decode.feature_store import FeatureStore, Place
 from espnet_part.decode.halving import run_or_name
 from espnet_part.decode.time_left import Progress
 from espnet_part.errors import ConfigError, DataError
-from espnet_part.files import atomic_write
-from espnet_part.journal import Journal, cannot_write
 from espnet_part.kaldi import write_table
-from espnet_part.parsing import read_json
 from espnet_part.sample_rate import SAMPLE_RATE
+from espnet_part.sorting import LineSorter, first_field
 
 _UNKNOWN_SAMPLES = 30 * SAMPLE_RATE  # for planning batches where utt2num_samples is missing
 
-Clip = tuple[str, tuple[float, float] | None]
-"""Audio and the segment of it: what is encoded once, however many examples use it."""
 
-Keys = dict[Clip, str]
-"""What the store calls each clip: another name when its file has changed."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Clip:
+    """What is encoded once, however many examples use it.
+
+    Attributes:
+        key: what the store calls it: another name when its file has changed.
+        utt_id: an example that uses it.
+        audio, segment: see `Example`.
+        samples: its length at 16 kHz, as far as it is known.
+    """
+
+    key: str
+    utt_id: str
+    audio: str
+    segment: tuple[float, float] | None
+    samples: int
+
+    @classmethod
+    def read(cls, line: bytes) -> Clip:
+        """From a line of `_sort_uses`."""
+        key, content = line.split(b"\t", 1)
+        utt, audio, segment, samples = json.loads(content)
+        return cls(key.decode(), utt, audio, tuple(segment) if segment else None, samples)
 
 
 class Encoder:
@@ -129,7 +151,7 @@ def _load_trained_encoder(encoder: Any, path: Path) -> bool:
 
 
 def extract_features(
-    examples: Sequence[Example],
+    examples: Iterable[Example],
     encoder: Encoder,
     out_dir: Path,
     batch_bins: int,
@@ -153,74 +175,129 @@ def extract_features(
     Raises:
         DataError: nothing to encode, or too much failed; of a job's clips, all.
     """
-    spoken = [example for example in examples if example.audio is not None]
-    if not spoken:
-        raise DataError(f"{out_dir}: no example with speech to encode")
-    clips: dict[Clip, Example] = {}
-    for example in spoken:
-        clips.setdefault(_clip(example), example)
-    keys = {clip: _key(clip) for clip in clips}
-    if job is not None:
-        clips = {clip: e for clip, e in clips.items() if int(keys[clip], 16) % nj == job - 1}
-    store = _Store(out_dir, encoder.identity, job)
-    todo = [example for clip, example in clips.items() if keys[clip] not in store.index]
-    logging.info(
-        "%d examples with speech, %d distinct clips, %d of them to be encoded",
-        len(spoken),
-        len(clips),
-        len(todo),
-    )
-    failed: dict[str, str] = {}
-    with Progress(sum(map(_samples, todo)), len(todo), "encoding") as progress:
-        for batch in _plan(todo, batch_bins):
-            encoded, reasons = _encode(encoder, batch, keys)
-            store.add(encoded)
-            failed.update(reasons)
-            progress.advance(sum(map(_samples, batch)), len(batch))
-    done = len(todo) - len(failed)
-    if job is None:
-        return _finish(out_dir, spoken, keys, store, failed, done, max_bad_share)
-    if failed and not done:  # what fails here is tried again, and named, by who joins the jobs
-        raise DataError(f"{out_dir}: all {len(failed)} clips of job {job} failed")
+    out_dir.mkdir(parents=True, exist_ok=True)
+    if job is None:  # nobody else is at work then
+        for left in out_dir.glob(".sorting.*"):
+            shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=".sorting.", dir=out_dir) as directory:
+        uses = Path(directory, "uses")
+        spoken = _sort_uses(examples, uses, job, nj)
+        if not spoken:
+            raise DataError(f"{out_dir}: no example with speech to encode")
+        store = FeatureStore(out_dir, encoder.identity, job)
+        logging.info("%d examples with speech", spoken)
+        todo = Path(directory, "todo")
+        count, cost = _find_new(uses, store, todo)
+        failed: dict[str, str] = {}
+        with Progress(cost, count, "encoding") as progress, todo.open("rb") as file:
+            while some := [Clip.read(line) for line in itertools.islice(file, RANGE)]:
+                for batch in _plan(some, batch_bins):
+                    encoded, reasons = _encode(encoder, batch)
+                    store.add(encoded)
+                    failed.update(reasons)
+                    progress.advance(sum(clip.samples for clip in batch), len(batch))
+        done = count - len(failed)
+        if job is None:
+            _finish(out_dir, uses, spoken, store, failed, max_bad_share)
+        elif failed and not done:
+            # what fails here is tried again, and named, by who joins the jobs
+            raise DataError(f"{out_dir}: all {len(failed)} clips of job {job} failed")
     return done
+
+
+def _sort_uses(examples: Iterable[Example], path: Path, job: int | None, nj: int) -> int:
+    """Write those with speech (of a job's clips), sorted by clip; return how many there are (of all)."""
+    lines, count = LineSorter(path.with_name("run")), 0
+    state = functools.lru_cache(1 << 14)(audio_state)  # a recording has hundreds of segments
+    for example in examples:
+        if example.audio is None:
+            continue
+        content = repr(((example.audio, example.segment), state(example.audio)))
+        key = hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
+        if job is None or int(key, 16) % nj == job - 1:
+            samples = example.num_samples or _UNKNOWN_SAMPLES
+            value = json.dumps([example.utt_id, example.audio, example.segment, samples])
+            lines.add(f"{key}\t{value}\n".encode())
+        count += 1
+    with path.open("wb") as file:
+        file.writelines(lines.merged())
+    return count
+
+
+def _side_by_side(
+    uses: Path, store: FeatureStore
+) -> Iterator[tuple[str, Iterator[bytes], Place | None]]:
+    """The key of each clip that is used, the lines of its uses, and where it is stored."""
+    lines = LineSorter(uses.with_name("run"))
+    for key, place in store.entries():
+        lines.add(f"{key}\t{json.dumps(place)}\n".encode())
+    stored = ((key, next(of_key)) for key, of_key in itertools.groupby(lines.merged(), first_field))
+    here = next(stored, None)
+    with uses.open("rb") as file:
+        for used, group in itertools.groupby(file, first_field):
+            while here is not None and here[0] < used:
+                here = next(stored, None)
+            found = None
+            if here is not None and here[0] == used:
+                found = Place(*json.loads(here[1].split(b"\t", 1)[1]))
+            yield used.decode(), group, found
+
+
+def _find_new(uses: Path, store: FeatureStore, todo: Path) -> tuple[int, int]:
+    """Write the clips that are not stored, a use of each; return how many, and their samples."""
+    clips = count = cost = 0
+    with todo.open("wb") as file:
+        for _, lines, place in _side_by_side(uses, store):
+            clips += 1
+            if place is None:
+                line = next(lines)
+                file.write(line)
+                count += 1
+                cost += Clip.read(line).samples
+    logging.info("%d distinct clips, %d of them to be encoded", clips, count)
+    return count, cost
 
 
 def _finish(
     out_dir: Path,
-    spoken: Sequence[Example],
-    keys: Keys,
-    store: _Store,
+    uses: Path,
+    spoken: int,
+    store: FeatureStore,
     failed: dict[str, str],
-    encoded: int,
     max_bad_share: float,
-) -> int:
-    good = sorted(
-        (example.utt_id, *store.index[keys[_clip(example)]])
-        for example in spoken
-        if keys[_clip(example)] in store.index
-    )
-    bad = [example for example in spoken if keys[_clip(example)] in failed]
-    write_failures(out_dir, ((example.utt_id, failed[keys[_clip(example)]]) for example in bad))
-    write_table(out_dir / "utt2num_frames", ((utt, str(frames)) for utt, _, frames in good))
+) -> None:
+    found = LineSorter(uses.with_name("found"))
+    bad = []
+    for key, lines, place in _side_by_side(uses, store):
+        for utt in (Clip.read(line).utt_id for line in lines):
+            if place is not None:
+                entry = f"{place.frames}\t{out_dir / place.ark}:{place.offset}"
+                found.add(f"{utt}\t{entry}\n".encode())
+            elif key in failed:
+                bad.append((utt, failed[key]))
+    write_failures(out_dir, sorted(bad))
+    rows = uses.with_name("rows")
+    with rows.open("wb") as file:
+        file.writelines(found.merged())
     # feats.scp comes last: where it is, the features are complete
-    feats = ((utt, f"{out_dir / ark}:{offset}") for utt, (ark, offset), _ in good)
-    write_table(out_dir / "feats.scp", feats)
-    check_failures(out_dir, len(bad), len(spoken), max_bad_share)
-    return encoded
+    for column, name in enumerate(("utt2num_frames", "feats.scp"), 1):
+        with rows.open(encoding="utf-8", newline="\n") as file:
+            parts = (line.removesuffix("\n").split("\t", 2) for line in file)
+            write_table(out_dir / name, ((row[0], row[column]) for row in parts), are_sorted=True)
+    check_failures(out_dir, len(bad), spoken, max_bad_share)
 
 
 def _encode(
-    encoder: Encoder, batch: Sequence[Example], keys: Keys
+    encoder: Encoder, batch: Sequence[Clip]
 ) -> tuple[list[tuple[str, np.ndarray]], dict[str, str]]:
     failed: dict[str, str] = {}
     read: list[tuple[str, np.ndarray]] = []
-    for example in batch:
-        key = keys[_clip(example)]
+    for clip in batch:
         try:
-            read.append((key, read_audio(example)))
+            read.append((clip.key, read_audio(clip.audio, clip.segment)))
         except BadAudio as error:
-            failed[key] = str(error)
-            logging.warning("%s: %s", example.utt_id, error)
+            failed[clip.key] = str(error)
+            logging.warning("%s: %s", clip.utt_id, error)
 
     def run(chosen: Sequence[tuple[str, np.ndarray]]) -> list[np.ndarray]:
         return encoder([speech for _, speech in chosen])
@@ -237,120 +314,13 @@ def _encode(
     return encoded, failed
 
 
-class _Store:
-    """An ark and its index, which only ever names what is on the disk; and what other jobs have stored.
-
-    Attributes:
-        index: key of a clip -> its place (name of the ark, offset), frames.
-    """
-
-    def __init__(self, directory: Path, identity: dict[str, Any], job: int | None):
-        self.index: dict[str, tuple[tuple[str, int], int]] = {}
-        directory.mkdir(parents=True, exist_ok=True)
-        own = "" if job is None else f".{job}"
-        self._ark = directory / f"feats{own}.ark"
-        self._journal = Journal(directory / f"feats{own}.jsonl")
-        for made_with in sorted(directory.glob("encoder*.json")):
-            name = made_with.name.removeprefix("encoder").removesuffix(".json")
-            if name == own or not re.fullmatch(r"(\.\d+)?", name):
-                continue
-            ark, index = directory / f"feats{name}.ark", directory / f"feats{name}.jsonl"
-            if _read_identity(made_with) == identity:
-                self._add(ark, _entries(ark, Journal(index).peek()))
-            elif job is None:  # nobody else is at work then
-                for path in (made_with, index, ark):
-                    path.unlink(missing_ok=True)
-        made_with = directory / f"encoder{own}.json"
-        before = _read_identity(made_with)
-        if before == identity:
-            self._read()
-            return
-        if before is not None:
-            logging.warning("%s: made with another encoder: starting over", directory)
-        for path in (directory / "feats.scp", self._journal.path, self._ark):
-            path.unlink(missing_ok=True)
-        with atomic_write(made_with) as file:
-            json.dump(identity, file, indent=1)
-            file.write("\n")
-
-    def _read(self) -> None:
-        """Read the index, and cut off what a kill left half written."""
-        lines = self._journal.read()
-        good = _entries(self._ark, lines)
-        if len(good) < len(lines):  # untrue lines would become true again as the ark grows
-            self._journal.replace(good)
-        self._add(self._ark, good)
-        end = max((stop for *_, stop in good), default=0)
-        if self._ark.exists() and end < self._ark.stat().st_size:
-            os.truncate(self._ark, end)
-
-    def _add(self, ark: Path, entries: Iterable[Any]) -> None:
-        for key, offset, frames, _ in entries:
-            self.index[key] = ((ark.name, offset), frames)
-
-    def add(self, encoded: Sequence[tuple[str, np.ndarray]]) -> None:
-        """Append matrices; they and their index are on the disk when this returns.
-
-        Raises:
-            DataError: the disk is full, or writing is not permitted.
-        """
-        from kaldiio.matio import write_array
-
-        lines = []
-        try:
-            with self._ark.open("ab") as ark:
-                for key, matrix in encoded:
-                    ark.write(f"{key} ".encode())
-                    offset = ark.tell()
-                    write_array(ark, np.ascontiguousarray(matrix, dtype=np.float32))
-                    lines.append((key, offset, len(matrix), ark.tell()))
-                ark.flush()
-                os.fsync(ark.fileno())
-        except OSError as error:
-            raise cannot_write(self._ark, error) from None
-        self._journal.add(lines)
-        self._add(self._ark, lines)
-
-
-def _read_identity(path: Path) -> Any:
-    """What an encoder.json says; None where there is none that can be read."""
-    try:
-        return read_json(path)
-    except ConfigError:
-        return None
-
-
-def _entries(ark: Path, lines: Iterable[Any]) -> list[Any]:
-    """Those lines of an index that name what is in its ark."""
-    size = ark.stat().st_size if ark.exists() else 0
-    return [line for line in lines if _is_entry(line) and line[3] <= size]
-
-
-def _is_entry(line: Any) -> bool:
-    """Whether a line of the index is [key, offset, frames, stop]."""
-    return isinstance(line, list) and [type(value) for value in line] == [str, int, int, int]
-
-
-def _clip(example: Example) -> Clip:
-    return example.audio or "", example.segment
-
-
-def _key(clip: Clip) -> str:
-    content = repr((clip, audio_state(clip[0])))
-    return hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
-
-
-def _samples(example: Example) -> int:
-    return example.num_samples or _UNKNOWN_SAMPLES
-
-
-def _plan(examples: Sequence[Example], batch_bins: int) -> Iterator[list[Example]]:
+def _plan(clips: Sequence[Clip], batch_bins: int) -> Iterator[list[Clip]]:
     """Batches of like length with at most ``batch_bins`` samples, the longest first."""
-    batch: list[Example] = []
-    for example in sorted(examples, key=_samples, reverse=True):
-        if batch and _samples(batch[0]) * (len(batch) + 1) > batch_bins:
+    batch: list[Clip] = []
+    for clip in sorted(clips, key=lambda clip: clip.samples, reverse=True):
+        if batch and batch[0].samples * (len(batch) + 1) > batch_bins:
             yield batch
             batch = []
-        batch.append(example)
+        batch.append(clip)
     if batch:
         yield batch

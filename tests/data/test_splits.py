@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from espnet_part import sorting
 from espnet_part.bin import part_collect_stats, part_filter_data, part_format_data
 from espnet_part.data import tables
 from espnet_part.data.datadir import DataDir, Example
@@ -31,6 +32,7 @@ def content(directory: Path) -> dict[str, bytes]:
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory of some ranges: whole files, segments, text tasks, faults of several tables."""
     monkeypatch.setattr(tables, "RANGE", 3)
+    monkeypatch.setattr(sorting, "CHUNK", 5)
     monkeypatch.setattr(Formatting, "least", 3)
     examples = make_examples(tmp_path / "audio")
     spoken = [e for e in examples if e.audio]

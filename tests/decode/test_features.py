@@ -11,10 +11,12 @@ import soundfile
 import torch
 import yaml
 
+from espnet_part import sorting
 from espnet_part.bin.part_extract_features import main
 from espnet_part.data.audio import read_audio, read_matrix
 from espnet_part.data.datadir import DataDir
 from espnet_part.data.stage_data import load_feats
+from espnet_part.decode import features
 from espnet_part.decode.features import Encoder, extract_features
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.model.config import ModelConfig
@@ -75,6 +77,20 @@ def test_equals_the_encoder_whatever_the_batch(encoder, examples, tmp_path):
         assert len(matrix) == int(expected)
     loaded = kaldiio.load_scp(str(out / "feats.scp"))
     np.testing.assert_array_equal(loaded["u5"], read_matrix(entries["u5"]))
+
+
+def test_some_clips_at_a_time(encoder, examples, tmp_path, monkeypatch):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    extract_features(examples, encoder, whole, BINS, 0.0)
+    monkeypatch.setattr(features, "RANGE", 2)
+    monkeypatch.setattr(sorting, "CHUNK", 3)
+    assert extract_features(iter(examples), encoder, out, BINS, 0.0) == 7
+    assert extract_features(iter(examples), encoder, out, BINS, 0.0) == 0
+    one, other = (kaldiio.load_scp(str(path / "feats.scp")) for path in (whole, out))
+    assert list(one) == list(other)
+    for key in one:
+        np.testing.assert_allclose(one[key], other[key], atol=1e-5)
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
 
 
 def test_training_accepts_the_cache(encoder, examples, tmp_path):

@@ -12,12 +12,13 @@ from espnet_part.recipe.jobs import Jobs
 
 
 @pytest.mark.parametrize(
-    ("launcher", "lines", "started"),
+    ("launcher", "lines", "least", "started"),
     [
-        ("run.pl", 9, ["x.log --nj 4"]),
-        ("slurm.pl", 9, ["JOB=1:4 x.JOB.log --nj 4 --job JOB", "x.log --nj 4"]),
-        ("slurm.pl", 4, ["JOB=1:2 x.JOB.log --nj 2 --job JOB", "x.log --nj 2"]),
-        ("slurm.pl", 2, ["x.log --nj 1"]),
+        ("run.pl", 9, None, ["x.log --nj 4"]),
+        ("slurm.pl", 9, None, ["JOB=1:4 x.JOB.log --nj 4 --job JOB", "x.log --nj 4"]),
+        ("slurm.pl", 4, None, ["JOB=1:2 x.JOB.log --nj 2 --job JOB", "x.log --nj 2"]),
+        ("slurm.pl", 2, None, ["x.log --nj 1"]),
+        ("slurm.pl", 9, 3, ["JOB=1:3 x.JOB.log --nj 3 --job JOB", "x.log --nj 3"]),
     ],
 )
 def test_on_a_cluster_each_share_is_a_job_of_an_array(
@@ -25,6 +26,7 @@ def test_on_a_cluster_each_share_is_a_job_of_an_array(
     monkeypatch: pytest.MonkeyPatch,
     launcher: str,
     lines: int,
+    least: int | None,
     started: list[str],
 ) -> None:
     monkeypatch.setattr(tables, "RANGE", 2)
@@ -41,7 +43,7 @@ def test_on_a_cluster_each_share_is_a_job_of_an_array(
         return 0
 
     monkeypatch.setattr(jobs, "_start", start)
-    jobs.launch_split(tmp_path / "x.log", "module", tmp_path)
+    jobs.launch_split(tmp_path / "x.log", "module", tmp_path, least=least)
     assert found == started
 
 

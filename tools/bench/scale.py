@@ -41,6 +41,7 @@ ROOT = Path(__file__).parents[2]
 LANGUAGES = ("de", "en", "es", "fr", "it", "pt", "ru", "zh")
 TEXT = "the old man sees a small house and a red dog near the river in the evening"
 WORDS = TEXT.split()
+CLIPS, SAMPLES = 100, 32_000  # files of audio, and of each
 
 # Runs a command, and prints its seconds of CPU and its largest memory (MB). A process starts with the
 # largest memory of the one that starts it, so this is a small one.
@@ -49,6 +50,21 @@ import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True)
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+"""
+
+# Stage 6 with an encoder that costs nothing.
+EXTRACT = """
+import sys
+from pathlib import Path
+import numpy as np
+from espnet_part.bin import part_extract_features
+from espnet_part.decode import features
+class Nothing:
+    identity = {}
+    def __call__(self, clips):
+        return [np.zeros((1, 1), np.float32) for _ in clips]
+features.Encoder.load = lambda *words: Nothing()
+part_extract_features.main(sys.argv[1:])
 """
 
 
@@ -184,14 +200,14 @@ def measure(
     }
 
 
-def stages(count: int, nj: int) -> None:
-    """Stages 3 and 5 on a directory of speech that is not there, as part.sh runs them on this machine."""
+def stages(count: int, nj: int, audio_format: str) -> None:
+    """Stages 2, 3, 5 and 6 on a directory of speech, as part.sh runs them on this machine."""
     import yaml
 
     from tests.train.tiny import make_tokenizer
 
     with tempfile.TemporaryDirectory() as where:
-        data, out = Path(where, "data"), Path(where, "out")
+        data, org, out = (Path(where, name) for name in ("data", "org", "out"))
         _in_a_process(_make_speech, (str(data), count))
         make_tokenizer(Path(where, "tokenizer"))
         model = {
@@ -204,15 +220,22 @@ def stages(count: int, nj: int) -> None:
         }
         Path(where, "model.yaml").write_text(yaml.safe_dump(model))
         programs: dict[str, list[object]] = {
-            "filter_data": ["--in_dir", data, "--out_dir", out],
+            "format_data": ["--in_dir", data, "--out_dir", org, "--audio_format", audio_format],
+            "filter_data": ["--in_dir", org, "--out_dir", out],
             "collect_stats": [
                 *("--data_dir", out, "--model_config", f"{where}/model.yaml"),
                 *("--out_dir", f"{where}/stats"),
+            ],
+            "extract_features": [
+                *("--data_dir", out, "--model_config", f"{where}/model.yaml"),
+                *("--out_dir", f"{where}/feats"),
             ],
         }
         for name, words in programs.items():
             command = [sys.executable, "-m", f"espnet_part.bin.part_{name}", *map(str, words)]
             command += ["--nj", str(nj)]
+            if name == "extract_features":
+                command = [sys.executable, "-c", EXTRACT, *map(str, words)]
             done = subprocess.run(
                 [sys.executable, "-c", MEASURED, *command], check=True, stdout=subprocess.PIPE
             )
@@ -224,14 +247,28 @@ def stages(count: int, nj: int) -> None:
 
 
 def _make_speech(where: str, count: int) -> None:
+    """Examples that two by two share a recording; of these there are a few, each under many names."""
+    import soundfile
+
+    clips = Path(where, "clips")
+    clips.mkdir(parents=True)
+    noise = 0.1 * np.random.default_rng(0).standard_normal((CLIPS, SAMPLES))
+    for number, samples in enumerate(noise):
+        soundfile.write(clips / f"{number}.wav", samples, 16000)
+    for number in range(-(-count // (2 * CLIPS))):
+        Path(where, f"d{number}").symlink_to("clips")
     with ExampleWriter(where) as writer:
         for start in range(0, count, RANGE):
+            part = slice(start, start + RANGE)
             writer.add(
                 [
                     dataclasses.replace(
-                        e, task="s2tt", audio=f"/corpus/{e.utt_id}.flac", num_samples=80_000
+                        example,
+                        task="s2tt",
+                        audio=f"{where}/d{n // 2 // CLIPS}/{n // 2 % CLIPS}.wav",
+                        num_samples=SAMPLES,
                     )
-                    for e in Made(count)[start : start + RANGE]
+                    for n, example in enumerate(Made(count)[part], start)
                 ]
             )
 
@@ -244,12 +281,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="of each rank")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--json", type=Path, help="where the figures go")
-    parser.add_argument("--stages", action="store_true", help="of stages 3 and 5 instead")
-    parser.add_argument("--nj", type=int, default=1, help="processes of stages 3 and 5")
+    parser.add_argument("--stages", action="store_true", help="of stages 2, 3, 5 and 6 instead")
+    parser.add_argument("--nj", type=int, default=1, help="processes of these stages")
+    parser.add_argument("--audio_format", default="copy", help="of stage 2")
     args = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     for count in args.examples if args.stages else ():
-        stages(count, args.nj)
+        stages(count, args.nj, args.audio_format)
     if args.stages:
         return
     from tests.train.tiny import make_tokenizer
