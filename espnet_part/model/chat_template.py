@@ -61,7 +61,12 @@ def read_chat_template(tokenizer: Any) -> ChatTemplate:
     if prompt.count(_USER) != 1 or whole.count(_ANSWER) != 1:
         raise ConfigError("the tokenizer's chat template does not show each message once")
     head, tail = prompt.split(_USER)
-    return ChatTemplate(head, tail, whole.split(_ANSWER)[1])
+    before, end = whole.split(_ANSWER)
+    shown = before.rpartition(_USER)[2]
+    # gpt-oss leaves it to the model to write the channel that its answers are in
+    if shown.startswith(tail) and shown[len(tail) :].strip():
+        tail = shown
+    return ChatTemplate(head, tail, end)
 
 
 @functools.lru_cache(maxsize=64)

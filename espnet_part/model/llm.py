@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
@@ -66,6 +67,7 @@ class LLM(nn.Module):
         )
         # A hub model's sampling settings (Qwen2.5: a repetition penalty) are for chat.
         model.generation_config = GenerationConfig()
+        _name_embeddings(model)
         if gradient_checkpointing:
             self._checkpoint_layers()
 
@@ -206,7 +208,8 @@ class LLM(nn.Module):
     def check_reads_embeddings(self, where: str) -> None:
         """Read two embeddings and write two tokens, as training and decoding will.
 
-        Some families of transformers cannot, and would say so after days of training.
+        Some families of transformers cannot, and would say so after days of training; others (Gemma
+        3n) have more embeddings of a token, one a layer, and would go without them.
 
         Raises:
             ConfigError: the model cannot.
@@ -222,13 +225,18 @@ class LLM(nn.Module):
         try:
             with torch.no_grad():
                 device = cast(torch.Tensor, self.embedding.weight).device
-                # between two tokens: speech is none, and Gemma 4 looks for the token it is
-                tokens = self.embedding(torch.arange(2, device=device)[None])
-                embeddings = tokens.mean(dim=1, keepdim=True).repeat(1, 2, 1)
+                ids = torch.arange(2, device=device)[None]
+                tokens = self.embedding(ids)
                 mask = torch.ones(1, 2, dtype=torch.bool, device=device)
-                hidden = self.hidden(embeddings, mask, torch.arange(2, device=device)[None])
+                # between two tokens: speech is none, and Gemma 4 looks for the token it is
+                embeddings = tokens.mean(dim=1, keepdim=True).repeat(1, 2, 1)
+                hidden = self.hidden(embeddings, mask, ids)
                 self.logits(hidden[0])
                 self.generate(embeddings, mask, torch.tensor([2], device=device))
+                by_id = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+                difference = self.hidden(tokens, mask, ids) - by_id
+                if difference.norm() > 0.1 * by_id.norm():
+                    raise ValueError("a token's number tells it more than its embedding does")
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # each family fails in its own way
@@ -302,6 +310,24 @@ class _RowLimit(StoppingCriteria):
         copies = input_ids.shape[0] // len(self.limits)
         limits = self.limits.to(input_ids.device).repeat_interleave(copies)
         return input_ids.shape[1] >= limits
+
+
+def _name_embeddings(model: Any) -> None:
+    """Let ``generate`` read embeddings where a family passes them on without naming them.
+
+    transformers asks the signature, and refuses Bamba, Falcon-H1 and Nemotron-H, which only say
+    ``**kwargs``. Whether a family really reads them is tried by `LLM.check_reads_embeddings`.
+    """
+    prepare = model.prepare_inputs_for_generation
+    if "inputs_embeds" not in inspect.signature(prepare).parameters:
+        # partial, not a closure: a deep copy of the model then calls its own
+        model.prepare_inputs_for_generation = partial(_prepare_inputs, prepare)
+
+
+def _prepare_inputs(
+    prepare: Callable[..., Any], input_ids: Any, inputs_embeds: Any = None, **kwargs: Any
+) -> Any:
+    return prepare(input_ids, inputs_embeds=inputs_embeds, **kwargs)
 
 
 def _checkpointed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from espnet_part.display import plain
 from espnet_part.errors import ConfigError
 from espnet_part.model.config import LoRAConf
 
@@ -18,7 +19,8 @@ def inject_lora(model: nn.Module, conf: LoRAConf) -> None:
     vanish in bfloat16.
 
     Raises:
-        ConfigError: a target is no linear module of the model; the message lists those there are.
+        ConfigError: a target is no linear module of the model (the message lists those there are), or
+            none that PEFT adapts.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -32,7 +34,8 @@ def inject_lora(model: nn.Module, conf: LoRAConf) -> None:
     }
     for target in conf.targets:
         if not any(name == target or name.endswith(f".{target}") for name in linear):
-            candidates = sorted({name.rpartition(".")[2] for name in linear})
+            names = {name.rpartition(".")[2] for name in linear}
+            candidates = sorted(name for name in names if not name.isdigit())
             raise ConfigError(
                 f"lora_conf: targets: {target!r} is no linear module of the LLM; "
                 f"there are {', '.join(candidates)}"
@@ -43,7 +46,10 @@ def inject_lora(model: nn.Module, conf: LoRAConf) -> None:
         lora_dropout=conf.dropout,
         target_modules=list(conf.targets),
     )
-    inject_adapter_in_model(peft_conf, model)
+    try:
+        inject_adapter_in_model(peft_conf, model)
+    except ValueError as error:  # of some families PEFT takes some modules together or not at all
+        raise ConfigError(f"lora_conf: targets: {plain(error, 300)}") from None
     for name, parameter in model.named_parameters():
         if ".lora_" in name:
             parameter.data = parameter.data.to(torch.float32)

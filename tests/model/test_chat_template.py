@@ -130,3 +130,78 @@ def test_none_of_several_templates_is_the_default() -> None:
     tokenizer.chat_template = {"tool_use": "x", "rag": "y"}
     with pytest.raises(ConfigError, match="multiple chat templates"):
         read_chat_template(tokenizer)
+
+
+#: How families write a conversation: the template, and what stands before, between and behind the texts.
+MANNERS = {
+    "chatml": (  # Qwen, SmolLM2, LFM2
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+        ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>\n"),
+    ),
+    "llama": (
+        "{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n"
+        "{{ m.content | trim }}<|eot_id|>{% endfor %}"
+        "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}",
+        (
+            "<s><|start_header_id|>user<|end_header_id|>\n\n",
+            "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+            "<|eot_id|>",
+        ),
+    ),
+    "gemma": (
+        "{{ bos_token }}{% for m in messages %}<start_of_turn>"
+        "{{ 'model' if m.role == 'assistant' else m.role }}\n{{ m.content | trim }}<end_of_turn>\n"
+        "{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}",
+        (
+            "<s><start_of_turn>user\n",
+            "<end_of_turn>\n<start_of_turn>model\n",
+            "<end_of_turn>\n",
+        ),
+    ),
+    "mistral": (  # the space before an answer is a part of its first token
+        "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]"
+        "{% else %} {{ m.content }}{{ eos_token }}{% endif %}{% endfor %}",
+        ("<s>[INST] ", " [/INST]", "</s>"),
+    ),
+    "phi": (
+        "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>\n{% endif %}",
+        ("<|user|>\n", "<|end|>\n<|assistant|>\n", "<|end|>\n"),
+    ),
+    "granite": (
+        "{% for m in messages %}<|start_of_role|>{{ m.role }}<|end_of_role|>{{ m.content }}"
+        "<|end_of_text|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|start_of_role|>assistant<|end_of_role|>{% endif %}",
+        (
+            "<|start_of_role|>user<|end_of_role|>",
+            "<|end_of_text|>\n<|start_of_role|>assistant<|end_of_role|>",
+            "<|end_of_text|>\n",
+        ),
+    ),
+    "olmo": (
+        "{{ bos_token }}{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}"
+        "{{ eos_token if m.role == 'assistant' }}\n{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>\n{% endif %}",
+        ("<s><|user|>\n", "\n<|assistant|>\n", "</s>\n"),
+    ),
+    "gpt-oss": (  # the answers' channel stands in the conversation, not in the prompt
+        "{% for m in messages %}<|start|>{{ m.role }}"
+        "{{ '<|channel|>final' if m.role == 'assistant' }}<|message|>{{ m.content }}"
+        "{{ '<|return|>' if loop.last and m.role == 'assistant' else '<|end|>' }}{% endfor %}"
+        "{% if add_generation_prompt %}<|start|>assistant{% endif %}",
+        (
+            "<|start|>user<|message|>",
+            "<|end|><|start|>assistant<|channel|>final<|message|>",
+            "<|return|>",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("manner", MANNERS)
+def test_what_families_write_around_a_question_and_its_answer(manner: str) -> None:
+    template, expected = MANNERS[manner]
+    tokenizer = make_tokenizer(template)
+    tokenizer.bos_token, tokenizer.eos_token = "<s>", "</s>"
+    assert read_chat_template(tokenizer) == expected
