@@ -163,6 +163,25 @@ def test_an_encoder_of_transformers_is_described_and_its_plan_refused(
     assert f"{tmp_path}/none: no such model directory" in line
 
 
+@pytest.mark.parametrize(
+    "changes", [{"lora_conf": {"rank": 2, "targets": ["q_proj"], "use_dora": True}}], ids=["dora"]
+)
+def test_a_packed_model_computes_the_same_elsewhere(
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    before = pack(here, model_config(here, **changes), lambda name: True)
+    elsewhere.mkdir()
+    shutil.move(here / "packed.zip", elsewhere)
+    shutil.rmtree(here)
+    monkeypatch.chdir(elsewhere)
+    after = unpacked(elsewhere / "packed.zip", elsewhere / "cache")
+    for one, two in zip(before, after, strict=True):
+        assert torch.equal(one, two)
+
+
 @pytest.mark.parametrize("name", ["wavlm", "xls-r"])
 def test_a_packed_encoder_of_transformers_computes_the_same_elsewhere(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

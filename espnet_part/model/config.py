@@ -70,12 +70,15 @@ class LoRAConf:
     Attributes:
         rank: inner width. alpha: the update is scaled by alpha / rank. dropout: on its input.
         targets: names of linear modules, e.g. q_proj; every one must be found in the LLM.
+        use_dora: learn the length of each output's weights apart from their direction (DoRA, Liu et
+            al. 2024): one more vector a module; each pass works out the adapted weights' lengths.
     """
 
     rank: int = 8
     alpha: float = 16
     dropout: float = 0.0
     targets: tuple[str, ...] = ("q_proj", "v_proj")
+    use_dora: bool = False
 
     def __post_init__(self) -> None:
         positive(self, "rank", "alpha")

@@ -1,7 +1,8 @@
-"""Low-rank adaptation of a language model through PEFT."""
+"""Low-rank adaptation of a language model through PEFT: put in, and merged into the weights."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -45,6 +46,7 @@ def inject_lora(model: nn.Module, conf: LoRAConf) -> None:
         lora_alpha=conf.alpha,  # type: ignore[arg-type] # a float scales as well
         lora_dropout=conf.dropout,
         target_modules=list(conf.targets),
+        use_dora=conf.use_dora,
     )
     try:
         inject_adapter_in_model(peft_conf, model)
@@ -53,6 +55,11 @@ def inject_lora(model: nn.Module, conf: LoRAConf) -> None:
     for name, parameter in model.named_parameters():
         if ".lora_" in name:
             parameter.data = parameter.data.to(torch.float32)
+    for _, layer in _lora_layers(model):
+        for magnitude in layer.lora_magnitude_vector.values():
+            # PEFT rounds the lengths to the base weights' dtype, so that DoRA would not start as they are
+            weight = layer.get_base_layer().weight.data.float()
+            magnitude.weight.data = magnitude.get_weight_norm(weight, 0.0, 1.0)
 
 
 def merge_lora(model: nn.Module, dtype: torch.dtype) -> int:
@@ -64,17 +71,19 @@ def merge_lora(model: nn.Module, dtype: torch.dtype) -> int:
     Returns:
         How many weights were changed.
     """
-    from peft.tuners.lora import LoraLayer
-
-    found: list[tuple[str, Any]] = [
-        (n, m) for n, m in model.named_modules() if isinstance(m, LoraLayer)
-    ]
+    found = list(_lora_layers(model))
     for name, layer in found:
         base = layer.get_base_layer()
-        with torch.no_grad():
-            delta = sum(layer.get_delta_weight(active).float() for active in layer.active_adapters)
-            base.weight = nn.Parameter((base.weight.float() + delta).to(dtype), False)
+        base.weight = nn.Parameter(base.weight.float(), False)
+        layer.merge()
+        base.weight = nn.Parameter(base.weight.to(dtype), False)
         parent, _, own = name.rpartition(".")
         setattr(model.get_submodule(parent), own, base)
     model.to(dtype)
     return len(found)
+
+
+def _lora_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    from peft.tuners.lora import LoraLayer
+
+    yield from ((n, m) for n, m in model.named_modules() if isinstance(m, LoraLayer))

@@ -172,3 +172,5 @@ def _with_lora(parameters: Named, conf: LoRAConf | None) -> Named:
             out_dim, in_dim = shapes[f"{module}.weight"]
             yield f"{module}.lora_A.default.weight", (conf.rank, in_dim)
             yield f"{module}.lora_B.default.weight", (out_dim, conf.rank)
+            if conf.use_dora:
+                yield f"{module}.lora_magnitude_vector.default.weight", (out_dim,)

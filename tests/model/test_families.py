@@ -213,7 +213,7 @@ def test_checkpointed_layers_of_a_family_give_the_same_gradients(family: str) ->
 def table_row(family: str) -> str:
     """What can be measured of a family's row, in the words of the table."""
     llm = build_working(family)
-    with pytest.raises(ConfigError, match="there are (.*)") as error:
+    with pytest.raises(ConfigError, match="there are") as error:
         inject_lora(llm.model, LoRAConf(targets=("none",)))
     linear = str(error.value).partition("there are ")[2].split(", ")
     scale = llm.embedding_std() / float(llm.embedding.weight.std())

@@ -44,6 +44,7 @@ def check(cfg: ModelConfig) -> dict[str, tuple[int, ...]]:
         {},
         {"lora_conf": None},
         {"lora_conf": {**LORA, "targets": ["o_proj", "mlp.down_proj", "k_proj"]}},
+        {"lora_conf": {**LORA, "targets": ["k_proj", "up_proj"], "use_dora": True}},
         {
             "speech_adapter_conf": {
                 **{"dim": 16, "heads": 2, "ff": 32, "input_norm": True},
