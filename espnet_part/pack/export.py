@@ -51,7 +51,7 @@ def export(
 ) -> None:
     """Write a trained model's parts, whole or not at all.
 
-    LoRA is merged in float32 (W + alpha / rank * B A, and DoRA's lengths) and the sum rounded to ``dtype`` once. In
+    LoRA is merged in float32 (W + alpha / rank * B A; DoRA its lengths too) and rounded to ``dtype`` once. In
     float32 the merged model gives the tokens of the unmerged one; in bfloat16 the rounding of an
     update that is small beside its weight may change a few.
 

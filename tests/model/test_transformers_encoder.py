@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,12 @@ WAVE = {
     "num_conv_pos_embeddings": 16,
     "num_conv_pos_embedding_groups": 2,
 }
+TOWER = {
+    "d_model": 16,
+    "encoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "encoder_ffn_dim": 32,
+}
 STABLE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 CONFIGS: dict[str, dict[str, Any]] = {
     "wav2vec2": {"model_type": "wav2vec2", **WAVE},
@@ -39,14 +46,20 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "unispeech-sat": {"model_type": "unispeech-sat", **WAVE},
     "w2v-bert": {"model_type": "wav2vec2-bert", **SIZES},
     "parakeet": {"model_type": "parakeet_encoder", **SIZES, "subsampling_conv_channels": 8},
-    "qwen2-audio": {
-        "model_type": "qwen2_audio_encoder",
-        "d_model": 16,
-        "encoder_layers": 2,
-        "encoder_attention_heads": 2,
-        "encoder_ffn_dim": 32,
+    "qwen2-audio": {"model_type": "qwen2_audio_encoder", **TOWER},
+    "audio-flamingo-3": {"model_type": "audioflamingo3_encoder", **TOWER},
+    "voxtral": {"model_type": "voxtral_encoder", **TOWER},
+    "qwen2.5-omni": {"model_type": "qwen2_5_omni_audio_encoder", **TOWER, "output_dim": 24},
+    "qwen3-asr": {"model_type": "qwen3_asr_encoder", **TOWER, "downsample_hidden_size": 4},
+    "moonshine": {
+        "model_type": "moonshine",
+        "hidden_size": 16,
+        "encoder_num_hidden_layers": 2,
+        "encoder_num_attention_heads": 2,
+        "intermediate_size": 32,
     },
 }
+WHISPER_LIKE = ("qwen2-audio", "audio-flamingo-3", "voxtral")  # with a table of positions
 LENGTHS = torch.tensor([16000, 9321, 12345, 100])
 
 
@@ -71,7 +84,25 @@ def transformers_own(encoder: TransformersEncoder, clip: Tensor, directory: Path
     extractor = AutoFeatureExtractor.from_pretrained(directory)
     read = extractor(clip.numpy(), sampling_rate=16000, return_tensors="pt")
     model = encoder.model
-    if model.config.model_type == "qwen2_audio_encoder":  # 30 s, of which the clip's part is a key
+    kind = model.config.model_type
+    if kind == "qwen2_5_omni_audio_encoder":
+        frames = -(-len(clip) // 160)
+        mel = read["input_features"][0, :, :frames]
+        return model(mel, feature_lens=torch.tensor([frames])).last_hidden_state
+    if kind == "qwen3_asr_encoder":  # as its processor calls the extractor
+        options = {"padding": True, "return_attention_mask": True, "return_tensors": "pt"}
+        read = extractor(clip.numpy(), sampling_rate=16000, **options)
+        return model(read["input_features"], read["attention_mask"]).last_hidden_state
+    if kind == "audioflamingo3_encoder":
+        frames = -(-len(clip) // 160)
+        mask = torch.arange(3000)[None] < frames
+        states = model(read["input_features"], input_features_mask=mask).last_hidden_state
+        return states[0, : int(model._get_feat_extract_output_lengths(torch.tensor(frames))[1])]
+    if kind == "voxtral_encoder":
+        keys = (-(-len(clip) // 160) - 1) // 2 + 1
+        mask = torch.zeros(1, 1, 1500, 1500).masked_fill(torch.arange(1500) >= keys, -torch.inf)
+        return model(read["input_features"], attention_mask=mask).last_hidden_state[0, :keys]
+    if kind == "qwen2_audio_encoder":  # 30 s, of which the clip's part is a key
         keys = model._get_feat_extract_output_lengths(torch.tensor(-(-len(clip) // 160)))
         mask = torch.zeros(1, 1, 1500, 1500).masked_fill(torch.arange(1500) >= keys[0], -torch.inf)
         states = model(read["input_features"], attention_mask=mask).last_hidden_state
@@ -125,10 +156,13 @@ def test_selectors_name_its_layers_alike(name: str) -> None:
     assert top and all(n.startswith("encoder.layers.1.") for n in top)
     assert not any(".encoder.layers." in n or "model.layers." in n for n in names)
     whole = select("encoder", names, ["encoder.model.embed_positions"])
-    assert len(names) - len(whole) == (name == "qwen2-audio")
+    assert len(names) - len(whole) == (name in WHISPER_LIKE)
 
 
-@pytest.mark.parametrize("name", ["xls-r", "w2v-bert", "parakeet", "qwen2-audio"])
+@pytest.mark.parametrize(
+    "name",
+    ["xls-r", "w2v-bert", "parakeet", *WHISPER_LIKE, "qwen2.5-omni", "qwen3-asr", "moonshine"],
+)
 def test_a_speech_llm_on_it_trains_with_and_without_speech(name: str) -> None:
     conf = {"config": CONFIGS[name], "gradient_checkpointing": True}
     model = make_model(encoder="transformers", encoder_conf=conf).train()
@@ -223,14 +257,69 @@ def test_weights_are_found_in_a_model_that_contains_it(prefix: str, tmp_path: Pa
     torch.testing.assert_close(given, expected)
 
 
-def test_the_tower_of_a_speech_llm(tmp_path: Path) -> None:
-    encoder = make_encoder("qwen2-audio")
-    save(encoder, tmp_path, "model.audio_tower.")
+@pytest.mark.parametrize(
+    ("name", "prefix", "kind", "sections"),
+    [
+        ("qwen2-audio", "audio_tower.", "qwen2_audio", ["audio_config"]),
+        (
+            "qwen2.5-omni",
+            "thinker.audio_tower.",
+            "qwen2_5_omni",
+            ["thinker_config", "audio_config"],
+        ),
+        ("qwen3-asr", "model.audio_tower.", "qwen3_asr", ["audio_config"]),
+        ("voxtral", "audio_tower.", "voxtral", ["audio_config"]),
+    ],
+)
+def test_the_tower_of_a_speech_llm(
+    name: str, prefix: str, kind: str, sections: list[str], tmp_path: Path
+) -> None:
+    encoder = make_encoder(name)
+    save(encoder, tmp_path, prefix)
     config = json.loads((tmp_path / "config.json").read_text())
-    whole = {"model_type": "qwen2_audio", "audio_config": config}
-    (tmp_path / "config.json").write_text(json.dumps(whole))
+    for section, outer in zip(reversed(sections), [f"{kind}_thinker", kind], strict=False):
+        config = {"model_type": outer if section != sections[0] else kind, section: config}
+    (tmp_path / "config.json").write_text(json.dumps(config))
     loaded = build(TransformersEncoderConf(name=str(tmp_path)))
-    assert torch.equal(loaded.model.conv1.weight, encoder.model.conv1.weight)
+    state = encoder.model.state_dict()
+    assert all(torch.equal(t, state[k]) for k, t in loaded.model.state_dict().items())
+
+
+def test_the_encoder_of_moonshine_is_taken_out_of_it(tmp_path: Path) -> None:
+    from transformers import CONFIG_MAPPING, AutoModelForSpeechSeq2Seq
+
+    sizes = {**CONFIGS["moonshine"], "decoder_num_hidden_layers": 1}
+    config = CONFIG_MAPPING["moonshine"].from_dict({**sizes, "decoder_num_attention_heads": 2})
+    whole = AutoModelForSpeechSeq2Seq.from_config(config).eval()
+    whole.save_pretrained(tmp_path)
+    encoder = build(TransformersEncoderConf(name=str(tmp_path))).eval()
+    speech = torch.randn(1, 20000) * 0.1
+    with torch.no_grad():
+        states, _ = encoder(speech, torch.tensor([20000]))
+        torch.testing.assert_close(states, whole.model.encoder(speech).last_hidden_state)
+    assert len(encoder.layers) == 2
+
+
+@pytest.mark.parametrize("name", ["qwen2.5-omni", "qwen3-asr", "moonshine"])
+@torch.no_grad()
+def test_towers_without_a_window_read_clips_of_any_length(name: str, tmp_path: Path) -> None:
+    encoder = make_encoder(name)
+    samples = torch.tensor([16000 * 9 + 777, 16000 * 33 + 80, 16000 * 8])
+    speech = torch.randn(3, int(samples.max())) * 0.1
+    speech *= torch.arange(speech.shape[1]) < samples[:, None]
+    states, lengths = encoder(speech, samples)
+    assert lengths.tolist() == encoder.output_lengths(samples).tolist()
+    for row, n in enumerate(samples):
+        expected = transformers_own(encoder, speech[row, :n], tmp_path)
+        torch.testing.assert_close(states[row, : lengths[row]], expected, atol=2e-3, rtol=1e-3)
+
+
+def test_the_table_has_the_encoders_that_are_known() -> None:
+    from espnet_part.model.encoders.transformers.module import _KNOWN
+
+    table = Path(__file__).parents[2] / "docs/encoders.md"
+    found = re.findall(r"^\| [^|]+ \| `([\w-]+)` \|", table.read_text("utf-8"), re.MULTILINE)
+    assert found == ["model_type", *_KNOWN]
 
 
 def test_an_exported_encoder_is_one_of_automodel(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Audio encoders of transformers on true lengths: one wrapper, four ways of reading audio.
+"""Audio encoders of transformers on true lengths: one wrapper, and their ways of reading audio.
 
 What transformers leaves to the caller is done here: features are computed by clip, masks are made from
 true lengths, what normalises over time runs clip by clip, and nothing random but dropout happens in
@@ -25,18 +25,26 @@ from espnet_part.model.base import BaseModel, check_config, check_weights, find_
 from espnet_part.model.encoders.transformers.conf import PROTECTED, TransformersEncoderConf
 from espnet_part.model.encoders.transformers.features import (
     KaldiFbank,
+    MoonshineWaveform,
     NemoMel,
+    OmniMel,
+    QwenASRMel,
+    Reading,
     Waveform,
     WhisperMel,
 )
 from espnet_part.model.encoders.transformers.packing import identify
-from espnet_part.model.masking import attention_mask, cut_padding, valid_mask
+from espnet_part.model.masking import cut_padding
 
 #: Read waveforms, and mask their padding (data2vec-audio and the conformers do not mask all of it).
 _WAVEFORM = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat")
-_KNOWN = (*_WAVEFORM, "wav2vec2-bert", "qwen2_audio_encoder", "parakeet_encoder")
+_WINDOWS = ("qwen2_audio_encoder", "audioflamingo3_encoder", "voxtral_encoder")
+_KNOWN = (
+    *(*_WAVEFORM, "wav2vec2-bert", "parakeet_encoder", *_WINDOWS),
+    *("qwen2_5_omni_audio_encoder", "qwen3_asr_encoder", "moonshine"),
+)
 #: Where a speech LLM or a model with a head keeps its encoder's configuration.
-_NESTED = ("audio_config", "encoder_config", "speech_config")
+_NESTED = ("thinker_config", "audio_config", "encoder_config", "speech_config")
 #: What a configuration may name and this package does not follow: code, kernels, quantisation.
 _IGNORED = (
     *("auto_map", "quantization_config", "use_kernels", "kernel_config"),
@@ -75,9 +83,10 @@ class TransformersEncoder(nn.Module):
         self.layers = _blocks(model)
         self.model = model
         self.features = _features(model.config, normalize)
-        self.layers_run_once = not isinstance(self.features, WhisperMel)  # once for each window
+        self.layers_run_once = not self.features.window_samples  # once for each window
         self.base: BaseModel | None = None
-        self.dim: int = model.config.hidden_size
+        projection = getattr(model, "proj", None)  # Qwen2.5-Omni's, to the width of its LLM
+        self.dim: int = projection.out_features if projection else model.config.hidden_size
         self._clips: Tensor | None = None
         if getattr(model.config, "feat_extract_norm", None) == "group":
             self._extract_by_clip(model.feature_extractor)
@@ -92,22 +101,15 @@ class TransformersEncoder(nn.Module):
 
     def output_lengths(self, num_samples: Tensor) -> Tensor:
         """Number of states of clips of ``num_samples`` samples."""
-        window = getattr(self.features, "window_samples", None)
-        if window is None:
+        window = self.features.window_samples
+        if not window:
             return self._states(num_samples.clamp(min=self.features.min_samples))
         per_window = int(self._states(torch.tensor(window)))
         rest = self._states(num_samples % window).clamp(min=0)
         return (num_samples // window * per_window + rest).clamp(min=1)
 
     def _states(self, samples: Tensor) -> Tensor:
-        frames = self.features.lengths(samples)
-        if isinstance(self.features, Waveform):
-            return self.model._get_feat_extract_output_lengths(frames).long()
-        if isinstance(self.features, NemoMel):
-            return self.model._get_subsampling_output_length(frames).long()
-        if isinstance(self.features, WhisperMel):
-            return ((frames - 1) // 2 - 1) // 2 + 1
-        return frames
+        return self.features.states(self.model, self.features.lengths(samples))
 
     def forward(self, speech: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Encode waveforms.
@@ -123,7 +125,7 @@ class TransformersEncoder(nn.Module):
         lengths = lengths.clamp(min=self.features.min_samples)
         speech = F.pad(speech, (0, max(0, int(lengths.max()) - speech.shape[1])))
         speech = speech[:, : int(lengths.max())]
-        window = getattr(self.features, "window_samples", speech.shape[1])
+        window = self.features.window_samples or speech.shape[1]
         found = []
         for start in range(0, speech.shape[1], window):
             here = (lengths - start).clamp(0, window)
@@ -140,25 +142,8 @@ class TransformersEncoder(nn.Module):
         with torch.autocast(speech.device.type, enabled=False):
             features = self.features(speech.float(), samples)
         features = features.to(next(self.model.parameters()).dtype)
-        lengths = self.features.lengths(samples)
-        if isinstance(self.features, WhisperMel):
-            return self._encode_whisper_mel(features, lengths)
-        mask = valid_mask(lengths, features.shape[1]).long()
         self._clips = samples
-        # without padding a mask changes nothing but the speed
-        padded = not bool(mask.all())
-        return self.model(features, attention_mask=mask if padded else None).last_hidden_state
-
-    def _encode_whisper_mel(self, mel: Tensor, lengths: Tensor) -> Tensor:
-        """Qwen2-Audio's tower without its padding to 30 s: the same, for padding is no key there."""
-        model = self.model
-        x = F.gelu(model.conv2(F.gelu(model.conv1(mel.transpose(1, 2))))).transpose(1, 2)
-        x = x + model.embed_positions.weight[: x.shape[1]]
-        x = F.dropout(x, model.dropout, model.training)
-        mask = attention_mask((lengths - 1) // 2 + 1, x.shape[1])
-        for layer in self.layers:
-            x = layer(x, mask)
-        return model.layer_norm(model.avg_pooler(x.transpose(1, 2)).transpose(1, 2))
+        return self.features.encode(self.model, features, self.features.lengths(samples))
 
     def _extract_by_clip(self, extractor: nn.Module) -> None:
         """Let convolutions with a norm over time see each clip alone."""
@@ -200,19 +185,17 @@ class _Checkpointed:
 def build(conf: TransformersEncoderConf, load_weights: bool = True) -> TransformersEncoder:
     """See `espnet_part.model.kinds.EncoderModulePart`."""
     config = encoder_config(conf)
-    model_class = AutoModel._model_mapping.get(type(config), None)
-    if model_class is None:
-        raise ConfigError(f"encoder_conf: {config.model_type}: no model of AutoModel")
+    model_class = _model_class(config)
     attention = "sdpa" if getattr(model_class, "_supports_sdpa", False) else "eager"
     try:
         skipped = conf.name is not None and load_weights
         with no_init_weights() if skipped else contextlib.nullcontext():
-            model = AutoModel.from_config(
-                config,
-                attn_implementation=attention,
-                trust_remote_code=False,
-                dtype=torch.float32,
+            model = model_class._from_config(
+                config, attn_implementation=attention, dtype=torch.float32
             )
+        # of Qwen2.5-Omni: a speech LLM's own marks around a clip, which are no part of its states
+        if hasattr(model, "audio_bos_eos_token"):
+            del model.audio_bos_eos_token
         encoder = TransformersEncoder(model, conf.normalizes(), conf.gradient_checkpointing)
     except (ValueError, TypeError, AttributeError, KeyError, ImportError) as error:
         raise ConfigError(
@@ -239,7 +222,8 @@ def encoder_config(conf: TransformersEncoderConf) -> PreTrainedConfig:
         inner = values.get(key)
         if isinstance(inner, dict) and inner.get("model_type") in CONFIG_MAPPING:
             values = inner
-            break
+            if key != "thinker_config":  # which has an audio_config in turn
+                break
     kind = values.get("model_type")
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         raise ConfigError(f"{where}: model_type: {value(kind)} is no model of transformers")
@@ -259,24 +243,45 @@ def encoder_config(conf: TransformersEncoderConf) -> PreTrainedConfig:
     return config
 
 
+def _model_class(config: Any) -> Any:
+    """The class of an encoder; of Moonshine, that of the encoder within it."""
+    if config.model_type == "moonshine":
+        from transformers.models.moonshine.modeling_moonshine import MoonshineEncoder
+
+        return MoonshineEncoder
+    if config.model_type == "qwen2_5_omni_audio_encoder":
+        from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniAudioEncoder
+
+        return Qwen2_5OmniAudioEncoder
+    return AutoModel._model_mapping[type(config)]
+
+
 def _blocks(model: Any) -> nn.ModuleList:
     """The list of the model's layers, wherever it has it: the largest of that many."""
-    count = model.config.num_hidden_layers
+    config = model.config  # in Moonshine's, layers without further words are the decoder's
+    count = getattr(config, "encoder_num_hidden_layers", config.num_hidden_layers)
     lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     if not lists:
         raise ValueError(f"the encoder has no list of {count} layers")
     return max(lists, key=lambda blocks: sum(p.numel() for p in blocks.parameters()))
 
 
-def _features(config: Any, normalize: bool) -> Any:
+def _features(config: Any, normalize: bool) -> Reading:
     """The module that computes what a model reads."""
     kind = config.model_type
     if kind == "wav2vec2-bert":
         return KaldiFbank(config.feature_projection_input_dim)
     if kind == "parakeet_encoder":
         return NemoMel(config.num_mel_bins)
-    if kind == "qwen2_audio_encoder":
-        return WhisperMel(config.num_mel_bins, config.max_source_positions * 2 * 160)
+    if kind in _WINDOWS:
+        window = config.max_source_positions * 2 * 160
+        return WhisperMel(config.num_mel_bins, window, pooled=kind != "voxtral_encoder")
+    if kind == "qwen2_5_omni_audio_encoder":
+        return OmniMel(config.num_mel_bins)
+    if kind == "qwen3_asr_encoder":
+        return QwenASRMel(config.num_mel_bins)
+    if kind == "moonshine":
+        return MoonshineWaveform()
     if kind in _WAVEFORM:
         return Waveform(normalize)
     raise AssertionError(kind)
