@@ -1,4 +1,4 @@
-"""ESPnet's encoders against the ASR model that they come from."""
+"""ESPnet's encoders against the ASR (or S2T) model that they come from."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from espnet2.tasks.asr import ASRTask
+from espnet2.tasks.s2t import S2TTask
 
 from espnet_part.errors import ConfigError
 from espnet_part.model.encoders.espnet.conf import ESPnetEncoderConf
@@ -40,6 +41,29 @@ CONFIGS: dict[str, dict[str, Any]] = {
             "cgmlp_linear_units": 24,
         },
         "normalize": None,
+    },
+    "owsm": {  # as OWSM 3.1 and POWSM, whose task is S2T
+        "task": "s2t",
+        "encoder": "e_branchformer",
+        "encoder_conf": {
+            **SIZES,
+            **{"attention_layer_type": "selfattn", "pos_enc_layer_type": "abs_pos"},
+            **{"rel_pos_type": "latest", "cgmlp_linear_units": 32, "cgmlp_conv_kernel": 31},
+            **{"use_linear_after_conv": False, "gate_activation": "identity"},
+            **{"positionwise_layer_type": "linear", "use_ffn": True, "macaron_ffn": True},
+            **{"merge_conv_kernel": 31, "input_layer": "conv2d", "layer_drop_rate": 0.0},
+        },
+        "frontend_conf": {"fs": "16k", "n_fft": 512, "win_length": 400, "hop_length": 160},
+        "decoder": "transformer",
+        "decoder_conf": {"attention_heads": 2, "linear_units": 24, "num_blocks": 1},
+        "specaug": "specaug",
+        "specaug_conf": {
+            "apply_time_mask": True,
+            "num_time_mask": 2,
+            "time_mask_width_range": [0, 9],
+        },
+        "model_conf": {"ctc_weight": 0.3, "sym_na": "<na>", "sym_sop": "<sop>"},
+        "token_list": ["<blank>", "<unk>", "<na>", "a", "<sos>", "<eos>", "<sop>"],
     },
     "rnn": {
         "encoder": "vgg_rnn",
@@ -82,7 +106,8 @@ def make_asr(config: dict[str, Any], directory: Path) -> torch.nn.Module:
     }
     if "stats_file" in values["normalize_conf"]:
         values["normalize_conf"] = {"stats_file": str(directory / "exp" / "stats.npz")}
-    model = ASRTask.build_model(argparse.Namespace(**values)).eval()
+    task = S2TTask if config.get("task") == "s2t" else ASRTask
+    model = task.build_model(argparse.Namespace(**values)).eval()
     torch.save(model.state_dict(), path.with_name("valid.acc.best.pth"))
     return model
 
