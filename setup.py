@@ -66,6 +66,8 @@ EXTRAS = {
     "ko": ["sacrebleu[ko]"],
     # chinese_script of conf/score.yaml
     "zh": ["opencc>=1.1.9"],
+    # SenseVoice's encoder
+    "funasr": ["funasr>=1.2"],
     # audio in object stores and on web servers
     "s3": ["s3fs>=2024.2"],
     "gs": ["gcsfs>=2024.2"],
