@@ -164,7 +164,16 @@ def test_an_encoder_of_transformers_is_described_and_its_plan_refused(
 
 
 @pytest.mark.parametrize(
-    "changes", [{"lora_conf": {"rank": 2, "targets": ["q_proj"], "use_dora": True}}], ids=["dora"]
+    "changes",
+    [
+        {"lora_conf": {"rank": 2, "targets": ["q_proj"], "use_dora": True}},
+        {"speech_adapter": "moe", "speech_adapter_conf": {"experts": 2, "hidden": 12}},
+        {
+            "speech_adapter": "ctc_compression",
+            "speech_adapter_conf": {"dim": 16, "heads": 2, "ff": 32, "characters": " ab"},
+        },
+    ],
+    ids=["dora", "moe", "ctc_compression"],
 )
 def test_a_packed_model_computes_the_same_elsewhere(
     changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

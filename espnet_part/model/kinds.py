@@ -80,7 +80,8 @@ class Adapter(Protocol):
         """Let the output start with the standard deviation ``std``, that of the embeddings."""
 
     def output_lengths(self, frames: Any) -> Any:
-        """(S,) numbers of embeddings of (S,) numbers of states, at least 1."""
+        """(S,) numbers of embeddings of (S,) numbers of states, at least 1; where they depend on what
+        is said, the most there can be, by which batches and the LLM's context are planned."""
 
     def __call__(self, x: Any, lengths: Any) -> tuple[Any, Any]:
         """(S, T, encoder_dim) states with lengths (S,) to (S, T', llm_dim), zero behind their

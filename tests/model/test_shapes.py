@@ -57,6 +57,15 @@ def check(cfg: ModelConfig) -> dict[str, tuple[int, ...]]:
             "speech_adapter_conf": {"embedding_norm": False},
         },
         {"speech_adapter": "qformer"},
+        {"speech_adapter": "moe", "speech_adapter_conf": {"stack": 1, "hidden": 9}},
+        {
+            "speech_adapter": "ctc_compression",
+            "speech_adapter_conf": {"dim": 16, "heads": 2, "ff": 32, "characters": " ab"},
+        },
+        {
+            "speech_adapter": "moe",
+            "speech_adapter_conf": {"experts": 2, "hidden": 10, "embedding_norm": False},
+        },
         {
             "speech_adapter": "qformer",
             "speech_adapter_conf": {"queries": 3, "dim": 8, "heads": 2, "ff": 24, "layers": 1},

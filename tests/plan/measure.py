@@ -35,6 +35,10 @@ QFORMER: dict[str, Any] = {
         **{"window": 9, "queries": 2, "dim": 80, "heads": 2, "ff": 160, "dropout": 0.0}
     },
 }
+MOE: dict[str, Any] = {
+    "speech_adapter": "moe",
+    "speech_adapter_conf": {"stack": 2, "experts": 3, "hidden": 150},
+}
 
 PHASES = {
     "adapter": ["adapter"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from espnet_part.plan.memory import (
 )
 from espnet_part.plan.operations import describe_model
 from tests.plan.measure import (
+    MOE,
     PHASES,
     QFORMER,
     measured_saved_bytes,
@@ -54,8 +56,9 @@ def test_a_checkpointed_layer_keeps_its_input(phase: str) -> None:
 
 
 @pytest.mark.parametrize("phase", ["adapter", "joint"])
-def test_a_qformer_keeps_what_autograd_keeps(phase: str) -> None:
-    cfg = small_config(**QFORMER)
+@pytest.mark.parametrize("adapter", [QFORMER, MOE], ids=["qformer", "moe"])
+def test_another_adapter_keeps_what_autograd_keeps(adapter: dict[str, Any], phase: str) -> None:
+    cfg = small_config(**adapter)
     model, trained = small_model(cfg, phase)
     plan = describe_model(cfg)
     batch, described = small_batch([48000, 47000, 30000], plan)

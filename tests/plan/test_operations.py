@@ -12,7 +12,7 @@ from espnet_part.errors import ConfigError
 from espnet_part.model.operations import Linear, Norm
 from espnet_part.plan.operations import Model, describe_model, walk
 from tests.model.tiny import LORA, make_config
-from tests.plan.measure import PHASES, QFORMER, small_config, small_model
+from tests.plan.measure import MOE, PHASES, QFORMER, small_config, small_model
 
 LARGE_V3 = {
     "d_model": 1280,
@@ -107,6 +107,7 @@ def test_qwen_has_as_many_parameters_as_transformers_own(name: str, sizes: tuple
         {"lora_conf": {**LORA, "targets": ["o_proj", "down_proj", "k_proj"]}},
         {"speech_adapter": "linear", "speech_adapter_conf": {"stack": 3, "hidden": 10}},
         QFORMER,
+        MOE,
         {"llm": {"model_type": "qwen3", "head_dim": 24}},
         {"llm": {"model_type": "llama"}},
     ],

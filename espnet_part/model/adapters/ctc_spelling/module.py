@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from espnet_part.errors import ConfigError
-from espnet_part.model.adapters.ctc_spelling.conf import CTCSpellingConf
+from espnet_part.model.adapters.ctc_spelling.conf import CTCConf, CTCSpellingConf
 from espnet_part.model.adapters.transformer_cnn.module import TransformerCNNAdapter
 
 BLANK = 0
@@ -35,37 +35,18 @@ class Token(NamedTuple):
 NOTHING = Token(0, 0, 0)
 
 
-class CTCSpellingAdapter(TransformerCNNAdapter):
-    """See the module.
+class CTCAdapter(TransformerCNNAdapter):
+    """The layers of the paper's adapter with a CTC over characters, which learns from transcripts.
 
     Args:
         conf: its sizes. encoder_dim: width of the encoder's states. llm_dim: of the embeddings.
     """
 
-    def __init__(self, conf: CTCSpellingConf, encoder_dim: int, llm_dim: int) -> None:
+    def __init__(self, conf: CTCConf, encoder_dim: int, llm_dim: int) -> None:
         super().__init__(conf, encoder_dim, llm_dim)
         self.characters = conf.characters
         self.ctc_weight = conf.ctc_weight
-        self.noise = conf.noise
         self.spelling = nn.Linear(conf.dim, len(conf.characters) + 1)
-        self._llm: tuple[nn.Module, Any] | None = None  # no module of this one: it is the LLM's
-
-    def match_scale(self, std: float) -> None:
-        """Let the output start as the tokens' embeddings alone, whose scale is right."""
-        nn.init.zeros_(self.projection.weight)
-        nn.init.zeros_(self.projection.bias)
-
-    def read_llm(self, embedding: nn.Module, tokenizer: Any) -> None:
-        """Take the LLM's table of embeddings and its tokenizer.
-
-        Raises:
-            ConfigError: a tokenizer that does not say where its tokens stand in the text.
-        """
-        if not getattr(tokenizer, "is_fast", False):
-            raise ConfigError(
-                "speech_adapter: ctc_spelling: needs a tokenizer of the library tokenizers (tokenizer.json)"
-            )
-        self._llm = (embedding, tokenizer)
 
     def forward(  # type: ignore[override]
         self, x: Tensor, lengths: Tensor, transcripts: Sequence[str | None] | None = None
@@ -81,12 +62,14 @@ class CTCSpellingAdapter(TransformerCNNAdapter):
             weighted CTC loss (S,), zero where the transcript is not known or longer than the clip.
         """
         states, frames, log_probs = self._hear(x, lengths)
-        choices = 2 if self.training and self.noise else 1
-        heard = [self._tokens(*paths) for paths in _paths(log_probs, frames, choices)]
-        read, read_lengths = self._read(states, heard)
+        read, read_lengths = self._embed(states, frames, log_probs)
         if transcripts is None:
             return read, read_lengths
         return read, read_lengths, self.ctc_weight * self._loss(log_probs, frames, transcripts)
+
+    def _embed(self, states: Tensor, frames: Tensor, log_probs: Tensor) -> tuple[Tensor, Tensor]:
+        """The embeddings of what was heard, and their lengths."""
+        raise NotImplementedError
 
     def second_opinion(
         self, x: Tensor, lengths: Tensor, texts: Sequence[str]
@@ -118,6 +101,63 @@ class CTCSpellingAdapter(TransformerCNNAdapter):
         lower = unicodedata.normalize("NFC", text.lower())
         known = "".join(c if c in self.characters else "" if c.isalnum() else " " for c in lower)
         return [self.characters.index(c) + 1 for c in " ".join(known.split())]
+
+    def _loss(self, log_probs: Tensor, frames: Tensor, transcripts: Sequence[str | None]) -> Tensor:
+        spelled = [self.spell(text or "") for text in transcripts]
+        known = [text is not None for text in transcripts]
+        losses = self._ctc(log_probs, frames, spelled, zero_infinity=True)
+        return losses * torch.tensor(known, device=losses.device)
+
+    @staticmethod
+    def _ctc(
+        log_probs: Tensor, frames: Tensor, spelled: Sequence[Sequence[int]], zero_infinity: bool
+    ) -> Tensor:
+        """(S,) negative log probabilities of the units of each clip."""
+        targets = torch.tensor([unit for units in spelled for unit in units], dtype=torch.long)
+        lengths = torch.tensor([len(units) for units in spelled])
+        return F.ctc_loss(
+            log_probs.transpose(0, 1),
+            targets.to(log_probs.device),
+            frames,
+            lengths.to(log_probs.device),
+            BLANK,
+            reduction="none",
+            zero_infinity=zero_infinity,
+        )
+
+
+class CTCSpellingAdapter(CTCAdapter):
+    """See the module.
+
+    Args:
+        conf: its sizes. encoder_dim: width of the encoder's states. llm_dim: of the embeddings.
+    """
+
+    def __init__(self, conf: CTCSpellingConf, encoder_dim: int, llm_dim: int) -> None:
+        super().__init__(conf, encoder_dim, llm_dim)
+        self.noise = conf.noise
+        self._llm: tuple[nn.Module, Any] | None = None  # no module of this one: it is the LLM's
+
+    def match_scale(self, std: float) -> None:
+        """Let the output start as the tokens' embeddings alone, whose scale is right."""
+        nn.init.zeros_(self.projection.weight)
+        nn.init.zeros_(self.projection.bias)
+
+    def read_llm(self, embedding: nn.Module, tokenizer: Any) -> None:
+        """Take the LLM's table of embeddings and its tokenizer.
+
+        Raises:
+            ConfigError: a tokenizer that does not say where its tokens stand in the text.
+        """
+        if not getattr(tokenizer, "is_fast", False):
+            raise ConfigError(
+                "speech_adapter: ctc_spelling: needs a tokenizer of the library tokenizers (tokenizer.json)"
+            )
+        self._llm = (embedding, tokenizer)
+
+    def _embed(self, states: Tensor, frames: Tensor, log_probs: Tensor) -> tuple[Tensor, Tensor]:
+        choices = 2 if self.training and self.noise else 1
+        return self._read(states, [self._tokens(*p) for p in _paths(log_probs, frames, choices)])
 
     def _tokens(self, path: Sequence[int], second: Sequence[int] | None = None) -> list[Token]:
         """The LLM's tokens of a clip, from the likeliest unit of each frame; with noise where the next
@@ -151,29 +191,6 @@ class CTCSpellingAdapter(TransformerCNNAdapter):
         read = self._llm[0](ids) + self.projection(means.to(states.dtype))
         read = torch.where(there[..., None], read, torch.zeros_like(read))
         return read, torch.tensor([len(clip) for clip in clips], device=states.device)
-
-    def _loss(self, log_probs: Tensor, frames: Tensor, transcripts: Sequence[str | None]) -> Tensor:
-        spelled = [self.spell(text or "") for text in transcripts]
-        known = [text is not None for text in transcripts]
-        losses = self._ctc(log_probs, frames, spelled, zero_infinity=True)
-        return losses * torch.tensor(known, device=losses.device)
-
-    @staticmethod
-    def _ctc(
-        log_probs: Tensor, frames: Tensor, spelled: Sequence[Sequence[int]], zero_infinity: bool
-    ) -> Tensor:
-        """(S,) negative log probabilities of the units of each clip."""
-        targets = torch.tensor([unit for units in spelled for unit in units], dtype=torch.long)
-        lengths = torch.tensor([len(units) for units in spelled])
-        return F.ctc_loss(
-            log_probs.transpose(0, 1),
-            targets.to(log_probs.device),
-            frames,
-            lengths.to(log_probs.device),
-            BLANK,
-            reduction="none",
-            zero_infinity=zero_infinity,
-        )
 
 
 def _paths(log_probs: Tensor, frames: Tensor, choices: int) -> list[list[list[int]]]:

@@ -1,0 +1,1 @@
+"""An adapter that shortens speech to what a CTC hears in it."""
