@@ -146,6 +146,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         # torch's own message advises a way of loading that may run code
         raise ConfigError(f"{path}: is damaged, or holds more than tensors") from None
     for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(state.get(key), dict):
-            state = state[key]
+        inner = state.get(key)
+        if isinstance(inner, dict):
+            state = inner
     return {k: v for k, v in state.items() if k.startswith(_PARTS)}
