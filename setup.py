@@ -73,10 +73,18 @@ EXTRAS = {
     "gs": ["gcsfs>=2024.2"],
     "http": ["aiohttp>=3.9"],
     "wandb": ["wandb>=0.17"],
+    # tools/docs.sh
+    "docs": [
+        "latex2mathml>=3.77",
+        "mkdocs>=1.6,<2",
+        "mkdocs-material>=9.6,<10",
+        "mkdocstrings-python>=1.16",
+    ],
     "dev": [
         "sacrebleu[ja,ko]",
         "aiohttp>=3.9",
         "av>=12",
+        "build>=1.2",
         "gguf>=0.10",
         "hypothesis>=6.100",
         "lhotse>=1.24",
@@ -88,9 +96,12 @@ EXTRAS = {
         "pytest-xdist>=3.6",
         "ruff>=0.9",
         "s3fs>=2024.2",
+        "twine>=6.1",
+        "types-Markdown",
         "types-PyYAML",
         "types-six",
         "types-tqdm",
+        "wheel",
     ],
 }
 
@@ -98,6 +109,8 @@ setup(
     name="espnet_part",
     version=VERSION[0],
     description="PART for ESPnet: multilingual speech LLMs trained by a declared schedule",
+    long_description=(PACKAGE.parent / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["espnet_part", "espnet_part.*"]),

@@ -14,7 +14,7 @@ case "${1:-}" in
         cat <<'EOT'
 Usage: tools/test.sh [pytest's arguments]
 
-Sets up what is missing (with the extras mini and dev), then style, types and all tests. Examples:
+Sets up what is missing (with the extras mini, dev and docs), then style, types and all tests. Examples:
 
   tools/test.sh -m "not recipe"              without the tests that run whole recipes: much quicker
   tools/test.sh tests/schedule -k selector   some tests
@@ -29,7 +29,7 @@ EOT
 esac
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
-tools/setup.sh --extras mini,dev
+tools/setup.sh --extras mini,dev,docs
 # shellcheck source=env.sh
 . tools/env.sh
 

@@ -42,14 +42,15 @@ class Browser:
     _buffer: bytes = b""
     _loaded: bool = False
 
-    def open(self, path: Path, width: int, height: int = 900) -> None:
-        """Load a file in a window of this width, and wait until it is drawn."""
+    def open(self, page: Path | str, width: int, height: int = 900) -> None:
+        """Load a file, or an address, in a window of this width, and wait until it is drawn."""
         self.complaints.clear()
         self.requests.clear()
         self._loaded = False
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.ask("Emulation.setDeviceMetricsOverride", **size)
-        self.ask("Page.navigate", url=path.resolve().as_uri())
+        url = page.resolve().as_uri() if isinstance(page, Path) else page
+        self.ask("Page.navigate", url=url)
         end = time.monotonic() + _SECONDS
         while not self._loaded:
             self._hear(end)
