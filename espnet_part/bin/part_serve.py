@@ -106,8 +106,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
 
     # everything that can be wrong without the model is told before it is loaded
     values = {key: getattr(args, key) for key in vars(Settings()) if hasattr(args, key)}
-    settings: Settings = build(Settings, values, "part_serve")
     search, windows = search_settings(args), window_settings(args)
+    settings: Settings = build(Settings, values, "part_serve")
     keys = Keys.load(args.api_keys)
     check_open(args.host, keys, args.allow_anyone)
     name = args.name or Path(args.model).resolve().stem

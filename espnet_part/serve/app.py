@@ -23,6 +23,7 @@ from espnet_part.serve.form import FORMATS, Form, drain, read_form, read_wishes
 from espnet_part.serve.keys import check_origin
 from espnet_part.serve.live import serve_stream
 from espnet_part.serve.model import Direction
+from espnet_part.serve.page_files import add_page
 from espnet_part.serve.service import Service
 from espnet_part.tasks import ASR, S2TT, TASKS
 
@@ -47,6 +48,8 @@ def create_app(service: Service) -> FastAPI:
             openapi_extra=_body(task),
             summary=TASKS[task].title,
         )
+
+    add_page(app)
 
     @app.get("/v1/models")
     async def models(request: Request) -> Response:

@@ -42,14 +42,15 @@ class Browser:
     _buffer: bytes = b""
     _loaded: bool = False
 
-    def open(self, path: Path, width: int, height: int = 900) -> None:
-        """Load a file in a window of this width, and wait until it is drawn."""
+    def open(self, page: Path | str, width: int, height: int = 900) -> None:
+        """Load a file or an address in a window of this width, and wait until it is drawn."""
         self.complaints.clear()
         self.requests.clear()
         self._loaded = False
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.ask("Emulation.setDeviceMetricsOverride", **size)
-        self.ask("Page.navigate", url=path.resolve().as_uri())
+        url = page if isinstance(page, str) else page.resolve().as_uri()
+        self.ask("Page.navigate", url=url)
         end = time.monotonic() + _SECONDS
         while not self._loaded:
             self._hear(end)
@@ -112,8 +113,8 @@ class Browser:
 
 
 @contextmanager
-def started_browser(profile: Path) -> Iterator[Browser]:
-    """Start Chromium with a profile of its own, and end it."""
+def started_browser(profile: Path, *more: str) -> Iterator[Browser]:
+    """Start Chromium with a profile of its own and more options, and end it."""
     assert CHROMIUM is not None
     in_read, in_write = os.pipe()
     out_read, out_write = os.pipe()
@@ -128,6 +129,7 @@ def started_browser(profile: Path) -> Iterator[Browser]:
         "--hide-scrollbars",
         f"--user-data-dir={profile}",
         "--remote-debugging-pipe",
+        *more,
         "about:blank",
     ]
     # the pipe's ends must be descriptors 3 and 4
