@@ -187,6 +187,8 @@ class _Events(Response):
                 await _unless_gone(receive, self._send(send, first, events), self.end)
             except ApiError as error:
                 await self._event(send, "error", error.body())
+            except Gone:
+                return
             await send({"type": "http.response.body", "body": b""})
         finally:
             self.job.drop()
@@ -273,8 +275,6 @@ class _Watched:
 
         try:
             await self.app(scope, hear, say)
-        except Gone:  # the answer had begun
-            pass
         finally:
             seconds = time.monotonic() - start
             route = scope.get("route")

@@ -194,7 +194,8 @@ class _Reader:
 
     def __exit__(self, *_: object) -> None:
         if self.file is not None:
-            self.file.close()
+            with contextlib.suppress(OSError):  # what it could not write has been told
+                self.file.close()
 
     def write(self, body: bytes) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,6 +12,8 @@ import numpy as np
 from espnet_part.data.datadir import Example
 from espnet_part.decode.longform import Windowing
 from espnet_part.decode.transcribe import fit_windows
+from espnet_part.errors import UserError
+from espnet_part.tasks import ASR, S2TT
 
 if TYPE_CHECKING:
     from espnet_part.decode.speech2text import Speech2Text
@@ -52,8 +55,10 @@ class ServedModel:
         self._windows = windows
         self._windowing: dict[Direction, Windowing] = {}
         self._lock = threading.Lock()  # the tokenizer is not to be used by two threads at once
-        for known in sorted(model.trained_on):
-            self.windowing(Direction(*known))
+        for task, lang, tgt in sorted(model.trained_on):
+            if task in (ASR.name, S2TT.name):
+                with contextlib.suppress(UserError):  # whoever asks for it is told
+                    self.windowing(Direction(task, lang, tgt))
 
     def windowing(self, direction: Direction) -> Windowing:
         """How audio is cut.
@@ -65,6 +70,10 @@ class ServedModel:
             if direction not in self._windowing:
                 self._windowing[direction] = fit_windows(self.model, *direction, self._windows)
             return self._windowing[direction]
+
+    def why_strange(self, direction: Direction) -> str | None:
+        """What is to be said of what the model was not trained on; None for all else."""
+        return self.model.why_strange(*direction)
 
     def decode(self, windows: Sequence[tuple[Direction, np.ndarray]]) -> list[Decoded]:
         """Decode (samples,) 16 kHz windows as one batch; raises whatever one of them provokes."""

@@ -79,9 +79,10 @@ class Service:
             other = "transcriptions" if TASKS[task].writes == "other" else "translations"
             message = f"to_language: {TASKS[task].why_not(lang, tgt)}; see /v1/audio/{other}"
             raise ApiError(400, message, "invalid_value", "to_language")
-        if strange := model.model.why_strange(task, lang, tgt):
+        direction = Direction(task, lang, tgt)
+        if strange := model.why_strange(direction):
             raise ApiError(400, strange, "unsupported_language", "language")
-        return Direction(task, lang, tgt)
+        return direction
 
     def _language(self, code: str, field: str) -> str:
         try:

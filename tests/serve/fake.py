@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,9 @@ class Fake:
         self.gate, self.begun = threading.Event(), threading.Event()
         self.gate.set()
         self.batches: list[list[tuple[Direction, float]]] = []
-        self.model = SimpleNamespace(why_strange=lambda *direction: None)
+
+    def why_strange(self, direction: Direction) -> str | None:
+        return None
 
     def windowing(self, direction: Direction) -> Windowing:
         return Windowing(max_window=4.0)

@@ -163,6 +163,25 @@ def test_who_hangs_up_is_forgotten(start, talk, stream):
     assert sum(map(len, model.batches)) <= server.service.settings.batch_size
 
 
+def test_who_hangs_up_in_the_middle_of_an_answer_is_no_error(start, talk, caplog):
+    model = Fake()
+    model.fails = lambda seconds: bool(model.gate.clear())  # only the first batch passes
+    server = start(model, batch_size=1)
+    fields = {"language": "de", "stream": "true"}
+    body, kind = multipart(talk(*[1.0, -1.0] * 10).read_bytes(), "a.flac", fields)
+    connection = server.connect()
+    connection.request("POST", "/v1/audio/transcriptions", body, {"Content-Type": kind})
+    answer = connection.getresponse()
+    assert answer.status == 200 and answer.readline() == b"event: transcript.text.delta\n"
+    answer.close()
+    connection.close()
+    until(lambda: not server.service.scheduler.waiting())
+    model.fails = lambda seconds: False
+    model.gate.set()
+    assert server.idle()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 def test_a_window_that_fails_harms_no_other_request(start, talk):
     model = Fake(fails=lambda seconds: 1.9 < seconds < 2.3)
     server = start(model)

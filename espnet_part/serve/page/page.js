@@ -295,22 +295,21 @@ function offer(model) {
 
 async function askModel() {
   for (;;) {
+    // first whether it is loaded: before that, it does not know its languages
+    const loaded = (await fetch("health").catch(() => null))?.ok;
     const answer = await fetch("v1/models", { headers: headers() }).catch(() => null);
-    if (answer?.ok) {
-      const { data } = await answer.json();
-      const health = await fetch("health").catch(() => null);
-      if (health?.ok) {
-        complain("");
-        tell("");
-        return offer(data[0]);
-      }
-      tell("The model is being loaded …");
-    } else if (answer?.status === 401) {
+    if (loaded && answer?.ok) {
+      complain("");
+      tell("");
+      return offer((await answer.json()).data[0]);
+    }
+    if (answer?.status === 401) {
       complain(await problem(answer));
       await new Promise((done) => at("key").addEventListener("change", done, { once: true }));
-      continue;
+    } else {
+      tell("The model is being loaded …");
+      await new Promise((done) => setTimeout(done, 1000));
     }
-    await new Promise((done) => setTimeout(done, 1000));
   }
 }
 
