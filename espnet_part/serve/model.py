@@ -77,15 +77,14 @@ class ServedModel:
 
     def decode(self, windows: Sequence[tuple[Direction, np.ndarray]]) -> list[Decoded]:
         """Decode (samples,) 16 kHz windows as one batch; raises whatever one of them provokes."""
+        examples = [
+            Example(str(n), *direction, "", audio="") for n, (direction, _) in enumerate(windows)
+        ]
         with self._lock:
-            rows = [
-                self.model.prepare(Example(str(n), *direction, "", audio=""), samples)
-                for n, (direction, samples) in enumerate(windows)
-            ]
-            found = [best[0] for best in self.model.decode_rows(rows)]
+            found = self.model.decode_batch(examples, [samples for _, samples in windows])
         search = self.model.search
         decoded = []
-        for text, _, ids, score in found:
+        for ((text, _, ids, score),) in found:
             # greedy search gives a sum, beam search one that is divided by a power of the length
             power = 1.0 if search.beam_size == 1 else 1.0 - search.length_penalty
             decoded.append(Decoded(text, ids, score, score / (len(ids) + 1) ** power))

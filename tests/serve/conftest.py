@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import http.client
 import json
 import threading
@@ -185,7 +186,9 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     folder = tmp_path_factory.mktemp("talks")
 
     def make(*parts: float, seed: int = 0, suffix: str = ".flac") -> Path:
-        path = folder / f"{seed}-{abs(hash(parts))}{suffix}"
+        # no hash(), which is the same for -1.0 and -2.0
+        name = hashlib.sha256(repr((seed, parts)).encode()).hexdigest()[:16]
+        path = folder / f"{name}{suffix}"
         if not path.exists():
             pieces = [
                 room(abs(seconds), seed + n) + (speech(seconds, seed + n) if seconds > 0 else 0)

@@ -174,6 +174,7 @@ def test_metrics_count_what_was_done(start, talk):
     server = start()
     server.post(talk(*PARTS), language="de")
     server.post(b"junk", language="de")
+    assert server.idle()
     text = server.ask("GET", "/metrics").text
     labels = 'endpoint="/v1/audio/transcriptions"'
     assert f'part_requests_total{{{labels},status="200"}} 1.0' in text

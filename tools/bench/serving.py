@@ -22,6 +22,7 @@ import sys
 import threading
 import time
 import uuid
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -109,8 +110,8 @@ def started(model: str, options: list[str]) -> tuple[subprocess.Popen[str], int]
     assert process.stderr is not None
     for line in process.stderr:
         if found := re.search(r"ready: .*:(\d+)/", line):
-            log = process.stderr
-            threading.Thread(target=lambda: [None for _ in log], daemon=True).start()
+            # the pipe must not fill up
+            threading.Thread(target=deque, args=(process.stderr, 0), daemon=True).start()
             return process, int(found[1])
     sys.exit("the server has ended")
 
