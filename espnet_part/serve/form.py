@@ -81,6 +81,11 @@ def read_wishes(fields: dict[str, str]) -> Wishes:
     stream = fields.get("stream", "false").lower()
     if stream not in ("true", "false", "1", "0"):
         raise _bad("stream", "stream: must be true or false")
+    streams = stream in ("true", "1")
+    if streams and form in ("srt", "vtt"):
+        raise _bad(
+            "stream", f"stream: {form} comes as a whole; the last event of verbose_json has it"
+        )
     target = fields.get("to_language", "")
     if fields.get("target_language", target) != target and target:
         raise _bad("target_language", "to_language and target_language are one field; give one")
@@ -103,7 +108,7 @@ def read_wishes(fields: dict[str, str]) -> Wishes:
         language=fields.get("language", ""),
         target=target or fields.get("target_language", ""),
         response_format=form,
-        stream=stream in ("true", "1"),
+        stream=streams,
     )
 
 

@@ -35,6 +35,7 @@ from espnet_part.serve.keys import check_origin
 from espnet_part.serve.model import Decoded, Direction
 from espnet_part.serve.scheduler import Client, Undecodable
 from espnet_part.serve.service import Service
+from espnet_part.serve.watched import HUNG_UP
 from espnet_part.tasks import ASR, S2TT
 
 _AHEAD = 60 * SAMPLE_RATE  # samples that a client may send before they are cut
@@ -59,7 +60,7 @@ async def serve_stream(websocket: WebSocket, service: Service) -> None:
         with service.scheduler.admit() as client:
             await _Session(websocket, service, direction, client).run()
     except (WebSocketDisconnect, Gone):
-        status = 499
+        status = HUNG_UP
     except ApiError as error:
         status = error.status
         code = _FAILED if status == 500 else _LATER if status in (429, 503) else _POLICY

@@ -96,6 +96,10 @@ def test_translations_write_english_or_what_is_asked_for(start, talk, model):
         ),
         ({"langauge": "de"}, 400, "did you mean `language`", "langauge"),
         ({"language": "de", "stream": "maybe"}, 400, "true or false", "stream"),
+        (
+            {"language": "de", "stream": "true", "response_format": "srt"},
+            *(400, "srt comes as a whole", "stream"),
+        ),
         ({"language": "de", "temperature": "0.7"}, 400, "it can only be 0", "temperature"),
         ({"language": "de", "temperature": "nan"}, 400, "it can only be 0", "temperature"),
         ({"language": "de", "prompt": "Hello"}, 400, "prompts of its own", "prompt"),
