@@ -66,11 +66,17 @@ class Scheduler:
         self._seconds = 1.0  # of a window, about
         self._thread: threading.Thread | None = None
 
-    def start(self, load: Callable[[], Model], failed: Callable[[BaseException], None]) -> None:
+    def start(
+        self,
+        load: Callable[[], Model],
+        failed: Callable[[BaseException], None],
+        ready: Callable[[], None] = lambda: None,
+    ) -> None:
         """Load the model in the thread that will own it, and begin.
 
         Args:
             failed: called in the thread when the model cannot be loaded.
+            ready: called in the thread when clients are admitted.
         """
 
         def run() -> None:
@@ -79,6 +85,9 @@ class Scheduler:
             except BaseException as error:
                 failed(error)
                 return
+            with self._changed:
+                self._model = model
+            ready()
             self._work(model)
 
         # a batch that takes longer than anybody waits must not keep the process alive
@@ -148,8 +157,6 @@ class Scheduler:
         return self._thread is None or not self._thread.is_alive()
 
     def _work(self, model: Model) -> None:
-        with self._changed:
-            self._model = model
         while True:
             with self._changed:
                 while not (batch := self._next_batch()):

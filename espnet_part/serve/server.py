@@ -53,14 +53,16 @@ def serve(
 
         def load_model() -> ServedModel:
             service.model = load()
-            logging.info("ready: %s at %s", name, url(listener))
             return service.model
+
+        def ready() -> None:
+            logging.info("ready: %s at %s", name, url(listener))
 
         def failed(error: BaseException) -> None:
             failures.append(error)
             server.should_exit = True
 
-        service.scheduler.start(load_model, failed)
+        service.scheduler.start(load_model, failed, ready)
         asyncio.run(server.serve(sockets=[listener]))
         if failures:
             raise failures[0]

@@ -73,6 +73,8 @@ def command(exp, tmp_path):  # noqa: F811
     (tmp_path / "tmp").mkdir()
     environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp"), "OMP_NUM_THREADS": "1"}
 
+    started = []
+
     def start(*options: str) -> subprocess.Popen[str]:
         words = [sys.executable, "-m", "espnet_part.bin.part_serve", str(model), "--port", "0"]
         limit = ["--max_tokens_per_second", "8", "--ngpu", "0", *options]
@@ -94,14 +96,14 @@ def ready(process: subprocess.Popen[str]) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_and_nothing_is_left(command, tmp_path, number):
-    with command() as process:
-        port = ready(process)
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        connection.request("GET", "/health")
-        assert connection.getresponse().read() == b'{"status":"ok"}'
-        assert len(list((tmp_path / "tmp").glob("part_serve-*"))) == 1
-        process.send_signal(number)
-        assert process.wait(60) == 0
+    process = command()
+    port = ready(process)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", "/health")
+    assert connection.getresponse().read() == b'{"status":"ok"}'
+    assert len(list((tmp_path / "tmp").glob("part_serve-*"))) == 1
+    process.send_signal(number)
+    assert process.wait(60) == 0
     assert list((tmp_path / "tmp").glob("part_serve-*")) == []
 
 
@@ -109,9 +111,9 @@ def test_a_model_that_cannot_be_loaded_is_a_line(command, tmp_path):
     weights = tmp_path / "exp" / "valid.acc.ave.safetensors"
     weights.unlink()
     weights.write_bytes(b"damaged")
-    with command() as process:
-        _, said = process.communicate(timeout=120)
-        assert process.returncode == 1
+    process = command()
+    _, said = process.communicate(timeout=240)
+    assert process.returncode == 1
     errors = [line for line in said.splitlines() if "error" in line]
     assert len(errors) == 1 and errors[0].startswith("part_serve: error: ")
     assert Path(weights).name in errors[0] and "Traceback" not in said
