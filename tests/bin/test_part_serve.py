@@ -77,12 +77,15 @@ def command(exp, tmp_path):  # noqa: F811
 
     def start(*options: str) -> subprocess.Popen[str]:
         words = [sys.executable, "-m", "espnet_part.bin.part_serve", str(model), "--port", "0"]
-        limit = ["--max_tokens_per_second", "8", "--ngpu", "0", *options]
-        return subprocess.Popen(
-            [*words, *limit], stderr=subprocess.PIPE, text=True, env=environment
-        )
+        words += ["--max_tokens_per_second", "8", "--ngpu", "0", *options]
+        process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment)
+        started.append(process)
+        return process
 
-    return start
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def ready(process: subprocess.Popen[str]) -> int:
