@@ -72,6 +72,14 @@ EXTRAS = {
     "s3": ["s3fs>=2024.2"],
     "gs": ["gcsfs>=2024.2"],
     "http": ["aiohttp>=3.9"],
+    # part_serve
+    "serve": [
+        "fastapi>=0.115",
+        "prometheus-client>=0.20",
+        "python-multipart>=0.0.18",
+        "uvicorn>=0.30",
+        "websockets>=13",
+    ],
     "wandb": ["wandb>=0.17"],
     # tools/docs.sh
     "docs": [
@@ -85,15 +93,19 @@ EXTRAS = {
         "aiohttp>=3.9",
         "av>=12",
         "build>=1.2",
+        "fastapi>=0.115",
         "gguf>=0.10",
         "hypothesis>=6.100",
         "lhotse>=1.24",
         "moto[server]>=5.0",
         "mypy>=1.11",
+        "openai>=1.60",
         "opencc>=1.1.9",
         "polib>=1.2",
+        "prometheus-client>=0.20",
         "pytest>=8.0",
         "pytest-xdist>=3.6",
+        "python-multipart>=0.0.18",
         "ruff>=0.9",
         "s3fs>=2024.2",
         "twine>=6.1",
@@ -102,6 +114,8 @@ EXTRAS = {
         "types-six",
         "types-tqdm",
         "wheel",
+        "uvicorn>=0.30",
+        "websockets>=13",
     ],
 }
 
@@ -114,7 +128,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["espnet_part", "espnet_part.*"]),
-    package_data={"espnet_part": ["**/*.yaml", "**/*.jinja"]},
+    package_data={"espnet_part": ["**/*.yaml", "**/*.jinja", "serve/page/*"]},
     # sentencepiece 0.2.1, which ESPnet pins, has no wheel for Python 3.14
     python_requires=">=3.10,<3.14",
     install_requires=REQUIREMENTS,

@@ -18,7 +18,7 @@ LAYERS = (
     {"bin", "_espnetez"},
     {"evidence"},
     {"recipe"},
-    {"analysis", "baseline", "compare", "corpora", "launch", "plan", "stage_file"},
+    {"analysis", "baseline", "compare", "corpora", "launch", "plan", "serve", "stage_file"},
     {"decode", "report", "task"},
     {"pack"},
     {"score", "train"},

@@ -6,10 +6,16 @@ import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from espnet_part.command import HelpFormatter, command, str2bool
-from espnet_part.decode.arguments import add_search_arguments
+from espnet_part.decode.arguments import (
+    add_device_argument,
+    add_search_arguments,
+    add_window_arguments,
+    load_model,
+    search_settings,
+    window_settings,
+)
 from espnet_part.tasks import ASR, TASKS
 
 
@@ -52,10 +58,10 @@ status is 1.""",
     output = parser.add_argument_group("output")
     output.add_argument(
         "--format",
-        choices=("text", "json", "srt"),
+        choices=("text", "json", "srt", "vtt"),
         default="text",
         help="text: a line a file, behind its name where there are several; json: also "
-        "the windows with times and scores; srt: subtitles",
+        "the windows with times and scores; srt, vtt: subtitles",
     )
     output.add_argument(
         "--out",
@@ -71,71 +77,27 @@ status is 1.""",
         help="text: a line a window with its time, in place of a line a file",
     )
     windows = parser.add_argument_group("windows")
-    windows.add_argument(
-        "--max_window",
-        type=float,
-        metavar="SECONDS",
-        help="longest piece decoded at once: 30, or what the LLM's context can hold",
-    )
-    windows.add_argument(
-        "--min_window",
-        type=float,
-        default=1.0,
-        metavar="SECONDS",
-        help="a shorter piece is joined to one that is near",
-    )
-    windows.add_argument(
-        "--min_silence",
-        type=float,
-        default=0.5,
-        metavar="SECONDS",
-        help="a pause that ends a window",
-    )
-    windows.add_argument(
-        "--pad",
-        type=float,
-        default=0.04,
-        metavar="SECONDS",
-        help="silence kept before and behind a window's speech; 0 for a model that "
-        "was trained on closely cut audio",
-    )
+    add_window_arguments(windows)
     decoding = parser.add_argument_group("decoding")
-    decoding.add_argument(
-        "--ngpu",
-        type=int,
-        choices=(0, 1),
-        help="0 for the CPU, 1 for a GPU; by default a GPU where there is one",
-    )
+    add_device_argument(decoding)
     add_search_arguments(decoding)
     return parser
-
-
-SEARCH = ("beam_size", "length_penalty", "max_tokens_per_second", "ctc_margin")
-WINDOWS = ("max_window", "min_window", "min_silence", "pad")
 
 
 @command
 def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     logging.basicConfig(level=args.log_level.upper(), format="%(levelname)s: %(message)s")
-    from espnet_part.config import build
     from espnet_part.decode.language import language_pair
-    from espnet_part.decode.longform import Windowing
-    from espnet_part.decode.search import Search
-    from espnet_part.errors import ConfigError, DataError
+    from espnet_part.errors import DataError
 
     # everything that can be wrong without the model is told before it is loaded
     lang, to = language_pair(args.task, args.lang, args.to)
-    search = {key: getattr(args, key) for key in SEARCH}
-    build(Search, search, "part_transcribe")
-    windows = {key: getattr(args, key) for key in WINDOWS if getattr(args, key) is not None}
-    windowing = build(Windowing, windows, "part_transcribe")
-    if args.batch_size < 1:
-        raise ConfigError(f"--batch_size must be at least 1, not {args.batch_size}")
+    search, windows = search_settings(args), window_settings(args)
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from espnet_part.decode.audio_file import find_audio
-    from espnet_part.decode.transcribe import longest_window, probe_files, transcribe
+    from espnet_part.decode.transcribe import fit_windows, probe_files, transcribe
     from espnet_part.decode.transcripts import Output
     from espnet_part.pack.stored import find_model
 
@@ -148,18 +110,10 @@ def main(cmd: Sequence[str] | None = None) -> None:
     for path, reason in failed:
         logging.warning("%s: %s", path, reason)
     if files:
-        model = load(find_model(args.model), args, search)
+        model = load_model(find_model(args.model), args, search)
         if strange := model.why_strange(args.task, lang, to):
             logging.warning("%s", strange)
-        room = longest_window(model, args.task, lang, to)
-        if args.max_window is None:
-            limit = min(windowing.max_window, room)
-            windowing = build(Windowing, {**windows, "max_window": limit}, "part_transcribe")
-        elif args.max_window > room:
-            raise ConfigError(
-                f"--max_window {args.max_window:g}: the LLM's context holds {room:g} s of speech "
-                "and its answer"
-            )
+        windowing = fit_windows(model, args.task, lang, to, windows)
         with logging_redirect_tqdm():  # lines above the bar, not through it
             for transcript in transcribe(files, model, args.task, lang, to, windowing):
                 output.add(transcript)
@@ -169,28 +123,6 @@ def main(cmd: Sequence[str] | None = None) -> None:
     if failed:
         names = "".join(f"\n  {path}: {reason}" for path, reason in failed)
         raise DataError(f"{len(failed)} of {count} could not be transcribed:{names}")
-
-
-def load(stored: Any, args: argparse.Namespace, search: dict[str, Any]) -> Any:
-    """The model on its device."""
-    import torch
-
-    from espnet_part.decode.speech2text import Speech2Text
-    from espnet_part.errors import DataError
-
-    if args.num_threads:
-        torch.set_num_threads(args.num_threads)
-    if args.ngpu and not torch.cuda.is_available():
-        raise DataError("--ngpu 1, but torch finds no GPU")
-    gpu = torch.cuda.is_available() if args.ngpu is None else bool(args.ngpu)
-    return Speech2Text(
-        stored.config,
-        stored.weights,
-        device="cuda" if gpu else "cpu",
-        dtype=args.dtype,
-        batch_size=args.batch_size,
-        **search,
-    )
 
 
 if __name__ == "__main__":

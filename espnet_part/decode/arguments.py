@@ -1,14 +1,19 @@
-"""The options of ``part_inference``. Imports no torch, so that wrong ones are told at once."""
+"""Options of the commands that decode. Imports no torch, so that wrong ones are told at once."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from espnet_part.command import HelpFormatter, check_words
 from espnet_part.config import load_yaml
-from espnet_part.errors import ConfigError, did_you_mean
+from espnet_part.errors import ConfigError, DataError, did_you_mean
+
+if TYPE_CHECKING:
+    from espnet_part.decode.speech2text import Speech2Text
+    from espnet_part.pack.stored import StoredModel
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -77,6 +82,105 @@ def add_search_arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--log_level", default="INFO", help="DEBUG, INFO, WARNING or ERROR")
 
 
+def add_window_arguments(parser: argparse._ActionsContainer) -> None:
+    """How files are cut, for all commands that take files of any length; see `Windowing`."""
+    parser.add_argument(
+        "--max_window",
+        type=float,
+        metavar="SECONDS",
+        help="longest piece decoded at once: 30, or what the LLM's context can hold",
+    )
+    parser.add_argument(
+        "--min_window",
+        type=float,
+        default=1.0,
+        metavar="SECONDS",
+        help="a shorter piece is joined to one that is near",
+    )
+    parser.add_argument(
+        "--min_silence",
+        type=float,
+        default=0.5,
+        metavar="SECONDS",
+        help="a pause that ends a window",
+    )
+    parser.add_argument(
+        "--pad",
+        type=float,
+        default=0.04,
+        metavar="SECONDS",
+        help="silence kept before and behind a window's speech; 0 for a model that "
+        "was trained on closely cut audio",
+    )
+
+
+def add_device_argument(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--ngpu",
+        type=int,
+        choices=(0, 1),
+        help="0 for the CPU, 1 for a GPU; by default a GPU where there is one",
+    )
+
+
+def window_settings(args: argparse.Namespace) -> dict[str, float]:
+    """Those of `add_window_arguments` that were given or have a default.
+
+    Raises:
+        ConfigError: wrong in themselves, whatever the model.
+    """
+    from espnet_part.config import build
+    from espnet_part.decode.longform import Windowing
+
+    windows = {key: getattr(args, key) for key in WINDOWS if getattr(args, key) is not None}
+    build(Windowing, windows, "windows")
+    return windows
+
+
+def search_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Those of `add_search_arguments` that are settings of `Search`.
+
+    Raises:
+        ConfigError: one is wrong, or the batch size is.
+    """
+    from espnet_part.config import build
+    from espnet_part.decode.search import Search
+
+    search = {key: getattr(args, key) for key in SEARCH if hasattr(args, key)}
+    build(Search, search, "search")
+    if args.batch_size < 1:
+        raise ConfigError(f"--batch_size must be at least 1, not {args.batch_size}")
+    return search
+
+
+def load_model(
+    stored: StoredModel, args: argparse.Namespace, search: dict[str, Any]
+) -> Speech2Text:
+    """The model on the device that the options name.
+
+    Raises:
+        ConfigError, DataError: as `Speech2Text`; there is no GPU.
+    """
+    import torch
+
+    from espnet_part.decode.speech2text import Speech2Text
+
+    if args.num_threads:
+        torch.set_num_threads(args.num_threads)
+    if args.ngpu and not torch.cuda.is_available():
+        raise DataError("--ngpu 1, but torch finds no GPU")
+    gpu = torch.cuda.is_available() if args.ngpu is None else bool(args.ngpu)
+    return Speech2Text(
+        stored.config,
+        stored.weights,
+        device="cuda" if gpu else "cpu",
+        dtype=args.dtype,
+        batch_size=args.batch_size,
+        **search,
+    )
+
+
+WINDOWS = ("max_window", "min_window", "min_silence", "pad")
 REQUIRED = ("part_train_config", "data_dir", "output_dir")
 SEARCH = (
     "beam_size",

@@ -29,7 +29,13 @@ _KNOWN = (
 AUDIO_SUFFIXES = frozenset(f".{name}" for name in _KNOWN.split())
 """What is taken for audio, or for video with sound, in a directory."""
 
+# what ffmpeg may take a file for: containers of sound, and nothing that names other files
+_DEMUXERS = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,"
+    "nistsphere,ogg,rm,tta,w64,wav,wv,xwma"
+)
 _DURATION = re.compile(r"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
+_MOST_VALUES = 2**22  # read at once, whatever a header says of rate and channels
 _TOLERANCE = 0.1  # seconds by which a header may promise more than there is
 _CUT_OFF = ("File ended prematurely", "partial file")  # ffmpeg's words for it
 _INSTALL = (
@@ -131,7 +137,7 @@ def _read_sound(path: Path, seconds: float) -> Iterator[np.ndarray]:
         # the frames before, then starts anew with a gap
         sound.seekable = lambda: False
         resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-        length = max(1, round(seconds * rate))
+        length = max(1, min(round(seconds * rate), _MOST_VALUES // sound.channels))
         read = written = 0
         while True:
             block = sound.read(length, dtype="float32", always_2d=True)
@@ -161,9 +167,10 @@ def _find_ffmpeg(error: UnknownFormat) -> str:
 
 
 def _input_options(path: Path) -> list[str]:
-    # `file:` for names that look like an option or an address; a playlist may not open addresses
+    # `file:` for names that look like an option or an address; a playlist would open other files
     options = ["-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info"]
-    return [*options, "-protocol_whitelist", "file", "-i", f"file:{path}"]
+    only = ["-protocol_whitelist", "file", "-format_whitelist", _DEMUXERS]
+    return [*options, *only, "-i", f"file:{path}"]
 
 
 def _read_ffmpeg(path: Path, ffmpeg: str, seconds: float) -> Iterator[np.ndarray]:
@@ -227,5 +234,6 @@ def _complaint(said: str, path: Path) -> str:
     for line in said.splitlines():
         if "[error]" in line or "[fatal]" in line:
             text = re.sub(r"\[[^\]]*\] ?", "", line).replace(f"file:{path}: ", "").strip()
-            return f"ffmpeg: {text.removeprefix('Error opening input: ')}"
+            text = text.removeprefix("Error opening input: ").replace(f" '{_DEMUXERS}'", "")
+            return f"ffmpeg: {text}"
     return "ffmpeg finds no audio in it"

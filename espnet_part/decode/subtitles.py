@@ -1,4 +1,4 @@
-"""Subtitles in SubRip form (.srt), from text with the time at which it was said.
+"""Subtitles in SubRip form (.srt) and as WebVTT (.vtt), from text with the time at which it was said.
 
 Lines have at most 42 columns, the common limit of broadcasters, and a Chinese, Japanese or Korean
 character counts for two; a cue has two lines. Where a window's text needs several cues, they share
@@ -11,6 +11,7 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Iterable
+from html import escape
 from typing import NamedTuple
 
 from espnet_part.decode.lines import one_line
@@ -45,6 +46,27 @@ def to_srt(cues: Iterable[Cue]) -> str:
         Numbered blocks; empty where there is no text. Each cue lasts at least a millisecond and
         ends before, or when, the next one starts.
     """
+    return "\n".join(
+        f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{text}\n"
+        for number, (start, end, text) in enumerate(_blocks(cues), 1)
+    )
+
+
+def to_vtt(cues: Iterable[Cue]) -> str:
+    """Subtitles as the content of a .vtt file: the cues of `to_srt`, with what is markup escaped."""
+    return "\n".join(
+        [
+            "WEBVTT\n",
+            *(
+                f"{_clock(start, '.')} --> {_clock(end, '.')}\n{escape(text, quote=False)}\n"
+                for start, end, text in _blocks(cues)
+            ),
+        ]
+    )
+
+
+def _blocks(cues: Iterable[Cue]) -> list[tuple[int, int, str]]:
+    """Start and end in milliseconds, and lines, of what is shown at once."""
     timed: list[tuple[int, int, str]] = []
     for cue in cues:
         # an arrow is what tells a line of times from text
@@ -59,9 +81,8 @@ def to_srt(cues: Iterable[Cue]) -> str:
         if end - start < 1000 * _SHORTEST:
             room = timed[number][0] if number < len(timed) else start + 1000
             end = max(end, min(room, round(start + 1000 * _SHORTEST)))
-        lines = "\n".join(wrap(text))
-        blocks.append(f"{number}\n{_clock(start)} --> {_clock(end)}\n{lines}\n")
-    return "\n".join(blocks)
+        blocks.append((start, end, "\n".join(wrap(text))))
+    return blocks
 
 
 def wrap(text: str, columns: int = COLUMNS) -> list[str]:
@@ -153,8 +174,8 @@ def _width(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
-def _clock(milliseconds: int) -> str:
+def _clock(milliseconds: int, point: str) -> str:
     seconds, milliseconds = divmod(milliseconds, 1000)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours:02d}:{minutes:02d}:{seconds:02d},{milliseconds:03d}"
+    return f"{hours:02d}:{minutes:02d}:{seconds:02d}{point}{milliseconds:03d}"

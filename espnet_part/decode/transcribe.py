@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from espnet_part.config import build
 from espnet_part.data.audio import BadAudio
 from espnet_part.data.datadir import Example
 from espnet_part.decode.audio_file import probe_duration, read_blocks
 from espnet_part.decode.longform import Window, Windowing, cut_windows
 from espnet_part.decode.time_left import Progress
-from espnet_part.errors import DataError
+from espnet_part.errors import ConfigError, DataError
 from espnet_part.progress import clock
 from espnet_part.sample_rate import SAMPLE_RATE
 
@@ -133,6 +134,29 @@ def longest_window(model: Speech2Text, task: str, lang: str, tgt: str) -> float:
     if low < 2:
         raise DataError("the LLM's context is too small for 2 s of speech and the answer")
     return float(low)
+
+
+def fit_windows(
+    model: Speech2Text, task: str, lang: str, tgt: str, windows: dict[str, float]
+) -> Windowing:
+    """Windows that the model can take.
+
+    Args:
+        windows: of `Windowing` by name; without ``max_window`` it is 30 s or what fits.
+
+    Raises:
+        ConfigError: ``max_window`` is longer than what fits; as `longest_window`.
+        DataError: as `longest_window`.
+    """
+    room = longest_window(model, task, lang, tgt)
+    limit = windows.get("max_window")
+    if limit is None:
+        limit = min(Windowing().max_window, room)
+    elif limit > room:
+        raise ConfigError(
+            f"--max_window {limit:g}: the LLM's context holds {room:g} s of speech and its answer"
+        )
+    return build(Windowing, {**windows, "max_window": limit}, "windows")
 
 
 def transcribe(

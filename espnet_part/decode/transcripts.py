@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from espnet_part.decode.lines import one_line
-from espnet_part.decode.subtitles import Cue, to_srt
+from espnet_part.decode.subtitles import Cue, to_srt, to_vtt
 from espnet_part.decode.transcribe import Transcript
 from espnet_part.errors import ConfigError
 from espnet_part.files import atomic_write
 from espnet_part.scripts import parts_words
 
-SUFFIXES = {"text": ".txt", "json": ".json", "srt": ".srt"}
+SUFFIXES = {"text": ".txt", "json": ".json", "srt": ".srt", "vtt": ".vtt"}
+_SUBTITLES = {"srt": to_srt, "vtt": to_vtt}
 
 
 def to_text(transcript: Transcript, tgt: str) -> str:
@@ -34,6 +35,11 @@ def to_timed_text(transcript: Transcript) -> list[str]:
         f"[{_clock(line.start)} - {_clock(line.end)}] {one_line(line.text)}".rstrip()
         for line in transcript.lines
     ]
+
+
+def to_subtitles(transcript: Transcript, form: str) -> str:
+    """Subtitles of a file as "srt" or "vtt"."""
+    return _SUBTITLES[form](Cue(*line[:3]) for line in transcript.lines)
 
 
 def to_dict(transcript: Transcript, settings: dict[str, str]) -> dict[str, Any]:
@@ -75,7 +81,7 @@ class Output:
     """Where transcripts go.
 
     Args:
-        form: "text", "json" or "srt".
+        form: a key of `SUFFIXES`.
         out: a file for all, or a directory for one file each; None for standard output.
         files: (path, name) of what will be transcribed, as `find_audio` gives them.
         settings: model, task, lang and to.
@@ -103,7 +109,7 @@ class Output:
             self.paths = output_paths(files, Path(out), SUFFIXES[form])
             targets = set(self.paths.values())
         else:
-            if form == "srt" and len(files) > 1:
+            if form in _SUBTITLES and len(files) > 1:
                 raise ConfigError(
                     f"{len(files)} files make as many files of subtitles: give a directory, --out DIR/"
                 )
@@ -142,8 +148,8 @@ class Output:
             entries = [to_dict(transcript, self.settings) for transcript in transcripts]
             return json.dumps(entries, ensure_ascii=False, indent=1) + "\n"
         good = [transcript for transcript in transcripts if transcript.error is None]
-        if self.form == "srt":
-            return "".join(to_srt(Cue(*line[:3]) for line in each.lines) for each in good)
+        if self.form in _SUBTITLES:
+            return "".join(to_subtitles(each, self.form) for each in good)
         lines = []
         for each in good:
             head = f"{one_line(_shown(each.file.path))}\t" if prefix else ""

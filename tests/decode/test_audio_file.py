@@ -1,5 +1,6 @@
 """Any audio file in blocks, against reading it whole."""
 
+import contextlib
 import shutil
 import signal
 import socket
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from espnet_part.data.audio import BadAudio, read_audio
 from espnet_part.decode.audio_file import find_audio, probe_duration, read_blocks
+from tests.memory import peak_memory
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
 
@@ -157,6 +159,31 @@ def test_a_playlist_cannot_open_addresses(tmp_path):
         server.setblocking(False)
         with pytest.raises(BlockingIOError):  # nobody waits to be answered
             server.accept()
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    "content",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:{}\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile {}\n",
+    ],
+)
+def test_a_playlist_cannot_open_other_files(tmp_path, content):
+    """Whoever may have a file transcribed hears no other."""
+    soundfile.write(tmp_path / "private.mp3", tone(2.0), 16000)
+    (tmp_path / "a.m4a").write_text(content.format("private.mp3"))
+    for function in (probe_duration, read):
+        with pytest.raises(BadAudio, match="not readable as audio"):
+            function(tmp_path / "a.m4a")
+
+
+def test_a_header_cannot_ask_for_more_memory_than_there_is(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(0.1), 2_000_000_000)
+    with peak_memory() as peak:
+        with contextlib.suppress(BadAudio):
+            read(tmp_path / "a.wav", 10.0)
+        assert peak() < 200e6
 
 
 @needs_ffmpeg

@@ -10,23 +10,8 @@ from hypothesis import strategies as st
 
 from espnet_part.decode.longform import Windowing, cut_windows
 from espnet_part.decode.silence import FRAME, frame_levels
+from tests.decode.sound import RATE, room, speech
 from tests.memory import peak_memory
-
-RATE = 16000
-
-
-def speech(seconds, seed=0, level=-20.0):
-    """Noise whose level goes up and down five times a second, as syllables do."""
-    samples = round(seconds * RATE)
-    rng = np.random.default_rng(seed)
-    syllables = 0.15 + 0.85 * np.abs(np.sin(np.pi * 5 * np.arange(samples) / RATE))
-    return (10 ** (level / 20) * syllables * rng.standard_normal(samples)).astype(np.float32)
-
-
-def room(seconds, seed=0, level=-60.0):
-    rng = np.random.default_rng(seed + 999)
-    noise = 10 ** (level / 20) * rng.standard_normal(round(seconds * RATE))
-    return noise.astype(np.float32)
 
 
 def windows_of(audio, block=10 * RATE, **options):

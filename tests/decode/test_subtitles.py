@@ -5,7 +5,7 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from espnet_part.decode.subtitles import COLUMNS, Cue, to_srt, width, wrap
+from espnet_part.decode.subtitles import COLUMNS, Cue, to_srt, to_vtt, width, wrap
 
 TIME = re.compile(r"(\d\d+):(\d\d):(\d\d),(\d\d\d) --> (\d\d+):(\d\d):(\d\d),(\d\d\d)")
 
@@ -113,3 +113,14 @@ def test_any_text_gives_valid_subtitles_with_all_of_it(parts):
         assert all(width(line) <= COLUMNS for line in lines)
     said = "".join(re.sub("-->", "→", re.sub(r"\s+", " ", cue.text)) for cue in cues)
     assert shown.replace(" ", "") == said.replace(" ", "")
+
+
+def test_webvtt_has_the_same_cues_and_its_markup_is_text():
+    cues = [Cue(1.25, 3.5, "Guten Tag <b>& so</b>."), Cue(3725.0, 3727.0, LONG)]
+    content = to_vtt(cues)
+    assert content.startswith(
+        "WEBVTT\n\n00:00:01.250 --> 00:00:03.500\nGuten Tag &lt;b&gt;&amp; so&lt;/b&gt;.\n\n01:02:05.000 -->"
+    )
+    assert to_vtt([]) == "WEBVTT\n"
+    shown = [block.split("\n")[1:] for block in content.strip().split("\n\n")[2:]]
+    assert shown == [lines for _, _, lines in parse(to_srt(cues))[1:]]

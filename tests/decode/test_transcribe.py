@@ -17,7 +17,7 @@ from espnet_part.decode.speech2text import Decoded, Hypothesis, Speech2Text
 from espnet_part.decode.transcribe import AudioFile, longest_window, probe_files, transcribe
 from espnet_part.decode.transcripts import Output, output_paths, to_dict, to_text
 from espnet_part.errors import ConfigError, DataError
-from tests.decode.test_longform import RATE, room, speech
+from tests.decode.sound import RATE, room, speech
 from tests.memory import peak_memory
 
 

@@ -113,8 +113,8 @@ class Browser:
 
 
 @contextmanager
-def started_browser(profile: Path) -> Iterator[Browser]:
-    """Start Chromium with a profile of its own, and end it."""
+def started_browser(profile: Path, *more: str) -> Iterator[Browser]:
+    """Start Chromium with a profile of its own and more options, and end it."""
     assert CHROMIUM is not None
     in_read, in_write = os.pipe()
     out_read, out_write = os.pipe()
@@ -129,6 +129,7 @@ def started_browser(profile: Path) -> Iterator[Browser]:
         "--hide-scrollbars",
         f"--user-data-dir={profile}",
         "--remote-debugging-pipe",
+        *more,
         "about:blank",
     ]
     # the pipe's ends must be descriptors 3 and 4

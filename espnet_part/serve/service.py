@@ -1,0 +1,91 @@
+"""What the routes share: one model, one scheduler, one spool, and who may use them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from espnet_part.decode.language import check_language
+from espnet_part.errors import ConfigError
+from espnet_part.serve.errors import ApiError
+from espnet_part.serve.keys import Keys
+from espnet_part.serve.metrics import Metrics
+from espnet_part.serve.model import Direction, ServedModel
+from espnet_part.serve.scheduler import Scheduler
+from espnet_part.serve.settings import Settings
+from espnet_part.serve.spool import Spool
+from espnet_part.tasks import TASKS
+
+
+@dataclass
+class Service:
+    """A server's parts.
+
+    Attributes:
+        name: of the model.
+        model: None while it is loaded.
+    """
+
+    name: str
+    settings: Settings
+    keys: Keys
+    spool: Spool
+    metrics: Metrics = field(default_factory=Metrics)
+    model: ServedModel | None = None
+    scheduler: Scheduler = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.scheduler = Scheduler(self.settings, self.metrics)
+        self.metrics.watch(self.scheduler.waiting, self.scheduler.clients)
+
+    def loaded(self) -> ServedModel:
+        """The model, for those who were admitted."""
+        assert self.model is not None
+        return self.model
+
+    def check_model(self, name: str) -> None:
+        """A request may leave the model's name out.
+
+        Raises:
+            ApiError: 404, it names another.
+        """
+        if name not in ("", self.name):
+            message = f"no model {name!r} here; there is {self.name!r}"
+            raise ApiError(404, message, "model_not_found", "model")
+
+    def direction(self, task: str, language: str, target: str) -> Direction:
+        """What is asked for; a language that is left out must be the only one there is.
+
+        Args:
+            task: as training data name it.
+
+        Raises:
+            ApiError: 400, a language is unknown, or missing, or was not trained.
+        """
+        model = self.loaded()
+        known = {(lang, tgt) for name, lang, tgt in model.trained_on if name == task}
+        tgt = self._language(target, "to_language")
+        if not tgt and TASKS[task].writes == "other":
+            tgt = "en"  # what OpenAI's translations write
+        lang = self._language(language, "language")
+        if not lang:
+            possible = sorted({one for one, other in known if not tgt or other == tgt})
+            if len(possible) != 1:
+                choice = f"one of {', '.join(possible)}" if possible else "such as de"
+                message = f"language: give the language that is spoken ({choice})"
+                raise ApiError(400, message, "missing_language", "language")
+            lang = possible[0]
+        tgt = tgt or lang
+        if TASKS[task].why_not(lang, tgt):
+            other = "transcriptions" if TASKS[task].writes == "other" else "translations"
+            message = f"to_language: {TASKS[task].why_not(lang, tgt)}; see /v1/audio/{other}"
+            raise ApiError(400, message, "invalid_value", "to_language")
+        direction = Direction(task, lang, tgt)
+        if strange := model.why_strange(direction):
+            raise ApiError(400, strange, "unsupported_language", "language")
+        return direction
+
+    def _language(self, code: str, field: str) -> str:
+        try:
+            return check_language(code, f"{field}:") if code else ""
+        except ConfigError as error:
+            raise ApiError(400, str(error), "unknown_language", field) from None
