@@ -127,7 +127,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     configs = args.config or [run.config for run in runs]
     if runs and len(configs) != len(runs):
         raise ConfigError(f"--config: {args.check} holds {len(runs)} trainings, not {len(configs)}")
-    model_config = args.model_config or configs[0]
+    model_config = args.model_config or runs[0].config
     values = load_model_file(model_config) if args.model_config else runs[0].options
     data_stats = args.data_stats or (runs and args.hours_of_audio is None and runs[0].data_stats)
     if data_stats:

@@ -291,26 +291,26 @@ def _encode(
     encoder: Encoder, batch: Sequence[Clip]
 ) -> tuple[list[tuple[str, np.ndarray]], dict[str, str]]:
     failed: dict[str, str] = {}
-    read: list[tuple[str, np.ndarray]] = []
+    read: list[tuple[Clip, np.ndarray]] = []
     for clip in batch:
         try:
-            read.append((clip.key, read_audio(clip.audio, clip.segment)))
+            read.append((clip, read_audio(clip.audio, clip.segment)))
         except BadAudio as error:
             failed[clip.key] = str(error)
             logging.warning("%s: %s", clip.utt_id, error)
 
-    def run(chosen: Sequence[tuple[str, np.ndarray]]) -> list[np.ndarray]:
+    def run(chosen: Sequence[tuple[Clip, np.ndarray]]) -> list[np.ndarray]:
         return encoder([speech for _, speech in chosen])
 
     encoded: list[tuple[str, np.ndarray]] = []
-    for (key, _), states, reason in run_or_name(read, run):
+    for (clip, _), states, reason in run_or_name(read, run):
         if states is not None and not np.isfinite(states).all():
             states, reason = None, "the encoder's output is not finite"
         if states is None:
-            failed[key] = reason
-            logging.warning("%s: %s", key, reason)
+            failed[clip.key] = reason
+            logging.warning("%s: %s", clip.utt_id, reason)
         else:
-            encoded.append((key, states))
+            encoded.append((clip.key, states))
     return encoded, failed
 
 

@@ -32,10 +32,8 @@ def run_or_name(
     results: Sequence[Result] = []
     try:
         results = run(items)
-    except UserError as error:
-        reason = str(error)
     except Exception as error:  # whatever one item provokes must not end the others
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        reason = reason_of(error)
         logging.debug("a batch failed", exc_info=True)
     if not reason:
         return [(item, result, "") for item, result in zip(items, results, strict=True)]
@@ -46,6 +44,13 @@ def run_or_name(
     logging.info("a batch of %d failed and is halved: %s", len(items), reason)
     half = len(items) // 2
     return run_or_name(items[:half], run) + run_or_name(items[half:], run)
+
+
+def reason_of(error: Exception) -> str:
+    """One line that says why an item failed."""
+    if isinstance(error, UserError):
+        return str(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def free_memory() -> None:

@@ -117,7 +117,7 @@ def decode_shard(
             for record in records:
                 (done if record.error is None else failed)[record.utt_id] = record
             if not done and len(failed) - len(bad) >= _HOPELESS:
-                first = next(iter(failed.values()))
+                first = next(islice(failed.values(), len(bad), None))
                 raise DataError(
                     f"the first {len(failed) - len(bad)} utterances all failed, such as "
                     f"{first.utt_id}: {first.error}"

@@ -54,6 +54,7 @@ _Heard = tuple[
     torch.Tensor, torch.Tensor
 ]  # a clip's encoder states (1, states, dim) and length (1,)
 _SECONDS_AT_ONCE = {"cpu": 30}  # of speech, padding included; more is no faster
+_TOKEN = SAMPLE_RATE // 4  # about the samples in which one is spoken
 
 
 class Speech2Text:
@@ -435,7 +436,7 @@ def _trained_on(weights: str | Path) -> frozenset[tuple[str, str, str]]:
 
 
 def row_cost(row: Row) -> int:
-    """What rows are sorted by, so that a batch has little padding."""
+    """What rows are sorted by, so that a batch has little padding: samples, or what a text is as long as."""
     if row.speech is not None:
         return len(row.speech)
-    return len(row.tokens.prefix_ids) + len(row.tokens.suffix_ids)
+    return _TOKEN * (len(row.tokens.prefix_ids) + len(row.tokens.suffix_ids))

@@ -244,8 +244,9 @@ def write_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
     Raises:
         DataError: no space left on the disk. The checkpoints before it are untouched.
     """
-    aside = directory.with_name(f".{directory.name}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
+    for left in directory.parent.glob(".[0-9]*"):  # of a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    aside, old = (directory.with_name(f".{directory.name}.{name}") for name in ("tmp", "old"))
     try:
         aside.mkdir(parents=True)
         safetensors.torch.save_file(checkpoint.weights, aside / "weights.safetensors")
@@ -257,7 +258,8 @@ def write_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
         for file in aside.iterdir():
             sync_file(file)
         sync_directory(aside)
-        shutil.rmtree(directory, ignore_errors=True)
+        if directory.exists():  # of the same step: gone at once, since to remove it takes long
+            directory.rename(old)
         aside.rename(directory)
     except BaseException as error:
         shutil.rmtree(aside, ignore_errors=True)
@@ -268,6 +270,7 @@ def write_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
             ) from None
         raise
     sync_directory(directory.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def remove_old(newest: Path, keep: int, hours: float | None = None) -> None:

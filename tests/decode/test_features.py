@@ -201,6 +201,20 @@ def test_bad_audio_is_named(encoder, examples, data, tmp_path):
         extract_features(text, encoder, tmp_path / "text", BINS, 0.1)
 
 
+def test_what_the_encoder_does_not_bear_is_named(encoder, examples, tmp_path, caplog, monkeypatch):
+    read = features.read_audio
+
+    def broken(audio, segment):
+        samples = read(audio, segment)
+        return samples * np.nan if (audio, segment) == (bad.audio, bad.segment) else samples
+
+    bad = next(example for example in examples if example.utt_id == "u5")
+    monkeypatch.setattr(features, "read_audio", broken)
+    extract_features(examples, encoder, tmp_path, BINS, 0.5)
+    assert "u5: the encoder's output is not finite" in caplog.text
+    assert (tmp_path / "failed.tsv").read_text() == "u5\tthe encoder's output is not finite\n"
+
+
 def test_trained_encoder_is_another_encoder(config, encoder, tmp_path):
     from espnet_part.weights import write_weights
 

@@ -210,8 +210,10 @@ def test_a_broken_model_ends_early(model, data, tmp_path, monkeypatch):
     monkeypatch.setattr("espnet_part.decode.shard._HOPELESS", 4)
     monkeypatch.setattr("espnet_part.decode.shard._TOLD", 2)
     monkeypatch.setattr(model, "_read", broken)
+    keys = tmp_path / "keys"
+    keys.write_text("faulty\n" + "".join(f"u{n}\n" for n in range(1, 8)))
     with pytest.raises(DataError, match="the first 4 utterances all failed, such as u5: Runtime"):
-        _run(model, data, tmp_path)
+        _run(model, data, tmp_path / "out", keys=keys)
 
 
 def test_nothing_breaks_a_line():

@@ -9,10 +9,12 @@ import torch
 import yaml
 
 from espnet_part.data.audio import BadAudio
+from espnet_part.data.chat import Tokens
+from espnet_part.data.collate import Row
 from espnet_part.data.datadir import DataDir, Example
 from espnet_part.data.prompts import Prompts
 from espnet_part.decode.search import Search
-from espnet_part.decode.speech2text import Speech2Text
+from espnet_part.decode.speech2text import Speech2Text, _encoded_together
 from espnet_part.errors import ConfigError, DataError
 from tests.decode.conftest import MODEL, PROMPTS, make_speech, make_tokenizer
 
@@ -226,6 +228,14 @@ def test_bad_configurations(exp, tmp_path):
     (tmp_path / "config.yaml").write_text(text.replace("prompts:", "promptz:"))
     with pytest.raises(ConfigError, match="`prompts` is missing"):
         Speech2Text(tmp_path / "config.yaml")
+
+
+def test_texts_are_read_some_at_a_time():
+    text = Example("u", "t2tt", "de", "en", "", "source")
+    rows = [Row(text, Tokens([0] * 50, [0] * 10, [])) for _ in range(500)]
+    groups = list(_encoded_together(rows, 480))
+    assert sum(map(len, groups)) == 500
+    assert 1 < max(map(len, groups)) < 50
 
 
 def test_bfloat16_decodes(exp):

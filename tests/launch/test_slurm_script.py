@@ -97,7 +97,9 @@ def test_a_notice_reaches_the_program_and_what_goes_on_is_queued_again(
     assert running.stdout is not None
     printed = ""
     while "begun" not in printed:
-        printed += running.stdout.readline()
+        line = running.stdout.readline()
+        assert line, printed  # it has ended
+        printed += line
     running.send_signal(number)
     printed += running.communicate(timeout=60)[0]
     assert running.returncode == (75 if goes_on else status), printed

@@ -203,7 +203,9 @@ def refusal(capsys: pytest.CaptureFixture[str], *options: str) -> str:
     return capsys.readouterr().err
 
 
-def test_what_cannot_be_checked(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_checked(
+    trained: Workspace, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert "holds no training" in refusal(capsys, str(run / "nowhere"))
     two = ["--config", "a.yaml", "b.yaml", "--model_config", "m.yaml"]
     assert "holds 1 trainings, not 2" in refusal(capsys, str(run), *two)
@@ -214,6 +216,9 @@ def test_what_cannot_be_checked(run: Path, capsys: pytest.CaptureFixture[str]) -
     change(run, llm_conf={"name": "somebody/new-llm"}, train_shape_file=[])
     assert "--data_stats" in refusal(capsys, str(run))
     assert "somebody/new-llm" in refusal(capsys, str(run), "--hours_of_audio", "1")
+    change(run, llm_conf={"nam": "x"})
+    planned = ["--config", str(trained.root / "stage.yaml"), "--hours_of_audio", "1"]
+    assert f"{run}/stage1/config.yaml: llm_conf" in refusal(capsys, str(run), *planned)
     (run / "stage1/config.yaml").write_text("batch_size: 20\n")
     assert "is not that of a training of the task `part`" in refusal(capsys, str(run))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,26 @@ def test_to_go_back_there_is_each_checkpoint_of_the_phase_once(
     assert sorted(tried) == sorted(step for step in kept if step >= phase)
     old = [step for step in tried if step <= phase + steps - 100]
     assert not tried or tried[0] == (max(old) if old else min(tried))
+
+
+def test_a_kill_while_a_checkpoint_of_the_same_step_is_replaced_leaves_a_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_checkpoint(tmp_path / "00000001", state(1))
+    remove = shutil.rmtree
+
+    def killed(path: Path, ignore_errors: bool = False) -> None:
+        if path.exists():
+            (path / "state.json").unlink()
+            raise SystemExit
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(SystemExit):
+        write_checkpoint(tmp_path / "00000001", state(2))
+    assert read_newest(tmp_path).state == {"number": 2}
+    monkeypatch.setattr(shutil, "rmtree", remove)
+    write_checkpoint(tmp_path / "00000002", state(3))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["00000001", "00000002"]
 
 
 def test_weights_can_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any, cast
 
 import torch
@@ -39,7 +40,8 @@ class Rows:
 
     As with padding on the left, the distance of two positions is that of their tokens, so masks of
     sliding windows are right. A row that joins is copied to the end; one that leaves is replaced by
-    the last one. The tensors grow in place, and are moved to the front when they reach the end.
+    the last one. The tensors grow in place, and are moved to the front when they reach the end. Before
+    a row is nothing of another one: masked, it would still be multiplied by 0, and 0 x NaN is NaN.
 
     Args:
         slots: most rows.
@@ -78,10 +80,12 @@ class Rows:
             self.end = 0
         if length > self.end:
             self._move(length)
-        self.starts.append(self.end - length)
+        start = self.end - length
+        self.starts.append(start)
         for layer, read in zip(self.layers, cast(Any, prefilled.layers), strict=True):
             for kept, new in ((layer.keys, read.keys), (layer.values, read.values)):
-                kept[len(self) - 1, :, self.end - length : self.end] = new[row, :, -length:]
+                kept[len(self) - 1, :, :start] = 0
+                kept[len(self) - 1, :, start : self.end] = new[row, :, -length:]
 
     def leave(self, row: int) -> None:
         """Remove a row; the last one takes its place."""
@@ -90,6 +94,7 @@ class Rows:
             start = self.starts[last]
             for layer in self.layers:
                 for kept in (layer.keys, layer.values):
+                    kept[row, :, :start] = 0
                     kept[row, :, start : self.end] = kept[last, :, start : self.end]
             self.starts[row] = start
         self.starts.pop()
@@ -120,7 +125,7 @@ class _Layer(DynamicLayer):
 
     def __init__(self, rows: Rows, like: Any, slots: int) -> None:
         super().__init__()
-        self.rows = rows
+        self.rows: Rows = weakref.proxy(rows)  # a circle would hold the memory until Python looks
         self.is_initialized = True
         for name, read in (("keys", like.keys), ("values", like.values)):
             setattr(self, name, read.new_zeros(slots, read.shape[1], _ROOM, read.shape[3]))
@@ -137,7 +142,6 @@ class _Layer(DynamicLayer):
             old = getattr(self, name)
             moved = old[:rows, :, used].clone()
             if old.shape[2] < size:
-                # zeros, since what is masked is still multiplied by 0
                 old = old.new_zeros(*old.shape[:2], size, old.shape[3])
             old[:rows, :, start:end] = moved
             setattr(self, name, old)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ from transformers import DynamicCache
 
 from espnet_part.decode.engines.base import Answer, Prompt
 from espnet_part.decode.engines.rows import Rows, keeps_all
-from espnet_part.decode.halving import free_memory, run_or_name
+from espnet_part.decode.halving import free_memory, reason_of, run_or_name
 from espnet_part.decode.search import Search
 from espnet_part.errors import DataError
 from espnet_part.model.llm import LLM
@@ -92,30 +92,49 @@ class Engine:
         """Answer until nothing runs, or what runs has failed."""
         rows = Rows(self.slots)
         running: list[_Row] = []
+        later: list[_Row] = []
         while True:
+            failure = None
             if self.slots - len(running) >= max(1, self.slots // _REFILL):
-                yield from self._admit(waiting.take(self.slots - len(running)), rows, running)
+                prompts = waiting.take(self.slots - len(running))
+                failure = yield from self._admit(prompts, rows, running, later)
                 yield from waiting.failed()
             if not running:
-                return
-            failure = self._try_step(rows, running)
+                break
+            failure = failure or self._try_step(rows, running)
             if failure is not None:
                 del rows  # its memory may be what is missing
                 yield from self._separately(running, failure)
-                return
+                break
             for place in reversed(range(len(running))):
                 if running[place].ended:
                     yield running[place].number, running[place].answer
                     rows.leave(place)
                     running[place] = running[-1]
                     running.pop()
+        if later:
+            yield from self._answer(_Waiting.again(later))
 
     def _admit(
-        self, prompts: Sequence[_Row], rows: Rows, running: list[_Row]
-    ) -> Iterator[tuple[int, Answer | Exception]]:
-        """Read prompts and decide on their first tokens; those that go on join what runs."""
+        self, prompts: Sequence[_Row], rows: Rows, running: list[_Row], later: list[_Row]
+    ) -> Generator[tuple[int, Answer | Exception], None, Exception | None]:
+        """Read prompts and decide on their first tokens; those that go on join what runs.
+
+        Args:
+            later: gets those that cannot be read beside others, for lack of memory perhaps.
+
+        Returns:
+            Why not all of ``running`` have joined the rows.
+        """
+        failure: Exception | None = None
         for alike in _of_like_length(prompts):
+            if failure is not None:
+                running += alike
+                continue
             for row, read, reason in run_or_name(alike, self._read):
+                if read is None and running:
+                    later.append(row)
+                    continue
                 if read is None:
                     yield row.number, DataError(reason)
                     continue
@@ -123,9 +142,14 @@ class Engine:
                 row.add(token, log_probability, self.llm.end_token_ids)
                 if row.ended:
                     yield row.number, row.answer
-                else:
-                    rows.join(cache, place, len(row.prompt.embeddings))
-                    running.append(row)
+                    continue
+                running.append(row)
+                if failure is None:
+                    try:
+                        rows.join(cache, place, len(row.prompt.embeddings))
+                    except Exception as error:
+                        failure = error.with_traceback(None)
+        return failure
 
     def _read(self, group: Sequence[_Row]) -> list[tuple[DynamicCache, int, int, float]]:
         """Run the model over prompts: (cache, place in it, next token, its log probability) of each."""
@@ -147,9 +171,9 @@ class Engine:
                 positions = mask.sum(1, keepdim=True) - 1
                 hidden = self.llm.hidden(self.llm.embedding(tokens), mask, positions, rows.cache)
                 chosen = self._choose(hidden)
+            rows.advance()
         except Exception as error:
             return error.with_traceback(None)  # which holds on to the memory
-        rows.advance()
         for row, best in zip(running, chosen, strict=True):
             row.add(*best, self.llm.end_token_ids)
         return None
@@ -166,13 +190,13 @@ class Engine:
     ) -> Iterator[tuple[int, Answer | Exception]]:
         """Answer rows that failed together again, in halves."""
         if len(running) == 1:
-            yield running[0].number, failure
+            yield running[0].number, DataError(reason_of(failure))
             return
         free_memory()
         half = len(running) // 2
         if isinstance(failure, torch.OutOfMemoryError):
             self.slots = half
-        logging.info("%d rows at once failed and are halved: %s", len(running), failure)
+        logging.info("%d rows at once failed and are halved: %s", len(running), reason_of(failure))
         for rows in (running[:half], running[half:]):
             yield from self._answer(_Waiting.again(rows))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from espnet_part.decode.engines import rows, transformers
 from espnet_part.decode.engines.base import Answer, Prompt
 from espnet_part.decode.engines.transformers import Engine
 from espnet_part.decode.search import Search
@@ -246,15 +249,99 @@ def test_rows_that_fail_in_the_middle_are_halved_and_one_is_named(
                 raise torch.OutOfMemoryError("not enough")
             table = self.embedding(torch.tensor(sorted(cursed)))
             if any(torch.equal(row[0], token) for row in embeddings for token in table):
-                raise RuntimeError("does not like it")
+                raise RuntimeError("does not\nlike it")
         return hidden(self, embeddings, mask, *more)
 
     monkeypatch.setattr(LLM, "hidden", step)
     engine = make_engine(llm, 6)
     found = answers(engine, prompts)
-    assert str(found.pop(3)) == "does not like it"
+    assert str(found.pop(3)) == "RuntimeError: does not like it"
     assert engine.slots == 3 or engine.slots == 1
     assert_same(found, [answer for n, answer in enumerate(wanted) if n != 3])
+
+
+@pytest.fixture
+def caches(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[rows.Rows]]:
+    """The caches of all rows that an engine makes."""
+    made: list[weakref.ref[rows.Rows]] = []
+    init = rows.Rows.__init__
+
+    def watch(self: rows.Rows, slots: int) -> None:
+        init(self, slots)
+        made.append(weakref.ref(self))
+
+    monkeypatch.setattr(rows.Rows, "__init__", watch)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("lengths", "limits"),
+    [
+        pytest.param([9] * 6, [80] * 6, id="for answers"),
+        pytest.param([9] * 6 + [150, 9], [2] * 3 + [30] * 5, id="for a prompt"),
+    ],
+)
+def test_where_the_cache_cannot_grow_fewer_rows_are_answered_and_none_is_lost(
+    lengths: list[int],
+    limits: list[int],
+    caches: list[weakref.ref[rows.Rows]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    llm = make_llm("qwen2")
+    llm.end_token_ids = []
+    sizes = zip(lengths, limits, strict=True)
+    prompts = [Prompt(torch.randn(length, llm.dim), limit) for length, limit in sizes]
+    wanted = [alone(llm, prompt) for prompt in prompts]
+    move = rows._Layer.move
+    held: list[int] = []
+
+    def narrow(self: Any, count: int, *more: Any) -> None:
+        if count > 2:
+            raise torch.OutOfMemoryError("not enough")
+        move(self, count, *more)
+
+    def look() -> None:
+        held.append(sum(cache() is not None for cache in caches))
+
+    monkeypatch.setattr(rows._Layer, "move", narrow)
+    monkeypatch.setattr(transformers, "free_memory", look)
+    engine = make_engine(llm, 6)
+    gc.disable()
+    try:
+        assert_same(answers(engine, prompts), wanted)
+    finally:
+        gc.enable()
+    assert held and not any(held)  # what failed holds no memory when it is tried again
+    assert engine.slots < 6
+
+
+def test_what_cannot_be_read_beside_others_is_read_without_them(
+    caches: list[weakref.ref[rows.Rows]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llm = make_llm("qwen2")
+    prompts = [prompt._replace(limit=3 + n) for n, prompt in enumerate(make_prompts(9, llm.dim))]
+    wanted = [alone(llm, prompt) for prompt in prompts]
+    hidden, refused = LLM.hidden, 0
+
+    def narrow(self: LLM, embeddings: Tensor, mask: Tensor, *more: Any) -> Tensor:
+        nonlocal refused
+        reads = mask.shape[1] == embeddings.shape[1]
+        if reads and len(embeddings) + sum(len(c() or ()) for c in caches) > 3:
+            refused += 1
+            raise torch.OutOfMemoryError("not enough")
+        return hidden(self, embeddings, mask, *more)
+
+    monkeypatch.setattr(LLM, "hidden", narrow)
+    assert_same(answers(make_engine(llm, 6), prompts), wanted)
+    assert refused > 3
+
+
+def test_a_prompt_that_is_not_finite_harms_no_other() -> None:
+    llm = make_llm("qwen2")
+    prompts = [prompt._replace(limit=6) for prompt in make_prompts(12, llm.dim)]
+    bad = Prompt(torch.full((40, llm.dim), torch.nan), 3)
+    found = answers(make_engine(llm, 3), [bad, *prompts])
+    assert_same(found[1:], [alone(llm, prompt) for prompt in prompts])
 
 
 @torch.no_grad()
@@ -267,8 +354,6 @@ def test_the_model_s_prompts_are_what_it_reads() -> None:
 
 
 def test_memory_does_not_grow_with_steps_times_vocabulary() -> None:
-    import gc
-
     llm = make_llm("qwen2")
     llm.end_token_ids = []
     held: list[int] = []
@@ -284,8 +369,6 @@ def test_memory_does_not_grow_with_steps_times_vocabulary() -> None:
 
 def test_the_cache_does_not_grow_with_the_number_of_prompts() -> None:
     """Positions that are over are used again."""
-    from espnet_part.decode.engines import rows
-
     llm = make_llm("qwen2", num_hidden_layers=1)
     llm.end_token_ids = []
     largest = 0
