@@ -45,8 +45,8 @@ def parameter_shapes(cfg: ModelConfig) -> dict[str, Shape] | None:
         ConfigError: a directory without a config.json, or a LoRA target that the LLM lacks.
     """
     encoder, adapter = ENCODERS.shapes(cfg.encoder), ADAPTERS.shapes(cfg.speech_adapter)
-    llm = llm_sizes(cfg.llm_conf)
-    if encoder is None or adapter is None or llm is None:
+    llm = llm_config(cfg.llm_conf)
+    if encoder is None or adapter is None or llm is None or llm["model_type"] not in _LLM_DEFAULTS:
         return None
     found = encoder.shapes(cfg.encoder_conf)
     if found is None:
@@ -81,19 +81,20 @@ def model_shapes(cfg: ModelConfig) -> dict[str, Shape]:
     return meta_shapes(cfg)
 
 
-def llm_sizes(conf: LLMConf) -> dict[str, Any] | None:
-    """The sizes of an LLM in the words of its config.json, with what it leaves out.
+def llm_config(conf: LLMConf) -> dict[str, Any] | None:
+    """The sizes of an LLM in the words of its config.json, with what is known that it leaves out.
 
     Returns:
-        None for an unknown name of the hub, or another family than Qwen2, Qwen3 and Llama.
+        None for an unknown name of the hub.
 
     Raises:
         ConfigError: a directory without a config.json.
     """
     sizes = read_sizes(conf.name, conf.config, _ARCHITECTURES)
-    if sizes is None or sizes.get("model_type") not in _LLM_DEFAULTS:
+    if sizes is None:
         return None
-    return _complete(sizes)
+    sizes = sizes.get("text_config", sizes)
+    return _complete(sizes) if sizes.get("model_type") in _LLM_DEFAULTS else sizes
 
 
 def _complete(sizes: dict[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """A speech LLM's forward pass as a list of operations, and which of them a phase puts in a graph.
 
 What memory and arithmetic cost follows from this one list (`memory`, `compute`). The kinds of
-encoder and adapter say theirs; the LLM's mirrors transformers' decoder layers of Qwen2, Qwen3 and
-Llama, which differ here only in their norms and sizes.
+encoder and adapter say theirs; the LLM's is read from the names and shapes of its parameters, for
+families whose layers are like Llama's: attention, a gated MLP, and norms before, behind or within.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,7 +26,7 @@ from espnet_part.model.operations import (
     Part,
 )
 from espnet_part.model.protected import protected
-from espnet_part.model.shapes import llm_sizes, model_shapes
+from espnet_part.model.shapes import llm_config, model_shapes
 from espnet_part.model.sizes import Shape
 from espnet_part.plan.batch import Rates
 
@@ -89,17 +90,19 @@ def describe_model(cfg: ModelConfig) -> Model:
     """
     encoder_part = ENCODERS.operations(cfg.encoder)
     adapter_part = ADAPTERS.operations(cfg.speech_adapter)
-    llm = llm_sizes(cfg.llm_conf)
-    if llm is None:
-        raise ConfigError(_unknown("llm", cfg.llm_conf, "of the types qwen2, qwen3 and llama"))
+    sizes = llm_config(cfg.llm_conf)
+    if sizes is None:
+        raise ConfigError(_unknown("llm", cfg.llm_conf, "in model/architectures.yaml"))
     encoder = encoder_part.operations(cfg.encoder_conf)
     if encoder is None:
         raise ConfigError(_unknown("encoder", cfg.encoder_conf, f"of the kind {cfg.encoder}"))
-    adapter = adapter_part.operations(cfg.speech_adapter_conf, encoder.dim, llm["hidden_size"])
     shapes = model_shapes(cfg)
+    llm = _llm(sizes, cfg.llm_conf, shapes)
+    vocabulary, width = shapes[f"{_LLM}.embed_tokens.weight"]
+    adapter = adapter_part.operations(cfg.speech_adapter_conf, encoder.dim, width)
     return Model(
-        parts=(encoder.part, adapter.part, _llm(llm, cfg.llm_conf, shapes)),
-        head=Linear("llm.model.lm_head", llm["hidden_size"], llm["vocab_size"]),
+        parts=(encoder.part, adapter.part, llm),
+        head=Linear("llm.model.lm_head", width, vocabulary),
         shapes=shapes,
         protected=protected(cfg.encoder),
         rates=Rates(encoder.states_per_second, adapter.positions, encoder.window, encoder.silence),
@@ -139,47 +142,74 @@ def _unknown(part: str, conf: Any, known: str) -> str:
     )
 
 
+_LLM = "llm.model.model"
+_ATTENTION, _GATE = "attention", "gate"
+_LAYER = (  # the operations of a layer in the order of the forward pass; those that it has
+    "input_layernorm",
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.q_norm",
+    "self_attn.k_norm",
+    _ATTENTION,
+    "self_attn.o_proj",
+    "post_attention_layernorm",
+    "pre_feedforward_layernorm",
+    "mlp.gate_proj",
+    "mlp.up_proj",
+    _GATE,
+    "mlp.down_proj",
+    "post_feedforward_layernorm",
+)
+_NEEDED = {name for name in _LAYER if name.endswith("_proj")}
+_SHARED = ("self_attn.k_proj", "self_attn.v_proj", "mlp.up_proj")  # read what the one before reads
+
+
 def _llm(sizes: Mapping[str, Any], conf: LLMConf, shapes: Mapping[str, Shape]) -> Part:
-    width, ff, head = sizes["hidden_size"], sizes["intermediate_size"], sizes["head_dim"]
-    heads = sizes["num_attention_heads"]
-    queries, keys = heads * head, sizes["num_key_value_heads"] * head
-
-    def linear(name: str, inputs: int, outputs: int, shared: bool = False) -> Linear:
-        rank = shapes.get(f"{name}.lora_A.default.weight", (0,))[0]
-        return Linear(name, inputs, outputs, shared=shared, rank=rank)
-
-    def layer(name: str) -> Block:
-        attention, mlp = f"{name}.self_attn", f"{name}.mlp"
-        head_norms: tuple[Operation, ...] = ()
-        if sizes["model_type"] == "qwen3":
-            head_norms = (
-                Norm(f"{attention}.q_norm", queries, rms=True),
-                Norm(f"{attention}.k_norm", keys, rms=True),
-            )
-        return Block(
-            (
-                Norm(f"{name}.input_layernorm", width, rms=True),
-                linear(f"{attention}.q_proj", width, queries),
-                linear(f"{attention}.k_proj", width, keys, shared=True),
-                linear(f"{attention}.v_proj", width, keys, shared=True),
-                *head_norms,
-                Attention(queries, heads),
-                linear(f"{attention}.o_proj", queries, width),
-                Norm(f"{name}.post_attention_layernorm", width, rms=True),
-                linear(f"{mlp}.gate_proj", width, ff),
-                linear(f"{mlp}.up_proj", width, ff, shared=True),
-                Elementwise(kept=3 * ff),  # SiLU's input, and both factors of the product
-                linear(f"{mlp}.down_proj", ff, width),
-            ),
-            layer=True,
+    layers: dict[str, dict[str, Shape]] = {}
+    for name, shape in shapes.items():
+        found = re.fullmatch(rf"({_LLM}\.layers\.\d+)\.([\w.]+?)(\.base_layer)?\.weight", name)
+        if found and ".lora_" not in name:
+            layers.setdefault(found[1], {})[found[2]] = shape
+    known = all(_NEEDED <= layer.keys() <= set(_LAYER) for layer in layers.values())
+    if not layers or not known or "num_attention_heads" not in sizes:
+        raise ConfigError(
+            f"{conf.name or 'llm_conf'}: the layers of {sizes.get('model_type')} are not known here: a "
+            "plan needs num_attention_heads, and layers like Llama's (Qwen, Mistral, Gemma, Granite, OLMo)"
         )
-
-    layers = tuple(layer(f"llm.model.model.layers.{n}") for n in range(sizes["num_hidden_layers"]))
+    heads = int(sizes["num_attention_heads"])
+    kinds = sizes.get("layer_types") or []
+    blocks = []
+    for number, (name, layer) in enumerate(layers.items()):
+        sliding = number < len(kinds) and kinds[number] == "sliding_attention"
+        span = int(sizes["sliding_window"]) if sliding else 0
+        blocks.append(Block(tuple(_layer(name, layer, heads, span, shapes)), layer=True))
+    (ff, width), (queries, _) = layer["mlp.gate_proj"], layer["self_attn.q_proj"]
+    keys = layer["self_attn.k_proj"][0]
     return Part(
         "llm",
         width,
         max(ff, queries + 2 * keys),
-        (*layers, Block((Norm("llm.model.model.norm", width, rms=True),))),
+        (*blocks, Block((Norm(f"{_LLM}.norm", width, rms=True),))),
         weight_bytes=2 if conf.dtype == "bfloat16" else 4,
         checkpointed=conf.gradient_checkpointing,
     )
+
+
+def _layer(
+    name: str, layer: Mapping[str, Shape], heads: int, span: int, shapes: Mapping[str, Shape]
+) -> Iterator[Operation]:
+    queries = layer["self_attn.q_proj"][0]
+    for own in _LAYER:
+        full = f"{name}.{own}"
+        if own == _ATTENTION:
+            yield Attention(queries, heads, span)
+        elif own == _GATE:  # the activation's input, and both factors of the product
+            yield Elementwise(kept=3 * layer["mlp.gate_proj"][0])
+        elif own in _NEEDED:
+            outputs, inputs = layer[own]
+            rank = shapes.get(f"{full}.lora_A.default.weight", (0,))[0]
+            yield Linear(full, inputs, outputs, shared=own in _SHARED, rank=rank)
+        elif own in layer:  # a norm of heads is over all of them
+            projection = layer.get(own.replace("_norm", "_proj"), layer[own])
+            yield Norm(full, projection[0], rms=True)

@@ -68,7 +68,12 @@ def test_another_adapter_keeps_what_autograd_keeps(adapter: dict[str, Any], phas
 
 
 def test_other_families_and_dtypes() -> None:
-    for llm in ({"model_type": "qwen3", "head_dim": 24}, {"model_type": "llama"}):
+    for llm in (
+        {"model_type": "qwen3", "head_dim": 24},
+        {"model_type": "llama"},
+        {"model_type": "mistral"},
+        {"model_type": "gemma3_text", "head_dim": 24},
+    ):
         cfg = small_config(llm=llm)
         model, trained = small_model(cfg, "adapter")
         batch, described = small_batch([48000] * 3)

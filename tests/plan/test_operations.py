@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from espnet_part.errors import ConfigError
-from espnet_part.model.operations import Linear, Norm
+from espnet_part.model.operations import Attention, Linear, Norm
 from espnet_part.plan.operations import Model, describe_model, walk
 from tests.model.tiny import LORA, make_config
 from tests.plan.measure import MOE, PHASES, QFORMER, small_config, small_model
@@ -110,6 +110,10 @@ def test_qwen_has_as_many_parameters_as_transformers_own(name: str, sizes: tuple
         MOE,
         {"llm": {"model_type": "qwen3", "head_dim": 24}},
         {"llm": {"model_type": "llama"}},
+        {"llm": {"model_type": "mistral"}},
+        {"llm": {"model_type": "gemma3_text", "head_dim": 24}},
+        {"llm": {"model_type": "olmo2"}},
+        {"llm": {"model_type": "granite"}},
     ],
     ids=str,
 )
@@ -162,6 +166,22 @@ def test_an_unknown_model_is_named_with_a_way_out() -> None:
     cfg = make_config(llm_conf={"name": "somebody/new-llm"})
     with pytest.raises(ConfigError, match=r"somebody/new-llm.*config\.json into a directory"):
         describe_model(cfg)
+
+
+@pytest.mark.parametrize("family", ["mamba", "mixtral", "gpt_neox"])
+def test_a_family_of_other_layers_is_named(family: str) -> None:
+    with pytest.raises(ConfigError, match=f"the layers of {family} are not known here"):
+        describe_model(small_config(llm={"model_type": family}, lora_conf=None))
+
+
+def test_a_layer_that_sees_a_window_attends_to_no_more() -> None:
+    kinds = ["sliding_attention", "full_attention"]
+    llm = {"model_type": "gemma3_text", "head_dim": 24, "num_hidden_layers": 2, "sliding_window": 7}
+    model = describe_model(small_config(llm={**llm, "layer_types": kinds}))
+    attention = [
+        op for block in model["llm"].blocks for op in block.operations if isinstance(op, Attention)
+    ]
+    assert [operation.span for operation in attention] == [7, 0]
 
 
 def test_a_local_directory_is_known_by_its_config(tmp_path: Any) -> None:
