@@ -95,7 +95,7 @@ class Engine:
         later: list[_Row] = []
         while True:
             failure = None
-            if self.slots - len(running) >= max(1, self.slots // _REFILL):
+            if not later and self.slots - len(running) >= max(1, self.slots // _REFILL):
                 prompts = waiting.take(self.slots - len(running))
                 failure = yield from self._admit(prompts, rows, running, later)
                 yield from waiting.failed()
@@ -121,7 +121,8 @@ class Engine:
         """Read prompts and decide on their first tokens; those that go on join what runs.
 
         Args:
-            later: gets those that cannot be read beside others, for lack of memory perhaps.
+            later: gets those that cannot be read beside others, for lack of memory perhaps: no more are
+                admitted until they have been answered.
 
         Returns:
             Why not all of ``running`` have joined the rows.
