@@ -168,7 +168,7 @@ def test_an_unknown_model_is_named_with_a_way_out() -> None:
         describe_model(cfg)
 
 
-@pytest.mark.parametrize("family", ["mamba", "mixtral", "gpt_neox"])
+@pytest.mark.parametrize("family", ["mixtral", "gpt_neox"])
 def test_a_family_of_other_layers_is_named(family: str) -> None:
     with pytest.raises(ConfigError, match=f"the layers of {family} are not known here"):
         describe_model(small_config(llm={"model_type": family}, lora_conf=None))
