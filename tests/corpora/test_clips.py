@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from espnet_part import sorting
 from espnet_part.corpora.clips import NameSet, list_directory
 from espnet_part.errors import DataError
-from espnet_part.sorting import LineSorter, first_field
 
 NAMES = st.sets(st.text(max_size=6), max_size=40)
 
@@ -32,22 +28,3 @@ def test_a_directory_is_listed(tmp_path):
     assert "a.mp3" in names and "ü 中.mp3" in names and "b.mp3" not in names
     with pytest.raises(DataError, match="cannot be listed"):
         list_directory(tmp_path / "missing")
-
-
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    keys=st.lists(st.sampled_from(["a", "b", "ab", "ä", "中", "𝄞", "a-", "a!"]), max_size=30),
-    chunk=st.integers(1, 9),
-)
-def test_lines_are_sorted_by_key_and_equal_ones_keep_their_order(
-    tmp_path, monkeypatch, keys, chunk
-):
-    monkeypatch.setattr(sorting, "CHUNK", chunk)
-    sorter = LineSorter(tmp_path / f"run{random.random()}")
-    lines = [f"{key}\t{number}\n".encode() for number, key in enumerate(keys)]
-    for line in lines:
-        sorter.add(line)
-    assert list(sorter.merged()) == sorted(lines, key=first_field)
-    assert not list(tmp_path.iterdir())
