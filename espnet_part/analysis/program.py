@@ -228,7 +228,7 @@ def _is_readable(example: Example) -> bool:
 
 
 def _load(model: PhaseModel, settings: Settings) -> Speech2Text:
-    return Speech2Text(model.config, model.weights, device=settings.device)
+    return Speech2Text(model.config, model.weights, settings.device, merge_lora=False)
 
 
 def _drawn(layers: Sequence[str]) -> list[str]:

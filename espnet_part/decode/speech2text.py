@@ -74,6 +74,7 @@ class Speech2Text:
         device: as torch names it.
         dtype: "float32" or "bfloat16" (weights of the LLM in it, the rest under autocast).
         batch_size: most utterances decoded at once.
+        merge_lora: put LoRA into the LLM's weights, which is faster; in float32 alone.
         search: settings of `Search` by name: beam_size, max_tokens_per_second, …
 
     Raises:
@@ -89,11 +90,12 @@ class Speech2Text:
         device: str = "cpu",
         dtype: str = "float32",
         batch_size: int = 8,
+        merge_lora: bool = True,
         **search: Any,
     ):
+        from espnet_part.model import lora
         from espnet_part.model.build import build_model, load_tokenizer
         from espnet_part.model.config import ModelConfig
-        from espnet_part.model.lora import merge_lora
         from espnet_part.pack.locations import load_run_config
         from espnet_part.train.checkpoint import load_trained
 
@@ -115,8 +117,8 @@ class Speech2Text:
             self.trained_on = _trained_on(part_model_file)
         else:
             logging.warning("no trained weights are given: the adapter is random")
-        if dtype == "float32":
-            merge_lora(model.llm.model, torch.float32)
+        if merge_lora and dtype == "float32":
+            lora.merge_lora(model.llm.model, torch.float32)
         self._set(model.to(device), load_tokenizer(llm), prompts, settings, dtype, batch_size)
 
     @classmethod
