@@ -6,7 +6,6 @@ under a shared one: two experiments of a recipe train side by side, the data do 
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -86,14 +85,18 @@ def _is_read(path: Path, what: str) -> bool:
 
 
 def _left_behind(path: Path) -> bool:
-    """Whether the process that took the lock is gone from this machine, and its jobs are ending."""
+    """Whether the process that took the lock is gone from this machine, and its jobs are ending.
+
+    One that is dead and has not been waited for is gone, too: whoever inherits it, the first process of
+    a container say, may never do that.
+    """
     try:
         pid, host = path.read_text(encoding="utf-8").split()[:2]
         if host != socket.gethostname():
             return False
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
+        state = Path(f"/proc/{int(pid)}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
         return True
-    except (OSError, ValueError):
+    except (OSError, ValueError, IndexError):
         return False
-    return False
+    return state in (b"Z", b"X")

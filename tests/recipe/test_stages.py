@@ -223,11 +223,13 @@ def test_a_writer_is_waited_for_and_named(tmp_path: Path, how: str) -> None:
     writer.communicate()
 
 
-def test_what_a_killed_run_left_behind_is_waited_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reaped", [True, False])
+def test_what_a_killed_run_left_behind_is_waited_for(tmp_path: Path, reaped: bool) -> None:
     """Its jobs hold the lock until they have ended; the next run goes on then."""
     path = tmp_path / ".lock"
     ended = subprocess.Popen(["true"])
-    ended.wait()
+    # not reaped, it is dead all the same
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | (0 if reaped else os.WNOWAIT))
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     holder = subprocess.Popen(["sleep", "1"], pass_fds=[descriptor])
@@ -237,3 +239,4 @@ def test_what_a_killed_run_left_behind_is_waited_for(tmp_path: Path) -> None:
     with waiting():
         assert path.read_text().split()[0] == str(os.getpid())
     holder.wait()
+    ended.wait()

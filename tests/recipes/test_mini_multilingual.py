@@ -93,7 +93,6 @@ def first(recipe: Path) -> str:
     finished = running.poll() is not None
     if not finished:
         os.killpg(running.pid, signal.SIGKILL)
-        time.sleep(12)  # its training is told, ends its step, and gives the directory free
         running.wait()
     assert not finished, printed.read_text()[-6000:]
     assert not (checkpoints / "valid.acc.ave.safetensors").exists()
