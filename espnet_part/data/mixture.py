@@ -111,7 +111,7 @@ class Mixture:
             members = self.members[stratum]
             key = [self.seed, _number("/".join(stratum)), heard.pools, lap]
             order = self.shuffle(members, np.random.default_rng(key))
-            ahead = heard.ahead[order]
+            ahead = heard.is_ahead(order)
             if ahead.any():
                 order = np.concatenate([order[~ahead], order[ahead]])
             kept = self._orders[stratum] = (heard, lap, order)

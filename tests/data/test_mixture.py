@@ -220,3 +220,11 @@ def test_the_order_of_a_pass_is_what_a_numbers_permutation_gives() -> None:
         key = [5, _number("asr/de/de"), 2, 0]
         order = members[np.random.default_rng(key).permutation(len(members))]
         assert drawn.tolist() == order[np.argsort(ahead[order], kind="stable")].tolist()
+
+
+@pytest.mark.parametrize("count", [0, 1, 8, 1001])
+def test_examples_are_asked_for_by_their_positions(count: int) -> None:
+    rng = np.random.default_rng(count)
+    ahead = rng.random(count) < 0.5
+    positions = rng.permutation(count).astype(np.int32)
+    assert Heard(0, ahead).is_ahead(positions).tolist() == ahead[positions].tolist()
