@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from espnet_part.model.adapters.linear.conf import LinearConf
-from espnet_part.model.masking import cut_padding, zero_padding
+from espnet_part.model.stacking import StackingAdapter
 
 
-class LinearAdapter(nn.Module):
+class LinearAdapter(StackingAdapter):
     """Concatenates ``stack`` frames and maps them with a two-layer perceptron.
 
     (As in SLAM-ASR, Ma et al. 2024, Section 3.1.) The final LayerNorm starts at the scale of the
@@ -27,33 +27,9 @@ class LinearAdapter(nn.Module):
         self.linear2 = nn.Linear(conf.hidden, llm_dim)
         self.norm = nn.LayerNorm(llm_dim) if conf.embedding_norm else None
 
-    def match_scale(self, std: float) -> None:
-        """Let the output start with the standard deviation ``std``, that of the embeddings."""
-        if self.norm is not None:
-            nn.init.constant_(self.norm.weight, std)
-            nn.init.zeros_(self.norm.bias)
-
-    def output_lengths(self, frames: Tensor) -> Tensor:
-        """ceil(frames / stack)."""
-        return -(-frames // self.stack)
-
-    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Map encoder states to LLM embeddings.
-
-        Args:
-            x: (S, T, encoder_dim). lengths: (S,) in states.
-
-        Returns:
-            (S, T', llm_dim), zero behind each length, and lengths (S,).
-        """
-        out_lengths = self.output_lengths(lengths)
-        x = cut_padding(x, lengths)
-        x = F.pad(x, (0, 0, 0, -x.shape[1] % self.stack))
-        x = x.reshape(x.shape[0], x.shape[1] // self.stack, -1)
-        x = self.linear2(self.dropout(F.gelu(self.linear1(x))))
-        if self.norm is not None:
-            x = self.norm(x)
-        return zero_padding(x, out_lengths), out_lengths
+    def embed(self, x: Tensor) -> Tensor:
+        """See `espnet_part.model.stacking.StackingAdapter`."""
+        return self.linear2(self.dropout(F.gelu(self.linear1(x))))
 
 
 def build(conf: LinearConf, encoder_dim: int, llm_dim: int) -> LinearAdapter:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from espnet_part.model.adapters.moe.conf import MoEConf
-from espnet_part.model.masking import cut_padding, zero_padding
+from espnet_part.model.stacking import StackingAdapter
 
 
-class MoEAdapter(nn.Module):
+class MoEAdapter(StackingAdapter):
     """Concatenates ``stack`` frames; the embedding is the sum of the experts' outputs, weighted by the
     softmax of a linear router: every expert has a part in every frame, so none need be balanced.
 
@@ -36,37 +35,13 @@ class MoEAdapter(nn.Module):
         )
         self.norm = nn.LayerNorm(llm_dim) if conf.embedding_norm else None
 
-    def match_scale(self, std: float) -> None:
-        """Let the output start with the standard deviation ``std``, that of the embeddings."""
-        if self.norm is not None:
-            nn.init.constant_(self.norm.weight, std)
-            nn.init.zeros_(self.norm.bias)
-
-    def output_lengths(self, frames: Tensor) -> Tensor:
-        """ceil(frames / stack)."""
-        return -(-frames // self.stack)
-
-    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Map encoder states to LLM embeddings.
-
-        Args:
-            x: (S, T, encoder_dim). lengths: (S,) in states.
-
-        Returns:
-            (S, T', llm_dim), zero behind each length, and lengths (S,).
-        """
-        out_lengths = self.output_lengths(lengths)
-        x = cut_padding(x, lengths)
-        x = F.pad(x, (0, 0, 0, -x.shape[1] % self.stack))
-        x = x.reshape(x.shape[0], x.shape[1] // self.stack, -1)
+    def embed(self, x: Tensor) -> Tensor:
+        """See `espnet_part.model.stacking.StackingAdapter`."""
         weights = self.router(x).float().softmax(dim=-1).to(x.dtype).unbind(dim=-1)
-        x = sum(
+        return sum(
             (w[..., None] * expert(x) for w, expert in zip(weights, self.experts, strict=True)),
             start=x.new_zeros(()),
         )
-        if self.norm is not None:
-            x = self.norm(x)
-        return zero_padding(x, out_lengths), out_lengths
 
 
 def build(conf: MoEConf, encoder_dim: int, llm_dim: int) -> MoEAdapter:

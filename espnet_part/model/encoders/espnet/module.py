@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import humanfriendly
-import safetensors.torch
 import torch
 from espnet2.asr.encoder.abs_encoder import AbsEncoder
 from espnet2.tasks import asr
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from espnet_part.errors import ConfigError
 from espnet_part.model.base import BaseModel, check_weights
+from espnet_part.model.encoder_files import read_tensors
 from espnet_part.model.encoders.espnet.conf import ESPnetEncoderConf
 from espnet_part.model.encoders.espnet.packing import identify
 from espnet_part.model.masking import cut_padding
@@ -260,17 +260,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         ConfigError: the file is missing, damaged, or holds more than tensors.
     """
-    state: dict[str, Any]
-    try:
-        if path.suffix == ".safetensors":
-            state = safetensors.torch.load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except Exception:
-        # torch's own message advises a way of loading that may run code
-        raise ConfigError(f"{path}: is damaged, or holds more than tensors") from None
+    state = read_tensors(path)
     resumable = state.get("model")
     if isinstance(resumable, dict):  # a checkpoint to resume from
         state = resumable

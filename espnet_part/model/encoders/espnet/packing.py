@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from espnet_part.config import dump_yaml
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.model.base import BaseModel, file_sha256, fingerprint
+from espnet_part.model.encoder_files import check_packable, own_tensors, write_files
 from espnet_part.model.encoders.espnet.conf import ESPnetEncoderConf
 from espnet_part.model.packing import PackedBase
 from espnet_part.parsing import read_yaml
@@ -53,28 +53,16 @@ def pack(
     """See `espnet_part.model.kinds.PackingPart`: what of its run's files the encoder uses."""
     from espnet_part.model.encoders.espnet.module import read_weights
 
-    if not with_base_models:
-        raise ConfigError(
-            f"the encoder {conf.train_config} is an ESPnet model of this machine: elsewhere the "
-            "archive would not load. Put it inside with --with_base_models true"
-        )
-    if conf.model_file is None:
-        raise ConfigError(
-            f"the encoder {conf.train_config} has no model_file: its random weights are in no file"
-        )
-    return _write(conf, read_weights(Path(conf.model_file)), room)
+    weights = check_packable(
+        conf.train_config, conf.model_file, "an ESPnet model", with_base_models
+    )
+    return _write(conf, read_weights(weights), room)
 
 
 def export(encoder: Any, conf: ESPnetEncoderConf, directory: Path) -> PackedBase:
     """See `espnet_part.model.kinds.PackingPart`."""
-    # the blocks are in the state twice; `layers.` is this package's name for them
-    state = {
-        name: tensor.detach().cpu()
-        for name, tensor in encoder.state_dict().items()
-        if not name.startswith("layers.")
-    }
     with tempfile.TemporaryDirectory(dir=directory.parent) as room:
-        packed = _write(conf, state, Path(room))
+        packed = _write(conf, own_tensors(encoder), Path(room))
         for name, source in packed.files.items():
             shutil.copyfile(source, directory / name)
     return packed
@@ -113,8 +101,6 @@ def check_plain(values: Any, where: str) -> None:
 
 def _write(conf: ESPnetEncoderConf, state: Mapping[str, Any], room: Path) -> PackedBase:
     """Write what makes the encoder into ``room``: its configuration, weights and statistics."""
-    import safetensors.torch
-
     from espnet_part.model.encoders.espnet.module import encoder_config
 
     values, statistics = encoder_config(Path(conf.train_config))
@@ -124,11 +110,7 @@ def _write(conf: ESPnetEncoderConf, state: Mapping[str, Any], room: Path) -> Pac
         name = f"feats_stats{statistics.suffix}"
         values["normalize_conf"] = {**values["normalize_conf"], "stats_file": name}
         files[name] = statistics
-    config, weights = room / "config.yaml", room / "model.safetensors"
-    config.write_text(dump_yaml(values), encoding="utf-8")
-    # safetensors takes neither views nor tensors that share their memory
-    whole = {name: tensor.contiguous().clone() for name, tensor in state.items()}
-    safetensors.torch.save_file(whole, weights)
+    config, weights = write_files(values, state, room)
     files |= {path.name: path for path in (config, weights)}
     base = BaseModel(
         part="encoder",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from espnet_part.display import plain
 from espnet_part.errors import ConfigError
 from espnet_part.model.base import BaseModel, check_weights
+from espnet_part.model.encoder_files import read_tensors
 from espnet_part.model.encoders.sensevoice.conf import SenseVoiceConf
 from espnet_part.model.encoders.sensevoice.packing import identify
 from espnet_part.model.masking import cut_padding
@@ -134,17 +134,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         ConfigError: the file is missing, damaged, or holds more than tensors.
     """
-    state: dict[str, Any]
-    try:
-        if path.suffix == ".safetensors":
-            state = safetensors.torch.load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except Exception:
-        # torch's own message advises a way of loading that may run code
-        raise ConfigError(f"{path}: is damaged, or holds more than tensors") from None
+    state = read_tensors(path)
     for key in ("state_dict", "model_state_dict", "model"):
         inner = state.get(key)
         if isinstance(inner, dict):

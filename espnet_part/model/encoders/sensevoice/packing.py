@@ -6,9 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from espnet_part.config import dump_yaml
-from espnet_part.errors import ConfigError
 from espnet_part.model.base import BaseModel, file_sha256, fingerprint
+from espnet_part.model.encoder_files import check_packable, own_tensors, write_files
 from espnet_part.model.encoders.sensevoice.conf import SenseVoiceConf
 from espnet_part.model.packing import PackedBase
 
@@ -36,29 +35,15 @@ def pack(
     """See `espnet_part.model.kinds.PackingPart`: what of its files the encoder uses."""
     from espnet_part.model.encoders.sensevoice.module import read_weights
 
-    if not with_base_models:
-        raise ConfigError(
-            f"the encoder {conf.train_config} is a file of this machine: elsewhere the archive would "
-            "not load. Put it inside with --with_base_models true"
-        )
-    if conf.model_file is None:
-        raise ConfigError(
-            f"the encoder {conf.train_config} has no model_file: its random weights are in no file"
-        )
-    return _write(conf, read_weights(Path(conf.model_file)), room)
+    weights = check_packable(conf.train_config, conf.model_file, "a file", with_base_models)
+    return _write(conf, read_weights(weights), room)
 
 
 def export(encoder: Any, conf: SenseVoiceConf, directory: Path) -> PackedBase:
     """See `espnet_part.model.kinds.PackingPart`."""
     import shutil
 
-    # the blocks are in the state twice; `layers.` is this package's name for them
-    state = {
-        name: tensor.detach().cpu()
-        for name, tensor in encoder.state_dict().items()
-        if not name.startswith("layers.")
-    }
-    packed = _write(conf, state, directory)
+    packed = _write(conf, own_tensors(encoder), directory)
     for name, source in packed.files.items():
         if source.parent != directory:
             shutil.copyfile(source, directory / name)
@@ -71,15 +56,9 @@ def check(conf: Mapping[str, Any], where: Path) -> None:
 
 def _write(conf: SenseVoiceConf, state: Mapping[str, Any], room: Path) -> PackedBase:
     """Write what makes the encoder into ``room``; its statistics are a file of their own."""
-    import safetensors.torch
-
     from espnet_part.model.encoders.sensevoice.module import encoder_config
 
-    config, weights = room / "config.yaml", room / "model.safetensors"
-    config.write_text(dump_yaml(encoder_config(Path(conf.train_config))), encoding="utf-8")
-    # safetensors takes neither views nor tensors that share their memory
-    whole = {name: tensor.contiguous().clone() for name, tensor in state.items()}
-    safetensors.torch.save_file(whole, weights)
+    config, weights = write_files(encoder_config(Path(conf.train_config)), state, room)
     files = {path.name: path for path in (config, weights)}
     if conf.cmvn_file is not None:
         files["am.mvn"] = Path(conf.cmvn_file)
