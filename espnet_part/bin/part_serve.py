@@ -10,6 +10,7 @@ from typing import Any
 
 from espnet_part.command import HelpFormatter, command, count, str2bool
 from espnet_part.decode.arguments import (
+    MODEL,
     add_device_argument,
     add_search_arguments,
     add_window_arguments,
@@ -39,8 +40,7 @@ SIGTERM and Ctrl-C let requests end that are at work; a second Ctrl-C does not."
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="a packed model (zip, or the directory it was unpacked to), an experiment (exp/part) "
-        "or its config.yaml, or owner/name of the Hugging Face hub",
+        help=MODEL,
     )
     parser.add_argument(
         "--name", help="what clients call the model; by default the last part of MODEL"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from espnet_part.command import HelpFormatter, command, str2bool
 from espnet_part.decode.arguments import (
+    MODEL,
     add_device_argument,
     add_search_arguments,
     add_window_arguments,
@@ -42,8 +43,7 @@ status is 1.""",
     parser.add_argument(
         "--model",
         required=True,
-        help="a packed model (zip, or the directory it was unpacked to), an experiment (exp/part) "
-        "or its config.yaml, or owner/name of the Hugging Face hub",
+        help=MODEL,
     )
     parser.add_argument(
         "--task",

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from espnet_part.decode.speech2text import Speech2Text
     from espnet_part.pack.stored import StoredModel
 
+#: What `find_model` takes, for the help of a command.
+MODEL = (
+    "a packed model (zip, or the directory it was unpacked to), an experiment (exp/part) or its "
+    "config.yaml, or owner/name of the Hugging Face hub"
+)
+
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
