@@ -9,9 +9,16 @@ import pytest
 import soundfile
 
 from espnet_part.data.datadir import DataDir, Example
-from tests.decode.conftest import RATE, exp, make_speech, model
+from espnet_part.decode.speech2text import Speech2Text
+from tests.decode.conftest import RATE, exp, make_speech
 
-__all__ = ["exp", "model"]
+__all__ = ["exp"]
+
+
+@pytest.fixture(scope="session")
+def model(exp: Path) -> Speech2Text:
+    """With LoRA apart from the LLM, as `part_analyze` loads it."""
+    return Speech2Text(exp / "config.yaml", exp / "model.safetensors", merge_lora=False)
 
 
 @pytest.fixture(scope="session")
