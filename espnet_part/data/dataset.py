@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import ctypes
+import gc
 import math
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -373,6 +374,7 @@ class PhaseData:
         method = self.start_method or _start_method()
         if self.num_workers:
             give_back_memory()
+        gc.freeze()  # for the workers: whoever looks through objects for garbage writes to their pages
         batches = iter(
             DataLoader(
                 RowDataset(self.corpus, self.seed),
@@ -387,6 +389,7 @@ class PhaseData:
                 pin_memory=self.pin_memory,
             )
         )
+        gc.unfreeze()
         for first in batches:
             after, count = begun.popleft()
             yield after, [first, *(next(batches) for _ in range(count - 1))]

@@ -68,6 +68,8 @@ class LLM(nn.Module):
         # A hub model's sampling settings (Qwen2.5: a repetition penalty) are for chat.
         model.generation_config = GenerationConfig()
         _name_embeddings(model)
+        words = inspect.signature(model.base_model.forward).parameters
+        self._cache_word = "cache" if "cache" in words else "past_key_values"  # before 5.24
         if gradient_checkpointing:
             self._checkpoint_layers()
 
@@ -137,8 +139,8 @@ class LLM(nn.Module):
             inputs_embeds=embeddings,
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=cache,
             use_cache=cache is not None,
+            **{self._cache_word: cache},
         ).last_hidden_state
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -331,6 +333,6 @@ def _prepare_inputs(
 
 
 def _checkpointed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    if torch.is_grad_enabled() and kwargs.get("past_key_values") is None:
+    if torch.is_grad_enabled() and kwargs.get("cache", kwargs.get("past_key_values")) is None:
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)
     return forward(*args, **kwargs)

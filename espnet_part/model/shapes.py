@@ -46,7 +46,12 @@ def parameter_shapes(cfg: ModelConfig) -> dict[str, Shape] | None:
     """
     encoder, adapter = ENCODERS.shapes(cfg.encoder), ADAPTERS.shapes(cfg.speech_adapter)
     llm = llm_config(cfg.llm_conf)
-    if encoder is None or adapter is None or llm is None or llm.get("model_type") not in _LLM_DEFAULTS:
+    if (
+        encoder is None
+        or adapter is None
+        or llm is None
+        or llm.get("model_type") not in _LLM_DEFAULTS
+    ):
         return None
     found = encoder.shapes(cfg.encoder_conf)
     if found is None:

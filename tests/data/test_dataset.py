@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import itertools
 import pickle
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from espnet_part.data import dataset
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.collate import Batch, collate, make_row
 from espnet_part.data.datadir import Example
@@ -218,6 +220,18 @@ def test_padding_is_counted(corpus):
         count = batch["padding"]
         assert count["llm_padded"] >= count["llm"] > 0
         assert count["encoder_padded"] >= count["encoder"]
+
+
+def test_a_search_for_garbage_in_a_worker_copies_nothing_of_what_it_shares(corpus, monkeypatch):
+    def start(_: int) -> None:
+        assert (
+            gc.get_freeze_count() > 10_000
+        )  # of what had been imported; objects that gc passes over
+
+    monkeypatch.setattr(dataset, "_start_worker", start)
+    data = PhaseData(corpus, None, BatchConfig(size=2), num_workers=1, start_method="fork")
+    assert list(data.loader(Heard.nothing(len(corpus.examples)), DataPosition(), 1))
+    assert gc.get_freeze_count() == 0
 
 
 def test_dataset_travels_to_a_spawned_worker(corpus):

@@ -41,6 +41,8 @@ ROOT = Path(__file__).parents[2]
 LANGUAGES = ("de", "en", "es", "fr", "it", "pt", "ru", "zh")
 TEXT = "the old man sees a small house and a red dog near the river in the evening"
 WORDS = TEXT.split()
+#: Of stages 2, 3, 5 and 6, in their order.
+PROGRAMS = ("format_data", "filter_data", "collect_stats", "extract_features")
 CLIPS, SAMPLES = 100, 32_000  # files of audio, and of each
 
 # Runs a command, and prints its seconds of CPU and its largest memory (MB). A process starts with the
@@ -200,14 +202,16 @@ def measure(
     }
 
 
-def stages(count: int, nj: int, audio_format: str) -> None:
-    """Stages 2, 3, 5 and 6 on a directory of speech, as part.sh runs them on this machine."""
+def stages(count: int, nj: int, audio_format: str, chosen: Sequence[str]) -> None:
+    """Some of stages 2, 3, 5 and 6 on a directory of speech, as part.sh runs them on this machine."""
     import yaml
 
     from tests.train.tiny import make_tokenizer
 
     with tempfile.TemporaryDirectory() as where:
-        data, org, out = (Path(where, name) for name in ("data", "org", "out"))
+        data = Path(where, "data")
+        org = Path(where, "org") if "format_data" in chosen else data
+        out = Path(where, "out") if "filter_data" in chosen else org
         _in_a_process(_make_speech, (str(data), count))
         make_tokenizer(Path(where, "tokenizer"))
         model = {
@@ -231,7 +235,8 @@ def stages(count: int, nj: int, audio_format: str) -> None:
                 *("--out_dir", f"{where}/feats"),
             ],
         }
-        for name, words in programs.items():
+        for name in chosen:
+            words = programs[name]
             command = [sys.executable, "-m", f"espnet_part.bin.part_{name}", *map(str, words)]
             command += ["--nj", str(nj)]
             if name == "extract_features":
@@ -282,12 +287,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--json", type=Path, help="where the figures go")
     parser.add_argument("--stages", action="store_true", help="of stages 2, 3, 5 and 6 instead")
+    parser.add_argument("--programs", nargs="+", choices=PROGRAMS, default=PROGRAMS, help="of them")
     parser.add_argument("--nj", type=int, default=1, help="processes of these stages")
     parser.add_argument("--audio_format", default="copy", help="of stage 2")
     args = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     for count in args.examples if args.stages else ():
-        stages(count, args.nj, args.audio_format)
+        stages(count, args.nj, args.audio_format, args.programs)
     if args.stages:
         return
     from tests.train.tiny import make_tokenizer
