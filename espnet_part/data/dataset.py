@@ -327,12 +327,16 @@ class PhaseData:
 
     def heard_after(self, heard: Heard, position: DataPosition) -> Heard:
         """What has been heard when the phase ends at ``position``."""
+        return self.account(heard, position)()
+
+    def account(self, heard: Heard, position: DataPosition) -> Callable[[], Heard]:
+        """What computes `heard_after`: for millions of examples it takes a while, and any thread will do."""
         done: list[np.ndarray] = []
         if position.step:
             done = self.pool(heard, position)[0][: position.step]
         more = np.concatenate([*done, np.empty(0, dtype=np.int64)])
         pools = position.pool + (position.step > 0)
-        return self.mixture.heard_after(position.drawn, heard, pools, more)
+        return partial(self.mixture.heard_after, position.drawn, heard, pools, more)
 
     def loader(self, heard: Heard, start: DataPosition, count: int) -> Iterator[Step]:
         """The next ``count`` steps of training from ``start``.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from espnet_part.data import Stratum
 from espnet_part.data.examples import Examples
 from espnet_part.data.heard import Heard
 from espnet_part.errors import ConfigError
+
+#: Of the order of a pass so many pools are kept, and so many members at least. The whole order would be
+#: 4 bytes an example in every process; to make it anew takes 30 ms a million.
+_POOLS_KEPT, _KEPT = 16, 1 << 18
 
 Shuffle = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
@@ -48,7 +53,7 @@ class Mixture:
         self.seed = seed
         self.shuffle = shuffle
         self.size = sum(map(len, members.values()))
-        self._orders: dict[Stratum, tuple[Heard, int, np.ndarray]] = {}
+        self._kept: dict[Stratum, _Kept] = {}
 
     def counts(self) -> dict[Stratum, int]:
         """How many examples of each stratum the first epoch draws."""
@@ -100,22 +105,40 @@ class Mixture:
         while start < stop:
             lap, offset = divmod(start, size)
             count = min(stop - start, size - offset)
-            taken.append(self._order(stratum, lap, heard)[offset : offset + count])
+            taken.append(self._of_pass(stratum, lap, slice(offset, offset + count), heard))
             start += count
         return np.concatenate(taken)
 
+    def _of_pass(self, stratum: Stratum, lap: int, part: slice, heard: Heard) -> np.ndarray:
+        """Part of a pass over a stratum; what is likely to be drawn after it is kept."""
+        kept = self._kept.get(stratum)
+        if kept is None or not kept.holds(heard, lap, part):
+            size = max(_POOLS_KEPT * (part.stop - part.start), _KEPT)
+            order = self._order(stratum, lap, heard)[part.start : part.start + size].copy()
+            kept = self._kept[stratum] = _Kept(heard, lap, part.start, order)
+        return kept.order[part.start - kept.start : part.stop - kept.start]
+
     def _order(self, stratum: Stratum, lap: int, heard: Heard) -> np.ndarray:
         """The members of a stratum in the order of a pass over them."""
-        kept = self._orders.get(stratum)
-        if kept is None or kept[0] is not heard or kept[1] != lap:
-            members = self.members[stratum]
-            key = [self.seed, _number("/".join(stratum)), heard.pools, lap]
-            order = self.shuffle(members, np.random.default_rng(key))
-            ahead = heard.is_ahead(order)
-            if ahead.any():
-                order = np.concatenate([order[~ahead], order[ahead]])
-            kept = self._orders[stratum] = (heard, lap, order)
-        return kept[2]
+        members = self.members[stratum]
+        key = [self.seed, _number("/".join(stratum)), heard.pools, lap]
+        order = self.shuffle(members, np.random.default_rng(key))
+        ahead = heard.is_ahead(order)
+        return np.concatenate([order[~ahead], order[ahead]]) if ahead.any() else order
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The order of a pass, number ``lap`` since ``heard``, from its place ``start`` on."""
+
+    heard: Heard
+    lap: int
+    start: int
+    order: np.ndarray
+
+    def holds(self, heard: Heard, lap: int, part: slice) -> bool:
+        same = self.heard is heard and self.lap == lap
+        return same and self.start <= part.start and part.stop <= self.start + len(self.order)
 
 
 def select(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,9 @@ class Saver:
         weights = trained_state(self._model, self._state.ever_trained)
         moments = learning_rate.optimizer_state(self._optimizer, self._names)
         if self._parallel.is_main:
-            checkpoint = self._copy(weights, moments, data)
+            checkpoint = self._copy(weights, moments)
+            before = self._state.heard
+            now = data.account(before, self._state.position.data)
             header = None
             if ended is not None:
                 header = {
@@ -124,7 +126,7 @@ class Saver:
                     **bases_of(self._model),
                 }
             waited = time.perf_counter() - began
-            self.writer.start(lambda: self._write(checkpoint, header, waited))
+            self.writer.start(lambda: self._write(checkpoint, before, now, header, waited))
         else:  # take part in what `_copy` gathers, and keep nothing
             map_tensors(lambda tensor: self._parallel.whole(tensor).shape, [weights, moments])
         self._saved_at = time.monotonic()
@@ -141,20 +143,14 @@ class Saver:
         own = [s for s in self._data.examples.strata if s[0] in self._schedule.tasks]
         return sorted(map(list, {*own, *map(tuple, before.get("strata", []))}))
 
-    def _copy(
-        self, weights: dict[str, torch.Tensor], moments: dict[str, Any], data: PhaseData
-    ) -> Checkpoint:
-        """A checkpoint of the run as it is, which does not change with it."""
-        run, streams = self._state, self._data.streams
+    def _copy(self, weights: dict[str, torch.Tensor], moments: dict[str, Any]) -> Checkpoint:
+        """A checkpoint of the run as it is, which does not change with it; but for what was heard."""
+        run = self._state
         state = {
             "position": dataclasses.asdict(run.position),
             "ever_trained": sorted(run.ever_trained),
             "phases": self._schedule.to_list(),
             "data": self._data.digests(),
-            "heard": {
-                "at_phase_start": streams.to_json(run.heard),
-                "now": streams.to_json(data.heard_after(run.heard, run.position.data)),
-            },
             "report": run.report.state_dict(),
             "ordinary": run.outliers.state_dict(),
             **bases_of(self._model),
@@ -163,9 +159,18 @@ class Saver:
         checkpoint = Checkpoint(weights, _without_numpy(optimizer), state)
         return self.writer.copy(checkpoint, self._parallel.whole)
 
-    def _write(self, checkpoint: Checkpoint, header: dict[str, Any] | None, waited: float) -> None:
+    def _write(
+        self,
+        checkpoint: Checkpoint,
+        before: Heard,
+        now: Callable[[], Heard],
+        header: dict[str, Any] | None,
+        waited: float,
+    ) -> None:
         """Write a checkpoint, and with a header the model's file, too; it runs beside the training."""
         began = time.perf_counter()
+        to_json = self._data.streams.to_json
+        checkpoint.state["heard"] = {"at_phase_start": to_json(before), "now": to_json(now())}
         position = checkpoint.state["position"]
         # the model's file before the checkpoint that counts on it, the removals after it
         if header is not None:

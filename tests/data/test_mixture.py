@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from espnet_part.data import mixture
 from espnet_part.data.datadir import Example
 from espnet_part.data.examples import ExampleList
 from espnet_part.data.heard import Heard, Streams
@@ -228,3 +230,22 @@ def test_examples_are_asked_for_by_their_positions(count: int) -> None:
     ahead = rng.random(count) < 0.5
     positions = rng.permutation(count).astype(np.int32)
     assert Heard(0, ahead).is_ahead(positions).tolist() == ahead[positions].tolist()
+
+
+def test_a_pass_of_which_a_part_is_kept_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = make(asr_de=61, asr_en=7)
+    rng = np.random.default_rng(0)
+    starts = [0, *np.cumsum(rng.integers(1, 40, 12)).tolist()]
+    for heard in (Heard.nothing(68), Heard(3, rng.random(68) < 0.3)):
+        whole, parts = (mix(examples, ["asr"]) for _ in range(2))
+        expected = [whole.draw(*span, heard) for span in itertools.pairwise(starts)]
+        with monkeypatch.context() as patch:
+            patch.setattr(mixture, "_KEPT", 5)
+            patch.setattr(mixture, "_POOLS_KEPT", 2)
+            found = [parts.draw(*span, heard) for span in itertools.pairwise(starts)]
+            again = [
+                parts.draw(*span, heard) for span in itertools.pairwise(starts)
+            ]  # back to the start
+        for one, other, third in zip(expected, found, again, strict=True):
+            np.testing.assert_array_equal(one, other)
+            np.testing.assert_array_equal(one, third)
