@@ -78,6 +78,14 @@ class Card:
 
     def _usage(self) -> str:
         model = self.repo or self.archive
+        heard = [key for key in self.data.counts if key[0] in TASKS and TASKS[key[0]].speech]
+        # what it knows best, transcription first
+        task, lang, tgt = max(
+            heard,
+            key=lambda key: (key[0] == ASR.name, self.data.counts[key]),
+            default=(ASR.name, "en", "en"),
+        )
+        asked = f'task="{task}", lang="{lang}"' + (f', tgt="{tgt}"' if tgt != lang else "")
         return (
             "## Use\n\n"
             "```python\n"
@@ -85,7 +93,7 @@ class Card:
             "from espnet_part.decode import Speech2Text\n\n"
             f'speech2text = Speech2Text.from_pretrained("{model}")\n'
             'speech, rate = soundfile.read("speech.wav")  # 16 kHz, one channel\n'
-            f'print(speech2text(speech, task="{ASR.name}", lang="en")[0].text)\n'
+            f"print(speech2text(speech, {asked})[0].text)\n"
             "```\n\n"
             "Through ESPnet's model zoo:\n\n"
             "```python\n"

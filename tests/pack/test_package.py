@@ -206,6 +206,7 @@ def test_documents_come_along(recipe: Path, tmp_path: Path) -> None:
     for said in (
         "# My model",
         'from_pretrained("tiny.zip")',
+        'speech2text(speech, task="asr", lang="de")',
         "|llm|llm|-|yes|apache-2.0|",
         "|encoder|encoder|-|yes|not stated|",
         "|2|joint|adapter, encoder, llm.lora|asr 1, s2tt 1, t2tt 1|2|",
@@ -313,3 +314,9 @@ def test_wrong_calls_are_told(
     with pytest.raises(SystemExit):
         part_pack(["--model", str(tmp_path / "none"), "--outpath", str(tmp_path / "a.zip")])
     assert "neither a file nor a directory" in capsys.readouterr().err
+
+
+def test_a_card_shows_how_to_ask_for_what_was_trained() -> None:
+    counts = {("s2tt", "fr", "en"): 5, ("s2tt", "de", "en"): 7, ("t2tt", "it", "en"): 9}
+    card = Card("My model", "my.zip", [], TrainingData(counts=counts), []).render()
+    assert 'speech2text(speech, task="s2tt", lang="de", tgt="en")' in card
