@@ -105,7 +105,7 @@ class TranscribingAdapter(Adapter, Protocol):
 class HearingAdapter(Adapter, Protocol):
     """An adapter that knows by itself what is said in a clip, and how likely another text is.
 
-    It is known by its method `second_opinion`.
+    It is known by its method `second_opinion`; one that says where parts of a text are heard, by `heard_at`.
     """
 
     def second_opinion(self, x: Any, lengths: Any, texts: Any) -> tuple[Any, Any, Any]:

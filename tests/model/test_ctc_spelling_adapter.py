@@ -117,6 +117,30 @@ def test_the_loss_is_that_of_ctc_and_weighted() -> None:
     assert loss[1] == 0  # longer than the clip: no path, no infinity
 
 
+def test_parts_of_a_text_are_heard_where_the_ctc_spells_them(monkeypatch: Any) -> None:
+    adapter = small(downsample=2)
+    path = "--ab-b--  --cc-é-"  # a frame is two states
+    units = [BLANK if c == "-" else CHARACTERS.index(c) + 1 for c in path]
+    log_probs = torch.full((1, len(path), len(CHARACTERS) + 1), 0.1)
+    log_probs[0, range(len(path)), units] = 9.0
+    frames = torch.tensor([len(path)])
+    heard = (torch.zeros(1), frames, log_probs.log_softmax(-1))
+    monkeypatch.setattr(adapter, "_hear", lambda x, length: heard)
+    x, states = torch.zeros(1, 33, 8), torch.tensor([33])
+    found = adapter.heard_at(x, states, ["Abb,", "7", "cé"])
+    assert found[1] is None
+    assert found[0] == pytest.approx((2 * 2 / 33, 6 * 2 / 33))
+    assert found[2] == pytest.approx((12 * 2 / 33, 16 * 2 / 33))
+    assert adapter.heard_at(x, states, ["abc"] * 9) == [None] * 9  # no path is so long
+    assert adapter.heard_at(x, states, ["7"]) == [None] and adapter.heard_at(x, states, []) == []
+
+
+def test_a_part_ends_with_the_clip_at_the_latest() -> None:
+    adapter = small(downsample=3)
+    spans = adapter.heard_at(torch.randn(1, 5, 8), torch.tensor([5]), ["ab"])
+    assert spans == [(0.0, 1.0)]
+
+
 def test_the_second_opinion_is_by_ctc() -> None:
     adapter = small()
     x, lengths = torch.randn(4, 12, 8), torch.tensor([12, 9, 1, 5])

@@ -8,6 +8,7 @@ wrong can still be seen in the states. The characters learn from the clips' tran
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -33,6 +34,8 @@ class Token(NamedTuple):
 
 
 NOTHING = Token(0, 0, 0)
+
+Span = tuple[float, float]
 
 
 class CTCAdapter(TransformerCNNAdapter):
@@ -90,6 +93,32 @@ class CTCAdapter(TransformerCNNAdapter):
         theirs = self._ctc(log_probs, frames, [self.spell(t) for t in texts], zero_infinity=False)
         characters = torch.tensor([max(1, len(units)) for units in spelled], device=mine.device)
         return own, (-mine).tolist(), ((theirs - mine) / characters).tolist()
+
+    def heard_at(self, x: Tensor, length: Tensor, parts: Sequence[str]) -> list[Span | None]:
+        """Where in a clip the parts of what is said in it are heard, by CTC's forced alignment.
+
+        Args:
+            x: (1, T, encoder_dim). length: (1,) in states.
+            parts: in their order; words, say.
+
+        Returns:
+            The begin and the end of each, as shares of the clip; None for a part of which nothing is
+            spelled, and for all where they are longer than the clip.
+        """
+        _, frames, log_probs = self._hear(x, length)
+        units: list[int] = []
+        places: list[slice] = []
+        for spelled in map(self.spell, parts):
+            if units and spelled:
+                units.append(self.characters.index(" ") + 1)
+            places.append(slice(len(units), len(units) + len(spelled)))
+            units += spelled
+        found = _align(log_probs[0, : int(frames[0])], units)
+        spans = [found[place] for place in places]
+        share = self.downsample / int(length[0])
+        return [
+            (span[0][0] * share, min(1.0, span[-1][1] * share)) if span else None for span in spans
+        ]
 
     def _hear(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The states, the frames of each clip, and the log probabilities of their units."""
@@ -191,6 +220,21 @@ class CTCSpellingAdapter(CTCAdapter):
         read = self._llm[0](ids) + self.projection(means.to(states.dtype))
         read = torch.where(there[..., None], read, torch.zeros_like(read))
         return read, torch.tensor([len(clip) for clip in clips], device=states.device)
+
+
+def _align(log_probs: Tensor, units: Sequence[int]) -> list[tuple[int, int]]:
+    """The frames [start, end) of each unit on the likeliest path that spells them; none if they do not fit.
+
+    Args:
+        log_probs: (T, units).
+    """
+    repeats = sum(one == other for one, other in itertools.pairwise(units))
+    if not units or len(units) + repeats > len(log_probs):
+        return []
+    from torchaudio.functional import forced_align, merge_tokens
+
+    path, scores = forced_align(log_probs[None], torch.tensor([units]), blank=BLANK)
+    return [(span.start, span.end) for span in merge_tokens(path[0], scores[0], BLANK)]
 
 
 def _paths(log_probs: Tensor, frames: Tensor, choices: int) -> list[list[list[int]]]:
