@@ -91,15 +91,22 @@ class Adapter(Protocol):
 class TranscribingAdapter(Adapter, Protocol):
     """An adapter that also learns from what is said in a clip, by a loss of its own.
 
-    It is known by its method `read_llm`.
+    Attributes:
+        own_loss: True, by which it is known.
     """
 
-    def read_llm(self, embedding: Any, tokenizer: Any) -> None:
-        """Take the LLM's table of embeddings and its tokenizer, before the first pass."""
+    own_loss: bool
 
     def __call__(self, x: Any, lengths: Any, transcripts: Any = None) -> Any:
         """As `Adapter`; with ``transcripts`` (a list of S texts, None where unknown) it also returns
         its loss by clip, (S,) in nats."""
+
+
+class ReadingAdapter(Adapter, Protocol):
+    """An adapter that speaks to the LLM in the LLM's own tokens. It is known by its method."""
+
+    def read_llm(self, embedding: Any, tokenizer: Any) -> None:
+        """Take the LLM's table of embeddings and its tokenizer, before the first pass."""
 
 
 class HearingAdapter(Adapter, Protocol):

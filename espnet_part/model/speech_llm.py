@@ -123,7 +123,7 @@ class SpeechLLM(AbsESPnetModel):
         self, states: Tensor, lengths: Tensor | None, transcripts: Sequence[str | None] | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Embeddings, their lengths, and the adapter's own loss by clip, or zeros."""
-        if transcripts is not None and hasattr(self.adapter, "read_llm"):
+        if transcripts is not None and getattr(self.adapter, "own_loss", False):
             return self.adapter(states, lengths, transcripts)
         return *self.adapter(states, lengths), states.new_zeros(len(states))
 

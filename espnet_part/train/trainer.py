@@ -140,7 +140,7 @@ class Run:
         self.trainable = self.schedule.resolve(
             [name for name, _ in model.named_parameters()], model.protected
         )
-        self.schedule.check_losses(hasattr(model.adapter, "read_llm"))
+        self.schedule.check_losses(getattr(model.adapter, "own_loss", False))
         self.planning = Planning(model, self.schedule, self.trainable, train_data, valid_data)
         self.report = Report(options, parallel.is_main)
         self.outliers = Outliers(options.spike_deviations)

@@ -8,8 +8,6 @@ of a number of them a second.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -20,9 +18,6 @@ from espnet_part.model.masking import valid_mask, zero_padding
 
 class CTCCompressionAdapter(CTCAdapter):
     """See the module. `output_lengths` gives the most that it can be: one of each of its frames."""
-
-    def read_llm(self, embedding: Any, tokenizer: Any) -> None:
-        """It needs neither; see `espnet_part.model.kinds.TranscribingAdapter`."""
 
     def _embed(self, states: Tensor, frames: Tensor, log_probs: Tensor) -> tuple[Tensor, Tensor]:
         means, lengths = compress(states, frames, log_probs.argmax(dim=-1))

@@ -45,6 +45,8 @@ class CTCAdapter(TransformerCNNAdapter):
         conf: its sizes. encoder_dim: width of the encoder's states. llm_dim: of the embeddings.
     """
 
+    own_loss = True
+
     def __init__(self, conf: CTCConf, encoder_dim: int, llm_dim: int) -> None:
         super().__init__(conf, encoder_dim, llm_dim)
         self.characters = conf.characters
