@@ -56,6 +56,13 @@ class Search:
                 "(`ctc_spelling` does)"
             )
 
+    def per_token(self, score: float, tokens: int) -> float:
+        """The mean log probability of a hypothesis's tokens; its score is of so many, the end token
+        among them."""
+        # greedy search gives a sum, beam search one that is divided by a power of the length
+        power = 1.0 if self.beam_size == 1 else 1.0 - self.length_penalty
+        return score / tokens**power
+
     def limit_speech(self, seconds: float) -> int:
         """Most new tokens for so many seconds of audio; no output is endless."""
         return self._limit(self.max_tokens_per_second * seconds)

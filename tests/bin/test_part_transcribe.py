@@ -91,6 +91,23 @@ def test_languages_that_the_model_was_not_trained_on_are_named(
     assert warnings == ([said] if said else [])
 
 
+def test_a_language_that_is_not_given_is_detected_in_each_file(experiment, audio, tmp_path, capsys):
+    limit = ["--max_tokens_per_second", "5", "--ngpu", "0", "--format", "json"]
+    out = tmp_path / "all.json"
+    main([str(audio), "--model", str(experiment), *limit, "--out", str(out)])
+    for entry in json.loads(out.read_text()):
+        assert entry["lang"] == entry["to"] and entry["lang"] in ("de", "en")
+        assert 0.5 <= entry["lang_probability"] <= 1.0
+    main([str(audio), "--model", str(experiment), *limit, "--langs", "en", "--out", str(out)])
+    assert {(e["lang"], e["lang_probability"]) for e in json.loads(out.read_text())} == {
+        ("en", 1.0)
+    }
+    for langs, said in (("de,fr", "fr cannot be detected"), ("de,German", "did you mean de")):
+        with pytest.raises(SystemExit) as stop:
+            main([str(audio), "--model", str(experiment), *limit, "--langs", langs])
+        assert stop.value.code == 1 and said in capsys.readouterr().err
+
+
 def test_text_json_and_subtitles(experiment, audio, tmp_path, capsys):
     run(audio, "--format", "json", "--out", tmp_path / "all.json", model=experiment)
     found = json.loads((tmp_path / "all.json").read_text())

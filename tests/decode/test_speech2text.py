@@ -6,17 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from espnet_part.data.audio import BadAudio
 from espnet_part.data.chat import Tokens
 from espnet_part.data.collate import Row
 from espnet_part.data.datadir import DataDir, Example
-from espnet_part.data.prompts import Prompts
 from espnet_part.decode.search import Search
 from espnet_part.decode.speech2text import Speech2Text, _encoded_together
 from espnet_part.errors import ConfigError, DataError
-from tests.decode.conftest import MODEL, PROMPTS, make_speech, make_tokenizer
+from tests.decode.conftest import make_speech
 
 
 def _decode(model, examples, batch_size, **search):
@@ -77,26 +75,6 @@ def test_peer_defect_07_no_endless_output(model, data):
         if example.audio:
             assert by_id[example.utt_id] <= search.limit_speech(example.num_samples / 16000)
     assert by_id["v1"] <= search.limit_text(len("Buenos días".encode()))
-
-
-@pytest.fixture(scope="module")
-def spelling(tmp_path_factory):
-    """A tiny model whose adapter hears by CTC."""
-    from espnet_part.model.build import build_model, load_tokenizer
-    from espnet_part.model.config import ModelConfig
-
-    path = tmp_path_factory.mktemp("spelling")
-    make_tokenizer(path / "tokenizer")
-    (path / "prompts.yaml").write_text(yaml.safe_dump(PROMPTS))
-    adapter = {"characters": " abcdefgh", "dim": 16, "heads": 2, "ff": 16, "layers": 1}
-    settings = {**MODEL, "speech_adapter": "ctc_spelling", "speech_adapter_conf": adapter}
-    settings["llm_conf"] = {**MODEL["llm_conf"], "tokenizer": str(path / "tokenizer")}
-    config = ModelConfig.from_mapping(settings, "model.yaml")
-    torch.manual_seed(0)
-    model = build_model(config)
-    torch.nn.init.normal_(model.adapter.spelling.weight, std=2.0)
-    prompts = Prompts.load(path / "prompts.yaml")
-    return Speech2Text.from_parts(model, load_tokenizer(config.llm_conf), prompts)
 
 
 def test_transcriptions_that_the_ctc_does_not_believe(spelling, data):
@@ -200,7 +178,7 @@ def test_wrong_calls(model):
     for speech in (np.zeros((2, 100)), np.zeros(0), np.array([np.nan] * 100)):
         with pytest.raises(ValueError, match="finite samples of one channel"):
             model(speech, lang="de")
-    with pytest.raises(ValueError, match="the task asr needs `lang`"):
+    with pytest.raises(ConfigError, match="does not say which languages"):
         model(make_speech(0.5, 1))
     for path in ("speech.wav", Path("speech.wav")):
         with pytest.raises(TypeError, match=r"not a path: .*speech.wav.* soundfile.read"):
