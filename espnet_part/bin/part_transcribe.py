@@ -61,6 +61,20 @@ status is 1.""",
     )
     spoken.add_argument("--langs", metavar="CODES", help="detected among these alone: de,en")
     parser.add_argument("--to", metavar="CODE", help="language to be written, of a translation")
+    asked = parser.add_argument_group("what the LLM is told")
+    asked.add_argument(
+        "--context",
+        metavar="TEXT",
+        default="",
+        help="what may be said, such as 'Names: Nguyen, Kraków': a line before the prompt; a model "
+        "that was not trained with such lines may take it for what is said",
+    )
+    asked.add_argument(
+        "--prompt",
+        metavar="TEMPLATE",
+        help="in place of the model's own, such as '{speech} Write down the {lang} speech.'; as in "
+        "conf/prompts.yaml",
+    )
     output = parser.add_argument_group("output")
     output.add_argument(
         "--format",
@@ -94,12 +108,15 @@ status is 1.""",
 def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     logging.basicConfig(level=args.log_level.upper(), format="%(levelname)s: %(message)s")
+    from espnet_part.data.prompts import parse_wording
     from espnet_part.decode.direction import Direction
     from espnet_part.decode.language import check_language, language_pair
     from espnet_part.errors import DataError
 
     # everything that can be wrong without the model is told before it is loaded
-    direction = Direction(args.task, *language_pair(args.task, args.lang, args.to))
+    prompt = None if args.prompt is None else parse_wording(args.prompt, args.task, "--prompt")
+    languages = language_pair(args.task, args.lang, args.to)
+    direction = Direction(args.task, *languages, prompt, args.context)
     langs = (
         [check_language(code, "--langs") for code in args.langs.split(",")] if args.langs else []
     )
@@ -115,6 +132,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     found, failed = find_audio([Path(name) for name in args.audio])
     count = len(found) + len(failed)
     settings = {"model": args.model, "task": args.task, "lang": direction.lang, "to": direction.tgt}
+    settings |= {key: value for key in ("prompt", "context") if (value := getattr(args, key))}
     output = Output(args.format, args.out, found, settings, args.timestamps)
     files, unreadable = probe_files(found)
     failed += unreadable
@@ -124,7 +142,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         model = load_model(find_model(args.model), args, search)
         if not direction.lang:
             langs = candidates(model.trained_on, direction, langs)
-        elif strange := model.why_strange(*direction):
+        elif strange := model.why_strange(*direction.stratum):
             logging.warning("%s", strange)
         windowing = fit_windows(model, direction, windows, langs)
         with logging_redirect_tqdm():  # lines above the bar, not through it

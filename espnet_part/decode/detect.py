@@ -57,7 +57,7 @@ def candidates(
             one of ``langs``.
     """
     known = {lang for task, lang, _ in trained_on if task == ASR.name}
-    task, _, tgt = direction
+    task, _, tgt = direction.stratum
     trained = {lang for name, lang, written in trained_on if name == task and tgt in ("", written)}
     if not langs and len(trained) == 1:  # nothing else can be meant
         return sorted(trained)

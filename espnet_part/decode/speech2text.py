@@ -18,7 +18,7 @@ from espnet_part.data.audio import BadAudio, check_range
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.collate import Row, collate, make_row
 from espnet_part.data.datadir import Example
-from espnet_part.data.prompts import Prompts
+from espnet_part.data.prompts import Prompts, Wording, parse_wording
 from espnet_part.decode.detect import Guess, candidates, detect_language
 from espnet_part.decode.direction import Direction
 from espnet_part.decode.engines.base import Prompt
@@ -202,6 +202,8 @@ class Speech2Text:
         lang: str | None = None,
         tgt: str | None = None,
         text: str | None = None,
+        prompt: str | None = None,
+        context: str = "",
     ) -> list[Hypothesis]:
         """Decode one utterance.
 
@@ -212,6 +214,11 @@ class Speech2Text:
                 (`detect_language` says which it is, and how sure that is).
             tgt: language to be written; by default the one read, where the task allows.
             text: what a task reads that reads text.
+            prompt: a template such as "{speech}\\nWrite down the {lang} speech, without fillers."
+                in place of the model's own (`conf/prompts.yaml` has those, and says what stands in
+                braces).
+            context: what the LLM is told beforehand, such as names that may be said, "Names: Nguyen,
+                Kraków": a line of its own before the prompt.
 
         Returns:
             The best hypotheses, the best one first (at present there is one).
@@ -220,7 +227,7 @@ class Speech2Text:
             TypeError: speech is no waveform, but the path of a file, say.
             ValueError: unknown task, no language of a text, no target language for a translation, or
                 samples that are no waveform in [-1, 1].
-            ConfigError: no language, and it cannot be detected.
+            ConfigError: no language, and it cannot be detected; or a wrong template.
         """
         if task not in TASKS:
             raise ValueError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
@@ -245,7 +252,8 @@ class Speech2Text:
                 raise ValueError(f"the task {task} needs speech")
             samples = _waveform(speech)
         example = Example("utterance", task, lang, written, "", text, audio="")
-        return self.decode_rows([self.prepare(example, samples)])[0]
+        wording = None if prompt is None else parse_wording(prompt, task, "prompt")
+        return self.decode_rows([self.prepare(example, samples, wording, context)])[0]
 
     def detect_language(
         self, speech: np.ndarray | torch.Tensor, langs: Sequence[str] | None = None
@@ -280,7 +288,7 @@ class Speech2Text:
     def decode_batch(
         self, examples: Sequence[Example], speech: Sequence[np.ndarray | None] | None = None
     ) -> list[list[Hypothesis]]:
-        """Decode many utterances, sorted by length into batches; answers in the given order.
+        """Decode many utterances; answers in the given order.
 
         Args:
             examples: what to decode; their ``text`` is not looked at.
@@ -290,23 +298,36 @@ class Speech2Text:
             BadAudio: an utterance's audio cannot be used.
         """
         given = [None] * len(examples) if speech is None else list(speech)
-        rows = [self.prepare(e, s) for e, s in zip(examples, given, strict=True)]
-        order = sorted(range(len(rows)), key=lambda n: -row_cost(rows[n]))
-        found = self.decode_rows([rows[n] for n in order])
-        results: list[list[Hypothesis]] = [[] for _ in rows]
-        for n, hypotheses in zip(order, found, strict=True):
-            results[n] = hypotheses
-        return results
+        return self.decode_rows([self.prepare(e, s) for e, s in zip(examples, given, strict=True)])
 
-    def prepare(self, example: Example, speech: np.ndarray | None = None) -> Row:
+    def prepare(
+        self,
+        example: Example,
+        speech: np.ndarray | None = None,
+        prompt: Wording | None = None,
+        context: str = "",
+    ) -> Row:
         """Read and tokenise one example.
+
+        Args:
+            speech: (samples,) 16 kHz, where it is in memory already.
+            prompt: in place of the model's own.
+            context: what the LLM is told beforehand.
 
         Raises:
             BadAudio: its audio cannot be used.
             ConfigError: no prompt for its task.
         """
         example = dataclasses.replace(example, feats=None)  # decoding always runs the encoder
-        return make_row(example, self.prompts, self.chat, answer=False, speech=speech)
+        return make_row(
+            example,
+            self.prompts,
+            self.chat,
+            wording=0 if prompt is None else prompt,
+            context=context,
+            answer=False,
+            speech=speech,
+        )
 
     def limit(self, row: Row) -> int:
         """Most new tokens of a hypothesis.
@@ -331,13 +352,13 @@ class Speech2Text:
         return min(limit, context - prompt)
 
     def decode_rows(self, rows: Sequence[Row]) -> list[list[Hypothesis]]:
-        """Decode prepared rows; answers in the given order.
+        """Decode prepared rows, sorted by length into batches; answers in the given order.
 
         Raises:
             DataError: a row cannot be decoded: it does not fit into the LLM's context, say.
         """
         found: dict[int, Hypothesis] = {}
-        for row, hypothesis, reason in self.decode_stream(rows):
+        for row, hypothesis, reason in self.decode_stream(sorted(rows, key=lambda r: -row_cost(r))):
             if hypothesis is None:
                 raise DataError(reason)
             found[id(row)] = hypothesis

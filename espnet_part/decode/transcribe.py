@@ -118,7 +118,8 @@ def longest_window(model: Speech2Text, direction: Direction) -> float:
         ConfigError: the model's prompts do not know the task.
         DataError: the context is too small for two seconds, the least of a window.
     """
-    row = model.prepare(direction.example(), np.zeros(SAMPLE_RATE))
+    silence = np.zeros(SAMPLE_RATE)
+    row = model.prepare(direction.example(), silence, direction.prompt, direction.context)
 
     def fits(seconds: int) -> bool:
         speech = np.broadcast_to(np.float32(0), seconds * SAMPLE_RATE)
@@ -136,7 +137,11 @@ def longest_window(model: Speech2Text, direction: Direction) -> float:
         else:
             high = middle - 1
     if low < 2:
-        raise DataError("the LLM's context is too small for 2 s of speech and the answer")
+        prompt = len(row.tokens.prefix_ids) + len(row.tokens.suffix_ids)
+        raise DataError(
+            f"the LLM's context is too small for a prompt of {prompt} tokens, 2 s of speech and the "
+            "answer" + ("; shorten the context that you give" if direction.context else "")
+        )
     return float(low)
 
 
@@ -308,7 +313,10 @@ class _Decoder:
             if part.transcript.error is None:
                 found = part.transcript.language
                 direction = self.direction.hearing(found.lang) if found else self.direction
-                yield self.model.prepare(direction.example(str(number)), _samples(part))
+                example = direction.example(str(number))
+                yield self.model.prepare(
+                    example, _samples(part), direction.prompt, direction.context
+                )
             else:
                 progress.advance(part.cost, 0)
 
@@ -324,7 +332,7 @@ class _Decoder:
         logging.info(
             "%s: %s, with %.0f %%", transcript.file.path, found.lang, 100 * found.probability
         )
-        if strange := self.model.why_strange(*self.direction.hearing(found.lang)):
+        if strange := self.model.why_strange(*self.direction.hearing(found.lang).stratum):
             logging.warning("%s: %s", transcript.file.path, strange)
 
     def _fail(self, part: _Part, reason: str) -> None:

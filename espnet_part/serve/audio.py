@@ -33,7 +33,7 @@ def audio_route(service: Service, task: str) -> Callable[[Request], Awaitable[Re
             await read_form(request.receive, request.headers, form, service.spool, service.settings)
             wishes = read_wishes(form.fields)
             service.check_model(wishes.model)
-            direction = service.direction(task, wishes.language, wishes.target)
+            direction = service.direction(task, wishes.language, wishes.target, wishes.context)
             assert form.path is not None
             job = FileJob(
                 form.path,
@@ -156,6 +156,7 @@ def form_schema(task: str) -> dict[str, Any]:
         "model": text,
         "language": {**text, "description": "spoken; ISO 639; detected by default"},
         "to_language": {**text, "description": "written; en by default"},
+        "prompt": {**text, "description": "what may be said, such as names"},
         "response_format": {**text, "enum": list(FORMATS)},
         "stream": {"type": "boolean"},
     }

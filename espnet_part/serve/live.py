@@ -94,7 +94,7 @@ async def _begin(websocket: WebSocket, service: Service) -> Direction:
     if authorization is None and values.get("api_key"):  # browsers cannot send the header
         authorization = f"Bearer {values['api_key']}"
     service.keys.check(authorization)
-    known = ("type", "api_key", "model", "language", "to_language")
+    known = ("type", "api_key", "model", "language", "to_language", "prompt")
     wrong = [key for key in values if key not in known]
     if (
         values.get("type") != "start"
@@ -108,7 +108,8 @@ async def _begin(websocket: WebSocket, service: Service) -> Direction:
     service.check_model(values.get("model", ""))
     target = values.get("to_language", "")
     task = ASR if target in ("", values.get("language")) else S2TT
-    direction = service.direction(task.name, values.get("language", ""), target)
+    language, context = values.get("language", ""), values.get("prompt", "")
+    direction = service.direction(task.name, language, target, context)
     if not direction.lang:
         message = "language: give the language that is spoken; of a stream it is not detected"
         raise ApiError(400, message, "missing_language", "language")

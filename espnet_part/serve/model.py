@@ -17,6 +17,7 @@ from espnet_part.errors import UserError
 from espnet_part.tasks import ASR, S2TT
 
 if TYPE_CHECKING:
+    from espnet_part.data.collate import Row
     from espnet_part.decode.speech2text import Speech2Text
 
 
@@ -62,15 +63,17 @@ class ServedModel:
             ConfigError, DataError: as `fit_windows`.
         """
         with self._lock:
-            if direction not in self._windowing:
+            known = self._windowing.get(direction)
+            if known is None:
                 langs = () if direction.lang else candidates(self.trained_on, direction)
-                found = fit_windows(self.model, direction, self._windows, langs)
-                self._windowing[direction] = found
-            return self._windowing[direction]
+                known = fit_windows(self.model, direction, self._windows, langs)
+                if not direction.context:  # of which there is no end
+                    self._windowing[direction] = known
+            return known
 
     def why_strange(self, direction: Direction) -> str | None:
         """What is to be said of what the model was not trained on; None for all else."""
-        return self.model.why_strange(*direction)
+        return self.model.why_strange(*direction.stratum)
 
     def decode(self, windows: Sequence[tuple[Direction, np.ndarray]]) -> list[Decoded]:
         """Decode (samples,) 16 kHz windows as one batch; of a direction without a language, say which
@@ -83,9 +86,12 @@ class ServedModel:
                     guess = detect_language(self.model, samples, langs)[0]
                     found[number] = Decoded("", [], 0.0, 0.0, guess)
             rest = [number for number in range(len(windows)) if number not in found]
-            examples = [windows[number][0].example(str(number)) for number in rest]
-            decoded = self.model.decode_batch(examples, [windows[number][1] for number in rest])
+            rows = [self._row(*windows[number]) for number in rest]
+            decoded = self.model.decode_rows(rows)
         average = self.model.search.per_token
         for number, ((text, _, ids, score),) in zip(rest, decoded, strict=True):
             found[number] = Decoded(text, ids, score, average(score, len(ids) + 1))
         return [found[number] for number in range(len(windows))]
+
+    def _row(self, direction: Direction, samples: np.ndarray) -> Row:
+        return self.model.prepare(direction.example(), samples, direction.prompt, direction.context)

@@ -54,11 +54,12 @@ class Service:
             message = f"no model {name!r} here; there is {self.name!r}"
             raise ApiError(404, message, "model_not_found", "model")
 
-    def direction(self, task: str, language: str, target: str) -> Direction:
+    def direction(self, task: str, language: str, target: str, context: str = "") -> Direction:
         """What is asked for; a language that is left out is to be detected, unless it is the only one.
 
         Args:
             task: as training data name it.
+            context: what the LLM is told beforehand.
 
         Raises:
             ApiError: 400, a language is unknown, or cannot be detected, or was not trained.
@@ -77,14 +78,14 @@ class Service:
             if len(langs) > 1 and not all(
                 model.why_strange(Direction(task, one, tgt or one)) for one in langs
             ):
-                return Direction(task, "", tgt)
+                return Direction(task, "", tgt, context=context)
             lang = langs[0]
         tgt = tgt or lang
         if TASKS[task].why_not(lang, tgt):
             other = "transcriptions" if TASKS[task].writes == "other" else "translations"
             message = f"to_language: {TASKS[task].why_not(lang, tgt)}; see /v1/audio/{other}"
             raise ApiError(400, message, "invalid_value", "to_language")
-        direction = Direction(task, lang, tgt)
+        direction = Direction(task, lang, tgt, context=context)
         if strange := model.why_strange(direction):
             raise ApiError(400, strange, "unsupported_language", "language")
         return direction

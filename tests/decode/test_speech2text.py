@@ -11,6 +11,7 @@ from espnet_part.data.audio import BadAudio
 from espnet_part.data.chat import Tokens
 from espnet_part.data.collate import Row
 from espnet_part.data.datadir import DataDir, Example
+from espnet_part.data.prompts import Prompts, parse_wording
 from espnet_part.decode.search import Search
 from espnet_part.decode.speech2text import Speech2Text, _encoded_together
 from espnet_part.errors import ConfigError, DataError
@@ -185,6 +186,53 @@ def test_wrong_calls(model):
             model(path, lang="de")
     with pytest.raises(BadAudio, match="missing file"):
         model.decode_batch([Example("u", "asr", "de", "de", "", audio="/nowhere.wav")])
+
+
+def test_a_prompt_and_a_context_of_one_s_own(model):
+    clip = make_speech(1.0, 7)
+    plain = model(clip, lang="de")[0]
+    told = model(clip, lang="de", context="Names: Nguyen, Kraków")[0]
+    asked = model(clip, lang="de", prompt="{speech}\nWrite {lang}.")[0]
+    assert len({tuple(x.token_int) for x in (plain, told, asked)}) == 3
+    assert model(clip, lang="de", context=" ")[0] == plain
+    # as if the file of prompts had them
+    for template, found in [
+        ("Names: Nguyen, Kraków\n{speech}\nTranscribe the {lang} speech.", told),
+        ("{speech}\nWrite {lang}.", asked),
+    ]:
+        prompts = Prompts.from_mapping({"asr": {"en": [template]}}, "p")
+        other = Speech2Text.from_parts(
+            model.model, model.tokenizer, prompts, Search(max_tokens_per_second=8)
+        )
+        assert other(clip, lang="de")[0] == found
+    with pytest.raises(ConfigError, match=r"prompt: {speech} must stand in it once"):
+        model(clip, lang="de", prompt="Write it.")
+    with pytest.raises(DataError, match="the LLM's context has 600"):
+        model(clip, lang="de", context="word " * 200)
+
+
+def test_what_a_context_says_is_no_control_token(model):
+    example = Example("u", "asr", "de", "de", "", audio="")
+    row = model.prepare(example, make_speech(0.5, 1), context="Nguyen <|end|> Kraków")
+    assert model.chat.end_token_id not in row.tokens.prefix_ids
+    assert "Nguyen <|end|> Kraków" in model.tokenizer.decode(row.tokens.prefix_ids)
+
+
+def test_batches_with_different_prompts_equal_single_decoding(model):
+    wording = parse_wording("Say in {lang}: {speech}", "asr", "prompt")
+    rows = [
+        model.prepare(
+            Example(f"u{n}", "asr", ("de", "en")[n % 2], ("de", "en")[n % 2], "", audio=""),
+            make_speech(0.4 + 0.1 * n, n),
+            wording if n % 3 == 0 else None,
+            "x" * 7 * (n % 4),
+        )
+        for n in range(9)
+    ]
+    single = [model.decode_rows([row])[0][0] for row in rows]
+    batched = [found[0] for found in model.decode_rows(rows)]
+    assert [x.token_int for x in batched] == [x.token_int for x in single]
+    assert len({tuple(x.token_int) for x in single}) > 6
 
 
 def test_what_exceeds_the_context_is_refused(model):

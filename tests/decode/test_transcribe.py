@@ -32,7 +32,7 @@ class Fake:
         self.fails = fails
         self.heard = []
 
-    def prepare(self, example, speech):
+    def prepare(self, example, speech, prompt, context):
         return Row(example, Tokens([], [], []), speech=speech)
 
     def decode_stream(self, rows):

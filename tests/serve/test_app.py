@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from espnet_part.decode.detect import candidates
 from espnet_part.decode.direction import Direction
+from espnet_part.decode.lines import one_line
 from espnet_part.decode.transcribe import AudioFile, fit_windows, transcribe
 from espnet_part.decode.transcripts import to_dict, to_subtitles, to_text
+from tests.decode.sound import RATE
 from tests.serve.conftest import WINDOWS
 from tests.serve.fake import Fake
 
@@ -85,6 +88,20 @@ def test_a_language_that_is_left_out_is_detected_once_a_file(start, talk, model)
     assert server.idle()
 
 
+def test_a_prompt_is_what_the_llm_is_told_beforehand(start, talk, model):
+    server, path = start(), talk(-0.3, 1.0, -0.3)
+    texts = [
+        server.post(path, language="de", prompt=prompt, response_format="verbose_json").json
+        for prompt in ("", "Names: Nguyen", "Names: Kraków")
+    ]
+    assert len({found["text"] for found in texts}) == 3
+    samples = soundfile.read(path, dtype="float32")[0]
+    for found, context in zip(texts[1:], ("Names: Nguyen", "Names: Kraków"), strict=True):
+        (segment,) = found["segments"]
+        window = samples[round(segment["start"] * RATE) : round(segment["end"] * RATE)]
+        assert found["text"] == one_line(model(window, lang="de", context=context)[0].text)
+
+
 def test_without_a_language_a_model_that_knows_none_asks_for_it(start, talk):
     server = start(Fake())
     assert server.post(talk(*PARTS)).error == (
@@ -130,7 +147,7 @@ def test_translations_write_english_or_what_is_asked_for(start, talk, model):
         ),
         ({"language": "de", "temperature": "0.7"}, 400, "it can only be 0", "temperature"),
         ({"language": "de", "temperature": "nan"}, 400, "it can only be 0", "temperature"),
-        ({"language": "de", "prompt": "Hello"}, 400, "prompts of its own", "prompt"),
+        ({"language": "de", "prompt": "word " * 500}, 400, "shorten the context", None),
         ({"language": "de", "include[]": "logprobs"}, 400, "not supported", "include[]"),
         ({"language": "x" * 20_000}, 400, "language: too long", "language"),
         ({f"x{n}": "" for n in range(60)}, 400, "more than 50 fields", None),
