@@ -46,10 +46,10 @@ class Hypothesis(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """A row and its hypothesis, or None and the reason."""
+    """A row and its hypotheses, the best one first; or none and the reason."""
 
     row: Row
-    hypothesis: Hypothesis | None
+    hypotheses: list[Hypothesis]
     reason: str
 
 
@@ -221,7 +221,7 @@ class Speech2Text:
                 Kraków": a line of its own before the prompt.
 
         Returns:
-            The best hypotheses, the best one first (at present there is one).
+            The best hypotheses, the best one first: as many as the search's ``nbest``.
 
         Raises:
             TypeError: speech is no waveform, but the path of a file, say.
@@ -357,12 +357,12 @@ class Speech2Text:
         Raises:
             DataError: a row cannot be decoded: it does not fit into the LLM's context, say.
         """
-        found: dict[int, Hypothesis] = {}
-        for row, hypothesis, reason in self.decode_stream(sorted(rows, key=lambda r: -row_cost(r))):
-            if hypothesis is None:
+        found: dict[int, list[Hypothesis]] = {}
+        for row, hypotheses, reason in self.decode_stream(sorted(rows, key=lambda r: -row_cost(r))):
+            if not hypotheses:
                 raise DataError(reason)
-            found[id(row)] = hypothesis
-        return [[found[id(row)]] for row in rows]
+            found[id(row)] = hypotheses
+        return [found[id(row)] for row in rows]
 
     def decode_stream(self, rows: Iterable[Row | None]) -> Iterator[Decoded]:
         """Decode prepared rows as they come, as many at once as there is room for.
@@ -372,18 +372,18 @@ class Speech2Text:
                 that there is none at present, so that what is being decoded goes on.
 
         Yields:
-            A row and its hypothesis, or why there is none, in the order in which they are done.
+            A row and its hypotheses, or why there are none, in the order in which they are done.
         """
         underway: dict[int, tuple[Row, Heard | None]] = {}
         for number, answer in self.engine.generate(self._prompts(rows, underway)):
             row, heard = underway.pop(number)
             if isinstance(answer, Exception):
-                yield Decoded(row, None, str(answer))
+                yield Decoded(row, [], str(answer))
                 continue
-            best = self._hypothesis(*answer)
+            best, *others = (self._hypothesis(a.tokens, a.score) for a in (answer, *answer.others))
             if heard is not None:
                 best = self._doubt(best, heard)
-            yield Decoded(row, best, "")
+            yield Decoded(row, [best, *others], "")
 
     def _prompts(
         self, rows: Iterable[Row | None], underway: dict[int, tuple[Row, Heard | None]]

@@ -292,15 +292,16 @@ class _Decoder:
         ordered = sorted(parts, key=lambda part: -len(_samples(part)))
         lines: dict[int, Line] = {}
         start = time.perf_counter()
-        for row, best, reason in self.model.decode_stream(self._rows(ordered, progress)):
+        for row, hypotheses, reason in self.model.decode_stream(self._rows(ordered, progress)):
             now = time.perf_counter()
             part = ordered[int(row.example.utt_id)]
             part.transcript.decode_seconds += now - start
             start = now
-            if best is None:
+            if not hypotheses:
                 self._fail(part, reason)
             else:
                 self.good += 1
+                best = hypotheses[0]
                 assert part.window is not None
                 lines[id(part)] = Line(part.window.start, part.window.end, best.text, best.score)
             progress.advance(part.cost, 0)

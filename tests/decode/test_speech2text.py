@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import GenerationConfig
 
 from espnet_part.data.audio import BadAudio
 from espnet_part.data.chat import Tokens
@@ -38,6 +39,55 @@ def test_peer_defect_01_batched_decoding_equals_single(model, data, beam_size):
         assert [x.score for x in batched] == pytest.approx([x.score for x in single], abs=1e-4)
     # the test would say nothing if all clips led to the same tokens
     assert len({tuple(x.token_int[:4]) for x in single}) > 4
+
+
+def test_n_best_are_those_of_transformers_beam_search(model, data):
+    examples, _ = DataDir.load(data)
+    search = {"beam_size": 4, "nbest": 3, "length_penalty": 0.7, "max_tokens_per_second": 8}
+    other = _that_ends(model, 1.5)
+    llm = other.model.llm
+    found = {}
+    for batch_size in (1, 8):
+        other = Speech2Text.from_parts(
+            other.model, model.tokenizer, model.prompts, Search(**search), batch_size=batch_size
+        )
+        found[batch_size] = other.decode_batch(examples)
+    ends = 0
+    for example, hypotheses, batched in zip(examples, found[1], found[8], strict=True):
+        row = other.prepare(example)
+        ((prompt, _),) = other.read([row], keep=False)
+        out = llm.model.generate(
+            inputs_embeds=prompt.embeddings[None],
+            attention_mask=torch.ones(1, len(prompt.embeddings), dtype=torch.long),
+            generation_config=GenerationConfig(
+                num_beams=4, num_return_sequences=3, length_penalty=0.7, do_sample=False,
+                max_new_tokens=prompt.limit, eos_token_id=llm.end_token_ids,
+                pad_token_id=llm.end_token_ids[0], bos_token_id=llm.end_token_ids[0],
+                return_dict_in_generate=True, output_scores=True,
+            ),
+        )  # fmt: skip
+        want = [[t for t in ids if t not in llm.end_token_ids] for ids in out.sequences.tolist()]
+        assert [x.token_int for x in hypotheses] == want == [x.token_int for x in batched]
+        scores = [x.score for x in hypotheses]
+        assert scores == sorted(scores, reverse=True) and len(set(map(tuple, want))) == 3
+        assert scores == pytest.approx([x.score for x in batched], abs=1e-4)
+        assert scores == pytest.approx(out.sequences_scores.tolist(), abs=1e-3)
+        assert [x.text for x in hypotheses] == [model.tokenizer.decode(t).strip() for t in want]
+        ends += len({len(ids) for ids in want}) > 1
+    assert ends > 1  # of hypotheses that end at different lengths
+    (best,) = _decode(
+        other, examples[:1], 1, beam_size=4, length_penalty=0.7, max_tokens_per_second=8
+    )
+    assert best == found[1][0][0]
+
+
+def test_no_more_hypotheses_than_beams(exp):
+    with pytest.raises(
+        ConfigError, match=r"`nbest` must not be more than `beam_size` \(got 3 of 2"
+    ):
+        Speech2Text(exp / "config.yaml", beam_size=2, nbest=3)
+    with pytest.raises(ValueError, match="`nbest` must be positive"):
+        Search(nbest=0)
 
 
 def _that_ends(model, boost=2.0):

@@ -40,9 +40,9 @@ class Fake:
             seconds = len(row.speech) / RATE
             self.heard.append(seconds)
             if self.fails(seconds):
-                yield Decoded(row, None, "RuntimeError: does not like it")
+                yield Decoded(row, [], "RuntimeError: does not like it")
             else:
-                yield Decoded(row, Hypothesis(f"{seconds:.1f}", [], [], -seconds), "")
+                yield Decoded(row, [Hypothesis(f"{seconds:.1f}", [], [], -seconds)], "")
 
 
 def write(path, *parts, seed=0):
