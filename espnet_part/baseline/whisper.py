@@ -71,7 +71,7 @@ class Whisper:
         rows = iter(rows)
         while batch := list(islice(rows, self.batch_size)):
             for row, found, reason in run_or_name(batch, self.decode_rows):
-                yield Decoded(row, found[0] if found else None, reason)
+                yield Decoded(row, found or [], reason)
 
     @torch.inference_mode()
     def decode_rows(self, rows: Sequence[Row]) -> list[list[Hypothesis]]:

@@ -29,6 +29,7 @@ def get_parser() -> argparse.ArgumentParser:
         "installed. They are cut into windows at silences; long silences are skipped.",
         epilog="""examples:
   part_transcribe talk.mp3 --model exp/part --lang de
+  part_transcribe talks/ --model exp/part --langs de,en --format json
   part_transcribe talk.mp3 --model model.zip --task s2tt --lang de --to en --format srt --out talk.srt
   part_transcribe recordings/ --model owner/name --lang ja --format json --out transcripts/
 
@@ -51,10 +52,29 @@ status is 1.""",
         default=ASR.name,
         help="transcribe or translate",
     )
-    parser.add_argument(
-        "--lang", metavar="CODE", help="language spoken, such as de (ISO 639-1, else 639-3)"
+    spoken = parser.add_mutually_exclusive_group()
+    spoken.add_argument(
+        "--lang",
+        metavar="CODE",
+        help="language spoken, such as de (ISO 639-1, else 639-3); by default that of each file is "
+        "detected, among those that the model was trained to transcribe",
     )
+    spoken.add_argument("--langs", metavar="CODES", help="detected among these alone: de,en")
     parser.add_argument("--to", metavar="CODE", help="language to be written, of a translation")
+    asked = parser.add_argument_group("what the LLM is told")
+    asked.add_argument(
+        "--context",
+        metavar="TEXT",
+        default="",
+        help="what may be said, such as 'Names: Nguyen, Kraków': a line before the prompt; a model "
+        "that was not trained with such lines may take it for what is said",
+    )
+    asked.add_argument(
+        "--prompt",
+        metavar="TEMPLATE",
+        help="in place of the model's own, such as '{speech} Write down the {lang} speech.'; as in "
+        "conf/prompts.yaml",
+    )
     output = parser.add_argument_group("output")
     output.add_argument(
         "--format",
@@ -88,22 +108,31 @@ status is 1.""",
 def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     logging.basicConfig(level=args.log_level.upper(), format="%(levelname)s: %(message)s")
-    from espnet_part.decode.language import language_pair
+    from espnet_part.data.prompts import parse_wording
+    from espnet_part.decode.direction import Direction
+    from espnet_part.decode.language import check_language, language_pair
     from espnet_part.errors import DataError
 
     # everything that can be wrong without the model is told before it is loaded
-    lang, to = language_pair(args.task, args.lang, args.to)
+    prompt = None if args.prompt is None else parse_wording(args.prompt, args.task, "--prompt")
+    languages = language_pair(args.task, args.lang, args.to)
+    direction = Direction(args.task, *languages, prompt, args.context)
+    langs = (
+        [check_language(code, "--langs") for code in args.langs.split(",")] if args.langs else []
+    )
     search, windows = search_settings(args), window_settings(args)
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from espnet_part.decode.audio_file import find_audio
+    from espnet_part.decode.detect import candidates
     from espnet_part.decode.transcribe import fit_windows, probe_files, transcribe
     from espnet_part.decode.transcripts import Output
     from espnet_part.pack.stored import find_model
 
     found, failed = find_audio([Path(name) for name in args.audio])
     count = len(found) + len(failed)
-    settings = {"model": args.model, "task": args.task, "lang": lang, "to": to}
+    settings = {"model": args.model, "task": args.task, "lang": direction.lang, "to": direction.tgt}
+    settings |= {key: value for key in ("prompt", "context") if (value := getattr(args, key))}
     output = Output(args.format, args.out, found, settings, args.timestamps)
     files, unreadable = probe_files(found)
     failed += unreadable
@@ -111,11 +140,13 @@ def main(cmd: Sequence[str] | None = None) -> None:
         logging.warning("%s: %s", path, reason)
     if files:
         model = load_model(find_model(args.model), args, search)
-        if strange := model.why_strange(args.task, lang, to):
+        if not direction.lang:
+            langs = candidates(model.trained_on, direction, langs)
+        elif strange := model.why_strange(*direction.stratum):
             logging.warning("%s", strange)
-        windowing = fit_windows(model, args.task, lang, to, windows)
+        windowing = fit_windows(model, direction, windows, langs)
         with logging_redirect_tqdm():  # lines above the bar, not through it
-            for transcript in transcribe(files, model, args.task, lang, to, windowing):
+            for transcript in transcribe(files, model, direction, windowing, langs):
                 output.add(transcript)
                 if transcript.error is not None:
                     failed.append((transcript.file.path, transcript.error))

@@ -21,6 +21,7 @@ from espnet_part.model.chat_template import read_chat_template
 from espnet_part.model.tokenizer import answer_end_id, control_tokens
 
 _CACHED = 4096  # speech prompts repeat: one a task, wording and pair of languages
+_LONG = 500  # characters of one that may not repeat: it has a user's context
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class ChatFormat:
     def __init__(self, tokenizer: Any):
         self.tokenizer = tokenizer
         self._control = _any_of(control_tokens(tokenizer).values())
-        self._cache: dict[str, list[int]] = {}
+        self._cache: dict[tuple[str, str, str], list[int]] = {}
         if getattr(tokenizer, "chat_template", None):
             self.head, self.tail, _ = read_chat_template(tokenizer)
         else:
@@ -104,7 +105,9 @@ class ChatFormat:
         return counts
 
     def _cached(self, before: str, text: str, after: str) -> list[int]:
-        key = f"{before}\0{text}\0{after}"
+        if len(text) > _LONG:
+            return self._around(before, text, after)
+        key = (before, text, after)
         ids = self._cache.get(key)
         if ids is None:
             if len(self._cache) >= _CACHED:

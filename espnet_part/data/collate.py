@@ -12,7 +12,7 @@ import torch
 from espnet_part.data.audio import BadAudio, read_audio, read_matrix
 from espnet_part.data.chat import ChatFormat, Tokens
 from espnet_part.data.datadir import Example
-from espnet_part.data.prompts import Prompts
+from espnet_part.data.prompts import Prompts, Wording
 from espnet_part.model.splice import IGNORE
 from espnet_part.sample_rate import SAMPLE_RATE
 
@@ -43,7 +43,8 @@ def make_row(
     prompts: Prompts,
     chat: ChatFormat,
     *,
-    wording: int = 0,
+    wording: int | Wording = 0,
+    context: str = "",
     answer: bool = True,
     speech: np.ndarray | None = None,
     frames: tuple[int, int] = (0, 0),
@@ -53,7 +54,7 @@ def make_row(
     Args:
         example: the example.
         prompts, chat: how it is put to the LLM.
-        wording: which wording of the prompt.
+        wording, context: of the prompt, see `Prompts.render`.
         answer: whether its text is the answer (training) or left to be found (decoding).
         speech: (samples,) float32 at 16 kHz, where the audio is in memory already.
         frames: see `Row`.
@@ -61,7 +62,7 @@ def make_row(
     Raises:
         BadAudio: its audio or its features cannot be used.
     """
-    prompt = prompts.render(example, wording)
+    prompt = prompts.render(example, wording, context)
     tokens = chat.encode(prompt, example.text if answer else None)
     if prompt.after is None:
         return Row(example, tokens)

@@ -86,8 +86,8 @@ class Prompts:
                 if not isinstance(templates, list) or not templates:
                     raise ConfigError(f"{key}: must be a list of templates")
                 for number, template in enumerate(templates):
-                    pieces = _parse(template, task, f"{key}[{number}]")
-                    found.append(Wording(str(language), pieces))
+                    place = f"{key}[{number}]"
+                    found.append(parse_wording(template, task, place, str(language)))
             if not found:
                 raise ConfigError(f"{where}: {task}: no template")
             wordings[task] = found
@@ -109,15 +109,21 @@ class Prompts:
         key = f"{seed} {epoch} {example.utt_id}".encode()
         return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") % count
 
-    def render(self, example: Example, wording: int = 0) -> Prompt:
-        """Fill in a wording. What is filled in is never read as a template itself."""
-        chosen = self._of(example.task)[wording]
+    def render(self, example: Example, wording: int | Wording = 0, context: str = "") -> Prompt:
+        """Fill in a wording. What is filled in is never read as a template itself.
+
+        Args:
+            wording: its number, or one that is none of the file's.
+            context: what the LLM is told beforehand, such as names that may be said: a line of its
+                own before the wording.
+        """
+        chosen = wording if isinstance(wording, Wording) else self._of(example.task)[wording]
         values = {
             "lang": language_name(example.lang, chosen.language),
             "tgt": language_name(example.tgt, chosen.language),
             "source": (example.src_text or "").strip(),
         }
-        parts = [""]
+        parts = [f"{context.strip()}\n" if context.strip() else ""]
         for literal, placeholder in chosen.pieces:
             parts[-1] += literal
             if placeholder == "speech":
@@ -136,7 +142,17 @@ class Prompts:
         return self.wordings[task]
 
 
-def _parse(template: Any, task: str, key: str) -> tuple[tuple[str, str | None], ...]:
+def parse_wording(template: Any, task: str, key: str, language: str = "en") -> Wording:
+    """Read a template as `conf/prompts.yaml` has them.
+
+    Args:
+        task: the task that it asks for.
+        key: what errors begin with.
+        language: that it is written in, and names of languages in it.
+
+    Raises:
+        ConfigError: it is no text, has a placeholder that is unknown, or not those of the task.
+    """
     if not isinstance(template, str) or not template.strip():
         raise ConfigError(f"{key}: must be a text, not {template!r}")
     try:
@@ -159,4 +175,4 @@ def _parse(template: Any, task: str, key: str) -> tuple[tuple[str, str | None], 
     for slot, read in slots.items():
         if not read and slot in names:
             raise ConfigError(f"{key}: {{{slot}}} has no meaning for {task}")
-    return tuple(pieces)
+    return Wording(language, tuple(pieces))

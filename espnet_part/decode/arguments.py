@@ -25,8 +25,9 @@ MODEL = (
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="part_inference",
-        description="Decodes a data directory. Writes 1best_recog/{text,token,token_int,score}, "
-        "failed.tsv and rtf.json into --output_dir. Started again after a kill, it goes on where "
+        description="Decodes a data directory. Writes 1best_recog/{text,token,token_int,score} (with "
+        "--nbest 2best_recog and so on as well), failed.tsv and rtf.json into --output_dir. Started "
+        "again after a kill, it goes on where "
         "it stopped; with another model or other settings it starts over.",
         epilog="example: part_inference --part_train_config exp/x/config.yaml --part_model_file "
         "exp/x/valid.acc.ave.safetensors --data_dir dump/raw/test --output_dir "
@@ -43,6 +44,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", metavar="DIR", help="for example logdir/output.1")
     parser.add_argument("--ngpu", type=int, default=0, help="0 for the CPU, 1 for a GPU")
     add_search_arguments(parser)
+    parser.add_argument(
+        "--nbest", type=int, default=1, help="hypotheses written, at most as many as --beam_size"
+    )
     parser.add_argument(
         "--max_tokens_ratio", type=float, default=3.0, help="longest output, by source tokens"
     )
@@ -190,6 +194,7 @@ WINDOWS = ("max_window", "min_window", "min_silence", "pad")
 REQUIRED = ("part_train_config", "data_dir", "output_dir")
 SEARCH = (
     "beam_size",
+    "nbest",
     "length_penalty",
     "max_tokens_per_second",
     "max_tokens_ratio",

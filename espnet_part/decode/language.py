@@ -46,12 +46,13 @@ def check_language(code: str, option: str) -> str:
 def language_pair(task: str, lang: str | None, to: str | None) -> tuple[str, str]:
     """Check the languages heard and written against the task.
 
+    Returns:
+        Both; "" for a language that is to be detected.
+
     Raises:
-        ConfigError: one is missing, unknown or makes no sense for the task.
+        ConfigError: the one written is missing, or one is unknown or makes no sense for the task.
     """
-    if lang is None:
-        raise ConfigError("--lang is missing: the language that is spoken, such as de")
-    lang = check_language(lang, "--lang")
+    lang = "" if lang is None else check_language(lang, "--lang")
     if TASKS[task].writes == "other":
         if to is None:
             raise ConfigError(f"--to is missing: --task {task} needs the language to be written")
@@ -60,6 +61,8 @@ def language_pair(task: str, lang: str | None, to: str | None) -> tuple[str, str
             raise ConfigError(f"--to {to} is the language spoken; --task {ASR.name} transcribes it")
         return lang, to
     to = lang if to is None else check_language(to, "--to")
+    if lang != to and not lang:
+        lang = to  # what is written is what is spoken
     if TASKS[task].why_not(lang, to):
         raise ConfigError(f"--to {to}: to translate, use --task {S2TT.name}")
     return lang, to

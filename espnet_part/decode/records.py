@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from espnet_part.decode.failures import write_failures
 from espnet_part.decode.lines import one_line, one_word
@@ -26,6 +27,7 @@ class Record:
     Attributes:
         source: hash of what was decoded; a record of other content is not reused.
         error: why there is no hypothesis; then the fields after it are empty.
+        others: (text, tokens, token_int, score) of further hypotheses, the next best first.
         seconds: decoding time since the utterance before it was done; their sum is the whole time.
         audio_seconds: length of its audio; 0 for a text task.
     """
@@ -37,8 +39,15 @@ class Record:
     tokens: tuple[str, ...] = ()
     token_int: tuple[int, ...] = ()
     score: float = 0.0
+    others: tuple[tuple[Any, ...], ...] = ()
     seconds: float = 0.0
     audio_seconds: float = 0.0
+
+    def hypotheses(self) -> list[tuple[Any, ...]]:
+        """(text, tokens, token_int, score) of all of them, the best one first."""
+        if self.error is not None:
+            return []
+        return [(self.text, self.tokens, self.token_int, self.score), *self.others]
 
 
 class Records:
@@ -58,7 +67,10 @@ class Records:
             try:
                 read = Record(**values)  # JSON has no tuples
                 records[read.utt_id] = replace(
-                    read, tokens=tuple(read.tokens), token_int=tuple(read.token_int)
+                    read,
+                    tokens=tuple(read.tokens),
+                    token_int=tuple(read.token_int),
+                    others=tuple(map(tuple, read.others)),
                 )
             except TypeError:
                 logging.warning("%s: a damaged record is decoded again", self._journal.path)
@@ -80,6 +92,8 @@ class Records:
 def write_shard(output_dir: Path, records: Sequence[Record]) -> dict[str, float]:
     """Write ESPnet's 1best_recog/{text,token,token_int,score}, failed.tsv and rtf.json.
 
+    Of further hypotheses there are 2best_recog, 3best_recog, ….
+
     Args:
         output_dir: such as logdir/output.1.
         records: one an utterance, in the order of the lines.
@@ -89,13 +103,6 @@ def write_shard(output_dir: Path, records: Sequence[Record]) -> dict[str, float]
         rtf, and text_seconds, the time that text tasks took.
     """
     good = [record for record in records if record.error is None]
-    best = output_dir / "1best_recog"
-    columns = {
-        "text": lambda r: one_line(r.text),
-        "token": lambda r: " ".join(one_word(token) for token in r.tokens),
-        "token_int": lambda r: " ".join(str(token) for token in r.token_int),
-        "score": lambda r: f"{r.score:.4f}",
-    }
     failures = ((record.utt_id, record.error) for record in records if record.error is not None)
     write_failures(output_dir, failures)
     speech = [record for record in good if record.audio_seconds]
@@ -109,9 +116,24 @@ def write_shard(output_dir: Path, records: Sequence[Record]) -> dict[str, float]
     with atomic_write(output_dir / "rtf.json") as file:
         json.dump(times, file, indent=1)
         file.write("\n")
-    # `text` comes last: where it is, the shard is done
-    for name in ("score", "token_int", "token", "text"):
-        with atomic_write(best / name) as file:
-            for record in good:  # in the order of the key file
-                file.write(format_line(best / name, record.utt_id, columns[name](record)))
+    most = max([1, *(len(record.hypotheses()) for record in good)])
+    for rank in reversed(
+        range(most)
+    ):  # the best come last: where their `text` is, the shard is done
+        _write_ranked(output_dir / f"{rank + 1}best_recog", good, rank)
     return times
+
+
+def _write_ranked(directory: Path, records: Sequence[Record], rank: int) -> None:
+    """Write the hypotheses of a rank, of the records that have as many, in the order of the key file."""
+    ranked = [(r.utt_id, r.hypotheses()[rank]) for r in records if len(r.hypotheses()) > rank]
+    columns = {
+        "score": [f"{score:.4f}" for _, (_, _, _, score) in ranked],
+        "token_int": [" ".join(map(str, ids)) for _, (_, _, ids, _) in ranked],
+        "token": [" ".join(map(one_word, tokens)) for _, (_, tokens, _, _) in ranked],
+        "text": [one_line(text) for _, (text, _, _, _) in ranked],
+    }
+    for name, values in columns.items():
+        with atomic_write(directory / name) as file:
+            for (utt, _), value in zip(ranked, values, strict=True):
+                file.write(format_line(directory / name, utt, value))

@@ -16,6 +16,7 @@ class Search:
 
     Attributes:
         beam_size: 1 is greedy search.
+        nbest: hypotheses an utterance, the best of the beam.
         length_penalty: a beam's log-probability is divided by its length to this power.
         max_tokens_per_second: of audio. Fast speech has about 8 words in 2 seconds; tokens of
             single characters or bytes need the most.
@@ -28,6 +29,7 @@ class Search:
     """
 
     beam_size: int = 1
+    nbest: int = 1
     length_penalty: float = 1.0
     max_tokens_per_second: float = 25.0
     max_tokens_ratio: float = 3.0
@@ -36,9 +38,19 @@ class Search:
     ctc_margin: float | None = None
 
     def __post_init__(self) -> None:
-        for key in ("beam_size", "max_tokens_per_second", "max_tokens_ratio", "max_tokens_extra"):
+        for key in (
+            "beam_size",
+            "nbest",
+            "max_tokens_per_second",
+            "max_tokens_ratio",
+            "max_tokens_extra",
+        ):
             if getattr(self, key) <= 0:
                 raise ValueError(f"`{key}` must be positive (got {getattr(self, key)!r})")
+        if self.nbest > self.beam_size:
+            raise ValueError(
+                f"`nbest` must not be more than `beam_size` (got {self.nbest} of {self.beam_size})"
+            )
         if self.max_new_tokens is not None and self.max_new_tokens <= 0:
             raise ValueError(f"`max_new_tokens` must be positive (got {self.max_new_tokens})")
         if self.ctc_margin is not None and not self.ctc_margin >= 0:
@@ -55,6 +67,13 @@ class Search:
                 f"{where}: ctc_margin: the model's speech_adapter does not hear by itself "
                 "(`ctc_spelling` does)"
             )
+
+    def per_token(self, score: float, tokens: int) -> float:
+        """The mean log probability of a hypothesis's tokens; its score is of so many, the end token
+        among them."""
+        # greedy search gives a sum, beam search one that is divided by a power of the length
+        power = 1.0 if self.beam_size == 1 else 1.0 - self.length_penalty
+        return score / tokens**power
 
     def limit_speech(self, seconds: float) -> int:
         """Most new tokens for so many seconds of audio; no output is endless."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -137,9 +138,10 @@ def _decode(
     costs = {example.utt_id: _cost(example) for example in examples}
     with Progress(sum(costs.values()), len(examples)) as progress:
         start = told = time.perf_counter()
-        for row, best, reason in model.decode_stream(_read(model, ordered, done)):
+        for row, hypotheses, reason in model.decode_stream(_read(model, ordered, done)):
             now = time.perf_counter()
-            done.append(_record(row, sources[row.example.utt_id], best, reason, now - start))
+            source = sources[row.example.utt_id]
+            done.append(_record(row, source, hypotheses, reason, now - start))
             start = now
             if len(done) >= _TOLD or now - told > _TOLD_EVERY:
                 told = now
@@ -172,9 +174,12 @@ def _tell(records: Sequence[Record], costs: dict[str, int], progress: Progress) 
     return list(records)
 
 
-def _record(row: Row, source: str, best: Hypothesis | None, reason: str, seconds: float) -> Record:
-    if best is None:
+def _record(
+    row: Row, source: str, hypotheses: Sequence[Hypothesis], reason: str, seconds: float
+) -> Record:
+    if not hypotheses:
         return Record(row.example.utt_id, source, error=reason)
+    best, *others = hypotheses
     return Record(
         utt_id=row.example.utt_id,
         source=source,
@@ -182,6 +187,7 @@ def _record(row: Row, source: str, best: Hypothesis | None, reason: str, seconds
         tokens=tuple(best.tokens),
         token_int=tuple(best.token_int),
         score=best.score,
+        others=tuple(map(tuple, others)),
         seconds=seconds,
         audio_seconds=0.0 if row.speech is None else len(row.speech) / SAMPLE_RATE,
     )
@@ -226,7 +232,8 @@ def _open_settings(path: Path, settings: dict[str, Any], written: Records) -> No
             "%s: decoded with other settings (%s): starting over", path.parent, ", ".join(changed)
         )
     written.clear()
-    (path.parent / "1best_recog" / "text").unlink(missing_ok=True)
+    for directory in path.parent.glob("*best_recog"):
+        shutil.rmtree(directory)
     with atomic_write(path) as file:
         json.dump(settings, file, indent=1)
         file.write("\n")

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,9 @@ from espnet_part.data.audio import BadAudio, check_range
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.collate import Row, collate, make_row
 from espnet_part.data.datadir import Example
-from espnet_part.data.prompts import Prompts
+from espnet_part.data.prompts import Prompts, Wording, parse_wording
+from espnet_part.decode.detect import Guess, candidates, detect_language
+from espnet_part.decode.direction import Direction
 from espnet_part.decode.engines.base import Prompt
 from espnet_part.decode.halving import run_or_name
 from espnet_part.decode.search import Search
@@ -43,14 +46,14 @@ class Hypothesis(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """A row and its hypothesis, or None and the reason."""
+    """A row and its hypotheses, the best one first; or none and the reason."""
 
     row: Row
-    hypothesis: Hypothesis | None
+    hypotheses: list[Hypothesis]
     reason: str
 
 
-_Heard = tuple[
+Heard = tuple[
     torch.Tensor, torch.Tensor
 ]  # a clip's encoder states (1, states, dim) and length (1,)
 _SECONDS_AT_ONCE = {"cpu": 30}  # of speech, padding included; more is no faster
@@ -180,7 +183,8 @@ class Speech2Text:
 
         if batch_size < 1:
             raise ConfigError(f"batch_size: must be at least 1, not {batch_size}")
-        search.check_adapter(hasattr(model.adapter, "second_opinion"))
+        self._hears = hasattr(model.adapter, "second_opinion")
+        search.check_adapter(self._hears)
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.chat = ChatFormat(tokenizer)
@@ -198,26 +202,38 @@ class Speech2Text:
         lang: str | None = None,
         tgt: str | None = None,
         text: str | None = None,
+        prompt: str | None = None,
+        context: str = "",
     ) -> list[Hypothesis]:
         """Decode one utterance.
 
         Args:
             speech: (samples,) 16 kHz, in [-1, 1]; None for a task that reads none.
             task: a name of `tasks.TASKS`: asr, s2tt or t2tt.
-            lang: language heard or read, "de"; it is never guessed.
+            lang: language heard or read, "de"; that of speech is detected where it is not given
+                (`detect_language` says which it is, and how sure that is).
             tgt: language to be written; by default the one read, where the task allows.
             text: what a task reads that reads text.
+            prompt: a template such as "{speech}\\nWrite down the {lang} speech, without fillers."
+                in place of the model's own (`conf/prompts.yaml` has those, and says what stands in
+                braces).
+            context: what the LLM is told beforehand, such as names that may be said, "Names: Nguyen,
+                Kraków": a line of its own before the prompt.
 
         Returns:
-            The best hypotheses, the best one first (at present there is one).
+            The best hypotheses, the best one first: as many as the search's ``nbest``.
 
         Raises:
             TypeError: speech is no waveform, but the path of a file, say.
-            ValueError: unknown task, no language, no target language for a translation, or samples
-                that are no waveform in [-1, 1].
+            ValueError: unknown task, no language of a text, no target language for a translation, or
+                samples that are no waveform in [-1, 1].
+            ConfigError: no language, and it cannot be detected; or a wrong template.
         """
         if task not in TASKS:
             raise ValueError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
+        if lang is None and TASKS[task].speech and speech is not None:
+            possible = candidates(self.trained_on, Direction(task, "", tgt or ""))
+            lang = self.detect_language(speech, possible)[0].lang
         if lang is None:
             raise ValueError(f"the task {task} needs `lang`, the language heard or read: lang='de'")
         written = TASKS[task].target(lang, tgt)
@@ -234,23 +250,31 @@ class Speech2Text:
         if TASKS[task].speech:
             if speech is None:
                 raise ValueError(f"the task {task} needs speech")
-            if isinstance(speech, (str, bytes, Path)):
-                raise TypeError(
-                    f"speech must be a waveform, not a path: read {speech!r} with soundfile.read, or"
-                    " give the file to part_transcribe"
-                )
-            waveform = torch.as_tensor(speech).detach().cpu()
-            if not waveform.is_floating_point():
-                raise ValueError(f"speech must be floats in [-1, 1], not {waveform.dtype}")
-            samples = waveform.float().numpy()
-            if samples.ndim != 1 or not samples.size or not np.isfinite(samples).all():
-                raise ValueError(f"speech must be finite samples of one channel: {samples.shape}")
-            try:
-                check_range(samples)
-            except BadAudio as error:
-                raise ValueError(f"speech must be floats in [-1, 1]: {error}") from None
+            samples = _waveform(speech)
         example = Example("utterance", task, lang, written, "", text, audio="")
-        return self.decode_rows([self.prepare(example, samples)])[0]
+        wording = None if prompt is None else parse_wording(prompt, task, "prompt")
+        return self.decode_rows([self.prepare(example, samples, wording, context)])[0]
+
+    def detect_language(
+        self, speech: np.ndarray | torch.Tensor, langs: Sequence[str] | None = None
+    ) -> list[Guess]:
+        """Which language is spoken: that in whose prompt the model is surest of what it writes.
+
+        Args:
+            speech: (samples,) 16 kHz, in [-1, 1]; some seconds of one language.
+            langs: those that it may be; by default all that the model was trained to transcribe.
+
+        Returns:
+            (language, probability), the likeliest first; the probabilities sum to 1.
+
+        Raises:
+            TypeError, ValueError: as decoding.
+            ConfigError: the model does not say what it was trained on, or not to transcribe one of
+                ``langs``.
+            DataError: the speech cannot be decoded.
+        """
+        possible = candidates(self.trained_on, Direction(ASR.name, "", ""), langs)
+        return detect_language(self, _waveform(speech), possible)
 
     def why_strange(self, task: str, lang: str, tgt: str) -> str | None:
         """What is to be said of a task and languages that the model was not trained on; None for others."""
@@ -264,7 +288,7 @@ class Speech2Text:
     def decode_batch(
         self, examples: Sequence[Example], speech: Sequence[np.ndarray | None] | None = None
     ) -> list[list[Hypothesis]]:
-        """Decode many utterances, sorted by length into batches; answers in the given order.
+        """Decode many utterances; answers in the given order.
 
         Args:
             examples: what to decode; their ``text`` is not looked at.
@@ -274,23 +298,36 @@ class Speech2Text:
             BadAudio: an utterance's audio cannot be used.
         """
         given = [None] * len(examples) if speech is None else list(speech)
-        rows = [self.prepare(e, s) for e, s in zip(examples, given, strict=True)]
-        order = sorted(range(len(rows)), key=lambda n: -row_cost(rows[n]))
-        found = self.decode_rows([rows[n] for n in order])
-        results: list[list[Hypothesis]] = [[] for _ in rows]
-        for n, hypotheses in zip(order, found, strict=True):
-            results[n] = hypotheses
-        return results
+        return self.decode_rows([self.prepare(e, s) for e, s in zip(examples, given, strict=True)])
 
-    def prepare(self, example: Example, speech: np.ndarray | None = None) -> Row:
+    def prepare(
+        self,
+        example: Example,
+        speech: np.ndarray | None = None,
+        prompt: Wording | None = None,
+        context: str = "",
+    ) -> Row:
         """Read and tokenise one example.
+
+        Args:
+            speech: (samples,) 16 kHz, where it is in memory already.
+            prompt: in place of the model's own.
+            context: what the LLM is told beforehand.
 
         Raises:
             BadAudio: its audio cannot be used.
             ConfigError: no prompt for its task.
         """
         example = dataclasses.replace(example, feats=None)  # decoding always runs the encoder
-        return make_row(example, self.prompts, self.chat, answer=False, speech=speech)
+        return make_row(
+            example,
+            self.prompts,
+            self.chat,
+            wording=0 if prompt is None else prompt,
+            context=context,
+            answer=False,
+            speech=speech,
+        )
 
     def limit(self, row: Row) -> int:
         """Most new tokens of a hypothesis.
@@ -315,17 +352,17 @@ class Speech2Text:
         return min(limit, context - prompt)
 
     def decode_rows(self, rows: Sequence[Row]) -> list[list[Hypothesis]]:
-        """Decode prepared rows; answers in the given order.
+        """Decode prepared rows, sorted by length into batches; answers in the given order.
 
         Raises:
             DataError: a row cannot be decoded: it does not fit into the LLM's context, say.
         """
-        found: dict[int, Hypothesis] = {}
-        for row, hypothesis, reason in self.decode_stream(rows):
-            if hypothesis is None:
+        found: dict[int, list[Hypothesis]] = {}
+        for row, hypotheses, reason in self.decode_stream(sorted(rows, key=lambda r: -row_cost(r))):
+            if not hypotheses:
                 raise DataError(reason)
-            found[id(row)] = hypothesis
-        return [[found[id(row)]] for row in rows]
+            found[id(row)] = hypotheses
+        return [found[id(row)] for row in rows]
 
     def decode_stream(self, rows: Iterable[Row | None]) -> Iterator[Decoded]:
         """Decode prepared rows as they come, as many at once as there is room for.
@@ -335,26 +372,27 @@ class Speech2Text:
                 that there is none at present, so that what is being decoded goes on.
 
         Yields:
-            A row and its hypothesis, or why there is none, in the order in which they are done.
+            A row and its hypotheses, or why there are none, in the order in which they are done.
         """
-        underway: dict[int, tuple[Row, _Heard | None]] = {}
+        underway: dict[int, tuple[Row, Heard | None]] = {}
         for number, answer in self.engine.generate(self._prompts(rows, underway)):
             row, heard = underway.pop(number)
             if isinstance(answer, Exception):
-                yield Decoded(row, None, str(answer))
+                yield Decoded(row, [], str(answer))
                 continue
-            best = self._hypothesis(*answer)
+            best, *others = (self._hypothesis(a.tokens, a.score) for a in (answer, *answer.others))
             if heard is not None:
-                best = self._doubt(best, *heard)
-            yield Decoded(row, best, "")
+                best = self._doubt(best, heard)
+            yield Decoded(row, [best, *others], "")
 
     def _prompts(
-        self, rows: Iterable[Row | None], underway: dict[int, tuple[Row, _Heard | None]]
+        self, rows: Iterable[Row | None], underway: dict[int, tuple[Row, Heard | None]]
     ) -> Iterator[Prompt | Exception | None]:
         """What the engine is to answer; ``underway`` is told what each prompt is of."""
+        read_group = partial(self.read, keep=self.search.ctc_margin is not None)
         number = 0
         for group in _encoded_together(rows, _SECONDS_AT_ONCE.get(self.device.type, 480)):
-            for row, read, reason in run_or_name(group, self._read):
+            for row, read, reason in run_or_name(group, read_group):
                 prompt, heard = (DataError(reason), None) if read is None else read
                 underway[number] = row, heard
                 number += 1
@@ -362,8 +400,16 @@ class Speech2Text:
             if not group:
                 yield None
 
-    def _read(self, rows: Sequence[Row]) -> list[tuple[Prompt, _Heard | None]]:
-        """Run encoder and adapter over rows."""
+    def read(self, rows: Sequence[Row], keep: bool) -> list[tuple[Prompt, Heard | None]]:
+        """Run encoder and adapter over rows.
+
+        Args:
+            keep: whether what an adapter hears by itself will be asked for.
+
+        Returns:
+            What the engine is to answer, and what `Speech2Text.disbelief` takes; None of a translation,
+            and where the adapter does not hear.
+        """
         limits = [self.limit(row) for row in rows]
         batch = {
             key: value.to(self.device)
@@ -373,23 +419,27 @@ class Speech2Text:
         with self._running():
             batch = self.model.encode(batch)
             prompts = map(Prompt, self.model.prompts(**batch), limits)
-        heard: list[_Heard | None] = [None] * len(rows)
-        if self.search.ctc_margin is not None and batch.get("encoder_out") is not None:
+        heard: list[Heard | None] = [None] * len(rows)
+        if keep and self._hears and batch.get("encoder_out") is not None:
             for clip, row in enumerate(batch["speech_row"].tolist()):
                 if TASKS[rows[row].example.task].transcribes:
                     length = batch["encoder_out_lengths"][clip : clip + 1]
                     heard[row] = batch["encoder_out"][clip : clip + 1, : int(length)], length
         return list(zip(prompts, heard, strict=True))
 
-    def _doubt(self, found: Hypothesis, states: torch.Tensor, length: torch.Tensor) -> Hypothesis:
-        """A transcription, or what the adapter hears where that is not what it hears."""
-        assert self.search.ctc_margin is not None
+    def disbelief(self, text: str, heard: Heard) -> tuple[float, str, float]:
+        """By how many nats a character the adapter finds a text less likely than what it hears by
+        itself; that, and its log probability."""
         with self._running():
-            own, scores, margins = self.model.adapter.second_opinion(states, length, [found.text])
-        if margins[0] <= self.search.ctc_margin:
+            (own,), (score,), (margin,) = self.model.adapter.second_opinion(*heard, [text])
+        return margin, own, score
+
+    def _doubt(self, found: Hypothesis, heard: Heard) -> Hypothesis:
+        """A transcription, or what the adapter hears where that is not what it hears."""
+        margin, own, score = self.disbelief(found.text, heard)
+        if self.search.ctc_margin is None or margin <= self.search.ctc_margin:
             return found
-        ids = self.tokenizer(own[0], add_special_tokens=False)["input_ids"]
-        return self._hypothesis(ids, scores[0])
+        return self._hypothesis(self.tokenizer(own, add_special_tokens=False)["input_ids"], score)
 
     def _hypothesis(self, token_int: list[int], score: float) -> Hypothesis:
         text = self.tokenizer.decode(token_int, skip_special_tokens=True).strip()
@@ -408,6 +458,26 @@ class Speech2Text:
             else:
                 with torch.autocast(self.device.type, dtype=torch.bfloat16):
                     yield
+
+
+def _waveform(speech: np.ndarray | torch.Tensor) -> np.ndarray:
+    """(samples,) float32, checked."""
+    if isinstance(speech, (str, bytes, Path)):
+        raise TypeError(
+            f"speech must be a waveform, not a path: read {speech!r} with soundfile.read, or give the "
+            "file to part_transcribe"
+        )
+    waveform = torch.as_tensor(speech).detach().cpu()
+    if not waveform.is_floating_point():
+        raise ValueError(f"speech must be floats in [-1, 1], not {waveform.dtype}")
+    samples = waveform.float().numpy()
+    if samples.ndim != 1 or not samples.size or not np.isfinite(samples).all():
+        raise ValueError(f"speech must be finite samples of one channel: {samples.shape}")
+    try:
+        check_range(samples)
+    except BadAudio as error:
+        raise ValueError(f"speech must be floats in [-1, 1]: {error}") from None
+    return samples
 
 
 def _encoded_together(rows: Iterable[Row | None], seconds: float) -> Iterator[list[Row]]:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,8 +15,9 @@ import numpy as np
 
 from espnet_part.config import build
 from espnet_part.data.audio import BadAudio
-from espnet_part.data.datadir import Example
 from espnet_part.decode.audio_file import probe_duration, read_blocks
+from espnet_part.decode.detect import Guess, detect_language, take_opening
+from espnet_part.decode.direction import Direction
 from espnet_part.decode.longform import Window, Windowing, cut_windows
 from espnet_part.decode.time_left import Progress
 from espnet_part.errors import ConfigError, DataError
@@ -60,6 +62,7 @@ class Transcript:
     Attributes:
         file: the file.
         seconds: how long its audio is.
+        language: what is spoken, where that was detected.
         lines: its windows in order, without overlap; between them is silence.
         decode_seconds: the time that the model took.
         error: why the file could not be transcribed; then its lines do not count.
@@ -70,6 +73,7 @@ class Transcript:
     lines: list[Line] = dataclasses.field(default_factory=list)
     decode_seconds: float = 0.0
     error: str | None = None
+    language: Guess | None = None
 
     def silences(self) -> list[tuple[float, float]]:
         """What was skipped: everything between the lines, from the beginning to the end."""
@@ -107,14 +111,15 @@ def _probe(file: tuple[Path, Path]) -> float | BadAudio | OSError | None:
         return error
 
 
-def longest_window(model: Speech2Text, task: str, lang: str, tgt: str) -> float:
+def longest_window(model: Speech2Text, direction: Direction) -> float:
     """Seconds of speech of which the longest answer still fits into the LLM's context.
 
     Raises:
         ConfigError: the model's prompts do not know the task.
         DataError: the context is too small for two seconds, the least of a window.
     """
-    row = model.prepare(Example("window", task, lang, tgt, "", audio=""), np.zeros(SAMPLE_RATE))
+    silence = np.zeros(SAMPLE_RATE)
+    row = model.prepare(direction.example(), silence, direction.prompt, direction.context)
 
     def fits(seconds: int) -> bool:
         speech = np.broadcast_to(np.float32(0), seconds * SAMPLE_RATE)
@@ -132,23 +137,33 @@ def longest_window(model: Speech2Text, task: str, lang: str, tgt: str) -> float:
         else:
             high = middle - 1
     if low < 2:
-        raise DataError("the LLM's context is too small for 2 s of speech and the answer")
+        prompt = len(row.tokens.prefix_ids) + len(row.tokens.suffix_ids)
+        raise DataError(
+            f"the LLM's context is too small for a prompt of {prompt} tokens, 2 s of speech and the "
+            "answer" + ("; shorten the context that you give" if direction.context else "")
+        )
     return float(low)
 
 
 def fit_windows(
-    model: Speech2Text, task: str, lang: str, tgt: str, windows: dict[str, float]
+    model: Speech2Text,
+    direction: Direction,
+    windows: dict[str, float],
+    langs: Sequence[str] = (),
 ) -> Windowing:
     """Windows that the model can take.
 
     Args:
+        direction: what is asked for.
         windows: of `Windowing` by name; without ``max_window`` it is 30 s or what fits.
+        langs: those that may be heard, where the language is to be detected.
 
     Raises:
         ConfigError: ``max_window`` is longer than what fits; as `longest_window`.
         DataError: as `longest_window`.
     """
-    room = longest_window(model, task, lang, tgt)
+    heard = [direction.hearing(lang) for lang in langs] or [direction]
+    room = min(longest_window(model, each) for each in heard)
     limit = windows.get("max_window")
     if limit is None:
         limit = min(Windowing().max_window, room)
@@ -162,19 +177,19 @@ def fit_windows(
 def transcribe(
     files: Sequence[AudioFile],
     model: Speech2Text,
-    task: str,
-    lang: str,
-    tgt: str,
+    direction: Direction,
     windowing: Windowing,
+    langs: Sequence[str] = (),
 ) -> Iterator[Transcript]:
     """Transcribe or translate files; memory does not grow with their length.
 
     Args:
         files: what to read.
         model: decodes ``model.batch_size`` windows at once.
-        task: one that reads speech alone.
-        lang, tgt: languages heard and written.
+        direction: what is asked for; its task reads speech alone.
         windowing: how long audio is cut.
+        langs: those among which the language of each file is detected, from its first speech, where
+            the direction has none.
 
     Yields:
         One transcript a file, in order, as soon as the file is done. What is wrong with one file
@@ -186,15 +201,15 @@ def transcribe(
     progress = Progress(sum(f.seconds or 0.0 for f in files), len(files), "transcribing", "files")
     transcripts = [Transcript(file) for file in files]
     size = _BATCHES * model.batch_size * windowing.max_window
-    pools = _pools(_read(transcripts, windowing), size)
-    decoder = _Decoder(model, task, lang, tgt)
+    pools = _pools(_read(transcripts, windowing, not direction.lang), size)
+    decoder = _Decoder(model, direction, langs)
     with progress, ThreadPoolExecutor(1) as executor:
         # the next windows are read while these are decoded
         reading = executor.submit(next, pools, None)
         while (pool := reading.result()) is not None:
             reading = executor.submit(next, pools, None)
             decoder.decode([part for part in pool if part.window is not None], progress)
-            for transcript, window, cost in pool:
+            for transcript, window, cost, _ in pool:
                 if window is None:
                     _tell(transcript)
                     yield transcript
@@ -208,22 +223,30 @@ class _Part(NamedTuple):
 
     Attributes:
         cost: seconds from the end of the file's previous window.
+        opening: (samples,) of the file's first speech, with its first window, where the language is to
+            be detected.
     """
 
     transcript: Transcript
     window: Window | None
     cost: float
+    opening: np.ndarray | None = None
 
 
-def _read(transcripts: Iterable[Transcript], windowing: Windowing) -> Iterator[_Part]:
+def _read(transcripts: Iterable[Transcript], windowing: Windowing, detect: bool) -> Iterator[_Part]:
     for transcript in transcripts:
         done = 0.0
+        opening: np.ndarray | None = None
         try:
-            for window in cut_windows(_counted(transcript), windowing):
+            windows = cut_windows(_counted(transcript), windowing)
+            if detect:
+                first, opening = take_opening(windows, windowing)
+                windows = chain(first, windows)
+            for window in windows:
                 if transcript.error is not None:
                     break
-                yield _Part(transcript, window, window.end - done)
-                done = window.end
+                yield _Part(transcript, window, window.end - done, opening)
+                done, opening = window.end, None
         except (BadAudio, OSError) as error:
             transcript.error = str(error)
         yield _Part(transcript, None, max(0.0, transcript.seconds - done))
@@ -255,25 +278,30 @@ def _pools(parts: Iterable[_Part], seconds: float) -> Iterator[list[_Part]]:
 class _Decoder:
     """Decodes windows, and names the file of one that cannot be decoded."""
 
-    def __init__(self, model: Speech2Text, task: str, lang: str, tgt: str):
+    def __init__(self, model: Speech2Text, direction: Direction, langs: Sequence[str]):
         self.model = model
-        self.example = Example("", task, lang, tgt, "", audio="")
+        self.direction = direction
+        self.langs = langs
         self.good = self.failed = 0
 
     def decode(self, parts: Sequence[_Part], progress: Progress) -> None:
         """Add a line a window to the transcripts, in the windows' order."""
+        for part in parts:
+            if part.opening is not None:
+                self._detect(part.transcript, part.opening)
         ordered = sorted(parts, key=lambda part: -len(_samples(part)))
         lines: dict[int, Line] = {}
         start = time.perf_counter()
-        for row, best, reason in self.model.decode_stream(self._rows(ordered, progress)):
+        for row, hypotheses, reason in self.model.decode_stream(self._rows(ordered, progress)):
             now = time.perf_counter()
             part = ordered[int(row.example.utt_id)]
             part.transcript.decode_seconds += now - start
             start = now
-            if best is None:
+            if not hypotheses:
                 self._fail(part, reason)
             else:
                 self.good += 1
+                best = hypotheses[0]
                 assert part.window is not None
                 lines[id(part)] = Line(part.window.start, part.window.end, best.text, best.score)
             progress.advance(part.cost, 0)
@@ -284,10 +312,29 @@ class _Decoder:
     def _rows(self, parts: Sequence[_Part], progress: Progress) -> Iterator[Row]:
         for number, part in enumerate(parts):
             if part.transcript.error is None:
-                example = dataclasses.replace(self.example, utt_id=str(number))
-                yield self.model.prepare(example, _samples(part))
+                found = part.transcript.language
+                direction = self.direction.hearing(found.lang) if found else self.direction
+                example = direction.example(str(number))
+                yield self.model.prepare(
+                    example, _samples(part), direction.prompt, direction.context
+                )
             else:
                 progress.advance(part.cost, 0)
+
+    def _detect(self, transcript: Transcript, opening: np.ndarray) -> None:
+        start = time.perf_counter()
+        try:
+            found = detect_language(self.model, opening, self.langs)[0]
+        except DataError as error:
+            transcript.error = f"its language cannot be detected: {error}"
+            return
+        transcript.language = found
+        transcript.decode_seconds += time.perf_counter() - start
+        logging.info(
+            "%s: %s, with %.0f %%", transcript.file.path, found.lang, 100 * found.probability
+        )
+        if strange := self.model.why_strange(*self.direction.hearing(found.lang).stratum):
+            logging.warning("%s: %s", transcript.file.path, strange)
 
     def _fail(self, part: _Part, reason: str) -> None:
         self.failed += 1

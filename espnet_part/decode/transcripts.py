@@ -23,8 +23,8 @@ _SUBTITLES = {"srt": to_srt, "vtt": to_vtt}
 
 
 def to_text(transcript: Transcript, tgt: str) -> str:
-    """All of a file's text as one line."""
-    space = " " if parts_words(tgt) else ""
+    """All of a file's text as one line; without any, its language may be unknown."""
+    space = " " if not tgt or parts_words(tgt) else ""
     texts = (one_line(line.text) for line in transcript.lines)
     return space.join(text for text in texts if text)
 
@@ -46,22 +46,27 @@ def to_dict(transcript: Transcript, settings: dict[str, str]) -> dict[str, Any]:
     """A file's entry in JSON.
 
     Args:
-        settings: model, task, lang and to.
+        settings: model, task, lang and to; "" for languages that were to be detected.
 
     Returns:
-        ``file`` and ``settings``; either ``error``, or ``seconds``, ``text``, ``windows`` (each
-        with ``start``, ``end`` in seconds, ``text``, ``score``: the log-probability),
-        ``silences`` (start and end of what was skipped, which with the windows is everything),
+        ``file`` and ``settings``, with ``lang_probability`` where the language was detected; either
+        ``error``, or ``seconds``, ``text``, ``windows`` (each with ``start``, ``end`` in seconds,
+        ``text``, ``score``: the log-probability), ``silences`` (start and end of what was skipped,
+        which with the windows is everything),
         ``decode_seconds`` and ``real_time_factor``, which is that by ``seconds``.
     """
-    head = {"file": _shown(transcript.file.path), **settings}
+    head: dict[str, Any] = {"file": _shown(transcript.file.path), **settings}
+    if transcript.language is not None:
+        lang, probability = transcript.language
+        head |= {"lang": lang, "to": settings["to"] or lang}
+        head["lang_probability"] = round(probability, 4)
     if transcript.error is not None:
         return {**head, "error": transcript.error}
     rtf = transcript.decode_seconds / transcript.seconds
     return {
         **head,
         "seconds": round(transcript.seconds, 4),
-        "text": to_text(transcript, settings["to"]),
+        "text": to_text(transcript, head["to"]),
         "windows": [
             {
                 "start": round(line.start, 4),
@@ -84,7 +89,7 @@ class Output:
         form: a key of `SUFFIXES`.
         out: a file for all, or a directory for one file each; None for standard output.
         files: (path, name) of what will be transcribed, as `find_audio` gives them.
-        settings: model, task, lang and to.
+        settings: as `to_dict` takes them.
         timestamps: "text" has a line a window, with its time.
 
     Raises:
@@ -153,7 +158,8 @@ class Output:
         lines = []
         for each in good:
             head = f"{one_line(_shown(each.file.path))}\t" if prefix else ""
-            texts = to_timed_text(each) if self.timestamps else [to_text(each, self.settings["to"])]
+            to = self.settings["to"] or (each.language.lang if each.language else "")
+            texts = to_timed_text(each) if self.timestamps else [to_text(each, to)]
             lines += [f"{head}{text}\n" for text in texts]
         return "".join(lines)
 

@@ -163,6 +163,7 @@ class LLM(nn.Module):
         max_new_tokens: Tensor,
         beam_size: int = 1,
         length_penalty: float = 1.0,
+        nbest: int = 1,
     ) -> tuple[list[list[int]], list[float]]:
         """Continue left-padded prompts by greedy or beam search with a key-value cache.
 
@@ -171,10 +172,11 @@ class LLM(nn.Module):
             max_new_tokens: (B,) limits, end token included.
             beam_size: 1 is greedy.
             length_penalty: the beam's log probability is divided by length ** length_penalty.
+            nbest: hypotheses of each row, no more than there are beams.
 
         Returns:
-            The rows' token ids without the end token, and their scores: the sum of the tokens' log
-            probabilities (greedy), or the beam's score.
+            The hypotheses' token ids without the end token, those of a row together and the best first,
+            and their scores: the sum of the tokens' log probabilities (greedy), or the beam's score.
         """
         pad = self.end_token_ids[0] if self.end_token_ids else 0
         greedy_scores = _GreedyScores()
@@ -191,16 +193,18 @@ class LLM(nn.Module):
                 use_cache=True,
                 # scores are worked out here: those of every step and word would take gigabytes
                 return_dict_in_generate=True,
+                num_return_sequences=nbest,
                 **({"length_penalty": length_penalty} if beam_size > 1 else {}),
             ),
             logits_processor=[greedy_scores] if beam_size == 1 else [],
             stopping_criteria=[_RowLimit(max_new_tokens)],
         )
-        limits = max_new_tokens.tolist()
+        limits = max_new_tokens.repeat_interleave(nbest).tolist()
         rows = [self._cut(*row) for row in zip(out.sequences.tolist(), limits, strict=True)]
         if beam_size > 1:
             decided = [ids[:n] for ids, (_, n) in zip(out.sequences, rows, strict=True)]
-            sums = self._score(embeddings, mask, decided)
+            read = (each.repeat_interleave(nbest, dim=0) for each in (embeddings, mask))
+            sums = self._score(*read, decided)
             scores = [s / len(d) ** length_penalty for s, d in zip(sums, decided, strict=True)]
             return [ids for ids, _ in rows], scores
         token_scores = torch.stack(greedy_scores.steps, dim=1)

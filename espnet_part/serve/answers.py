@@ -6,11 +6,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from espnet_part.decode.direction import Direction
 from espnet_part.decode.lines import one_line
 from espnet_part.decode.transcribe import Line, Transcript
 from espnet_part.decode.transcripts import to_subtitles, to_text
 from espnet_part.scripts import parts_words
-from espnet_part.serve.model import Decoded, Direction
+from espnet_part.serve.model import Decoded
 from espnet_part.tasks import TASKS
 
 Segments = Sequence[tuple[Line, Decoded]]
@@ -37,11 +38,14 @@ def answer(form: str, transcript: Transcript, segments: Segments, direction: Dir
 
 
 def verbose(transcript: Transcript, segments: Segments, direction: Direction) -> dict[str, Any]:
-    """OpenAI's ``verbose_json``; languages are codes, and there is the one written as well."""
+    """OpenAI's ``verbose_json``; languages are codes, null where nothing is said in any; there is the one
+    written as well, and how sure it is which one is spoken, where that was detected."""
+    found = transcript.language
     return {
         "task": "transcribe" if TASKS[direction.task].transcribes else "translate",
-        "language": direction.lang,
-        "to_language": direction.tgt,
+        "language": direction.lang or None,
+        **({"language_probability": round(found.probability, 4)} if found else {}),
+        "to_language": direction.tgt or None,
         "duration": round(transcript.seconds, 4),
         "text": to_text(transcript, direction.tgt),
         "segments": [
@@ -67,7 +71,7 @@ class Deltas:
     """What each window adds to the text; together they are `to_text`."""
 
     def __init__(self, tgt: str):
-        self._space = " " if parts_words(tgt) else ""
+        self._space = " " if not tgt or parts_words(tgt) else ""
         self._begun = False
 
     def add(self, line: Line) -> str:

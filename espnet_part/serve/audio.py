@@ -16,7 +16,6 @@ from espnet_part.serve.errors import ApiError, Gone
 from espnet_part.serve.file_job import FileJob
 from espnet_part.serve.form import FORMATS, Form, read_form, read_wishes
 from espnet_part.serve.keys import check_origin
-from espnet_part.serve.model import Direction
 from espnet_part.serve.service import Service
 from espnet_part.tasks import TASKS
 
@@ -34,7 +33,7 @@ def audio_route(service: Service, task: str) -> Callable[[Request], Awaitable[Re
             await read_form(request.receive, request.headers, form, service.spool, service.settings)
             wishes = read_wishes(form.fields)
             service.check_model(wishes.model)
-            direction = service.direction(task, wishes.language, wishes.target)
+            direction = service.direction(task, wishes.language, wishes.target, wishes.context)
             assert form.path is not None
             job = FileJob(
                 form.path,
@@ -51,12 +50,12 @@ def audio_route(service: Service, task: str) -> Callable[[Request], Awaitable[Re
             raise
         # from here on the job's thread owns the file and the place in the queue
         if wishes.stream:
-            return _Events(job, direction, wishes.response_format == "verbose_json", end)
+            return _Events(job, wishes.response_format == "verbose_json", end)
         try:
             segments = await _unless_gone(request.receive, _all(job), end)
         finally:
             job.drop()
-        body = answers.answer(wishes.response_format, job.transcript, segments, direction)
+        body = answers.answer(wishes.response_format, job.transcript, segments, job.direction)
         return Response(body, media_type=answers.TYPES[wishes.response_format])
 
     return route
@@ -103,10 +102,10 @@ class _Events(Response):
             subtitles.
     """
 
-    def __init__(self, job: FileJob, direction: Direction, verbose: bool, end: float):
+    def __init__(self, job: FileJob, verbose: bool, end: float):
         super().__init__(media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
         del self.headers["content-length"]
-        self.job, self.direction, self.verbose, self.end = job, direction, verbose, end
+        self.job, self.verbose, self.end = job, verbose, end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -125,7 +124,8 @@ class _Events(Response):
             self.job.drop()
 
     async def _send(self, send: Send, first: Any, events: Any) -> None:
-        deltas = answers.Deltas(self.direction.tgt)
+        direction = self.job.direction  # with a first segment, its language is known
+        deltas = answers.Deltas(direction.tgt)
         segments: list[Any] = []
         while first is not None:
             line, decoded = first
@@ -137,9 +137,9 @@ class _Events(Response):
                 await self._event(send, "transcript.text.delta", values)
             first = await anext(events, None)
         transcript = self.job.transcript
-        values = {"text": to_text(transcript, self.direction.tgt)}
+        values = {"text": to_text(transcript, direction.tgt)}
         if self.verbose:
-            values |= answers.verbose(transcript, segments, self.direction)
+            values |= answers.verbose(transcript, segments, direction)
             values |= {form: to_subtitles(transcript, form) for form in ("srt", "vtt")}
         await self._event(send, "transcript.text.done", values)
 
@@ -154,8 +154,9 @@ def form_schema(task: str) -> dict[str, Any]:
     properties = {
         "file": {**text, "format": "binary"},
         "model": text,
-        "language": {**text, "description": "spoken; ISO 639"},
+        "language": {**text, "description": "spoken; ISO 639; detected by default"},
         "to_language": {**text, "description": "written; en by default"},
+        "prompt": {**text, "description": "what may be said, such as names"},
         "response_format": {**text, "enum": list(FORMATS)},
         "stream": {"type": "boolean"},
     }

@@ -7,12 +7,15 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from espnet_part.data.audio import BadAudio
 from espnet_part.decode.audio_file import probe_duration, read_blocks
+from espnet_part.decode.detect import take_opening
+from espnet_part.decode.direction import Direction
 from espnet_part.decode.longform import cut_windows
 from espnet_part.decode.transcribe import AudioFile, Line, Transcript
 from espnet_part.display import plain
@@ -20,7 +23,7 @@ from espnet_part.errors import UserError
 from espnet_part.progress import clock
 from espnet_part.sample_rate import SAMPLE_RATE
 from espnet_part.serve.errors import ApiError, Gone
-from espnet_part.serve.model import Decoded, Direction, ServedModel
+from espnet_part.serve.model import Decoded, ServedModel
 from espnet_part.serve.scheduler import Client, Undecodable
 
 
@@ -34,6 +37,10 @@ class FileJob:
 
     The thread owns the file and the place in the queue: both are gone when it ends, whatever
     becomes of the request.
+
+    Attributes:
+        direction: what is asked for; with the language that is heard, where that was to be detected,
+            from the first segment on.
 
     Args:
         path: the file; deleted at the end.
@@ -96,6 +103,8 @@ class FileJob:
             last = ApiError(400, f"file: {error}", "bad_audio", "file")
         except (ApiError, Gone) as error:
             last = error
+        except Undecodable as error:
+            last = ApiError(500, f"the language cannot be detected: {error}", "undecodable")
         except UserError as error:  # the model cannot do it
             last = ApiError(400, str(error), "unsupported")
         except Exception:
@@ -112,9 +121,21 @@ class FileJob:
         stated = probe_duration(self.path)
         if stated is not None:
             self._check_length(stated)
-        for window in cut_windows(self._blocks(), windowing):
+        windows = cut_windows(self._blocks(), windowing)
+        if not self.direction.lang:
+            first, opening = take_opening(windows, windowing)
+            windows = chain(first, windows)
+            if first:
+                self._detect(opening)
+        for window in windows:
             future = self.client.submit(self.direction, window.samples)
             self._tell((window.start, window.end, future))
+
+    def _detect(self, opening: np.ndarray) -> None:
+        found = self.client.submit(self.direction, opening).result().language
+        assert found is not None
+        self.transcript.language = found
+        self.direction = self.direction.hearing(found.lang)
 
     def _blocks(self) -> Iterator[np.ndarray]:
         samples = 0

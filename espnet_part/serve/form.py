@@ -57,11 +57,16 @@ class Form:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the fields ask for."""
+    """What the fields ask for.
+
+    Attributes:
+        context: OpenAI's ``prompt``: what may be said, such as names.
+    """
 
     model: str
     language: str
     target: str
+    context: str
     response_format: str
     stream: bool
 
@@ -95,8 +100,6 @@ def read_wishes(fields: dict[str, str]) -> Wishes:
         temperature = -1.0
     if temperature != 0.0:
         raise _bad("temperature", "temperature: the search is deterministic; it can only be 0")
-    if fields.get("prompt"):
-        raise _bad("prompt", "prompt: the model has prompts of its own; leave it out")
     for name in ("timestamp_granularities[]", "timestamp_granularities"):
         if fields.get(name, "segment") != "segment":
             raise _bad(name, f"{name}: the model gives times of segments only")
@@ -107,6 +110,7 @@ def read_wishes(fields: dict[str, str]) -> Wishes:
         model=fields.get("model", ""),
         language=fields.get("language", ""),
         target=target or fields.get("target_language", ""),
+        context=fields.get("prompt", ""),
         response_format=form,
         stream=streams,
     )

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from fastapi import WebSocket, WebSocketDisconnect
 
+from espnet_part.decode.direction import Direction
 from espnet_part.decode.longform import Windowing, cut_windows
 from espnet_part.decode.transcribe import Line, Transcript
 from espnet_part.decode.transcripts import to_subtitles, to_text
@@ -32,7 +33,7 @@ from espnet_part.serve import answers
 from espnet_part.serve.errors import ApiError, Gone
 from espnet_part.serve.file_job import unnamed
 from espnet_part.serve.keys import check_origin
-from espnet_part.serve.model import Decoded, Direction
+from espnet_part.serve.model import Decoded
 from espnet_part.serve.scheduler import Client, Undecodable
 from espnet_part.serve.service import Service
 from espnet_part.serve.watched import HUNG_UP
@@ -93,7 +94,7 @@ async def _begin(websocket: WebSocket, service: Service) -> Direction:
     if authorization is None and values.get("api_key"):  # browsers cannot send the header
         authorization = f"Bearer {values['api_key']}"
     service.keys.check(authorization)
-    known = ("type", "api_key", "model", "language", "to_language")
+    known = ("type", "api_key", "model", "language", "to_language", "prompt")
     wrong = [key for key in values if key not in known]
     if (
         values.get("type") != "start"
@@ -107,7 +108,12 @@ async def _begin(websocket: WebSocket, service: Service) -> Direction:
     service.check_model(values.get("model", ""))
     target = values.get("to_language", "")
     task = ASR if target in ("", values.get("language")) else S2TT
-    return service.direction(task.name, values.get("language", ""), target)
+    language, context = values.get("language", ""), values.get("prompt", "")
+    direction = service.direction(task.name, language, target, context)
+    if not direction.lang:
+        message = "language: give the language that is spoken; of a stream it is not detected"
+        raise ApiError(400, message, "missing_language", "language")
+    return direction
 
 
 def _control(message: Any) -> dict[str, Any]:

@@ -9,22 +9,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from espnet_part.data.datadir import Example
+from espnet_part.decode.detect import Guess, candidates, detect_language
+from espnet_part.decode.direction import Direction
 from espnet_part.decode.longform import Windowing
 from espnet_part.decode.transcribe import fit_windows
 from espnet_part.errors import UserError
 from espnet_part.tasks import ASR, S2TT
 
 if TYPE_CHECKING:
+    from espnet_part.data.collate import Row
     from espnet_part.decode.speech2text import Speech2Text
-
-
-class Direction(NamedTuple):
-    """A task, the language heard, and the language written."""
-
-    task: str
-    lang: str
-    tgt: str
 
 
 class Decoded(NamedTuple):
@@ -33,12 +27,14 @@ class Decoded(NamedTuple):
     Attributes:
         score: its log-probability, as `part_transcribe` writes it.
         average: the mean log-probability of its tokens, the end token among them.
+        language: what is spoken, instead of the text, where that was asked for.
     """
 
     text: str
     tokens: list[int]
     score: float
     average: float
+    language: Guess | None = None
 
 
 class ServedModel:
@@ -67,25 +63,35 @@ class ServedModel:
             ConfigError, DataError: as `fit_windows`.
         """
         with self._lock:
-            if direction not in self._windowing:
-                self._windowing[direction] = fit_windows(self.model, *direction, self._windows)
-            return self._windowing[direction]
+            known = self._windowing.get(direction)
+            if known is None:
+                langs = () if direction.lang else candidates(self.trained_on, direction)
+                known = fit_windows(self.model, direction, self._windows, langs)
+                if not direction.context:  # of which there is no end
+                    self._windowing[direction] = known
+            return known
 
     def why_strange(self, direction: Direction) -> str | None:
         """What is to be said of what the model was not trained on; None for all else."""
-        return self.model.why_strange(*direction)
+        return self.model.why_strange(*direction.stratum)
 
     def decode(self, windows: Sequence[tuple[Direction, np.ndarray]]) -> list[Decoded]:
-        """Decode (samples,) 16 kHz windows as one batch; raises whatever one of them provokes."""
-        examples = [
-            Example(str(n), *direction, "", audio="") for n, (direction, _) in enumerate(windows)
-        ]
+        """Decode (samples,) 16 kHz windows as one batch; of a direction without a language, say which
+        is heard. Raises whatever one of them provokes."""
+        found: dict[int, Decoded] = {}
         with self._lock:
-            found = self.model.decode_batch(examples, [samples for _, samples in windows])
-        search = self.model.search
-        decoded = []
-        for ((text, _, ids, score),) in found:
-            # greedy search gives a sum, beam search one that is divided by a power of the length
-            power = 1.0 if search.beam_size == 1 else 1.0 - search.length_penalty
-            decoded.append(Decoded(text, ids, score, score / (len(ids) + 1) ** power))
-        return decoded
+            for number, (direction, samples) in enumerate(windows):
+                if not direction.lang:
+                    langs = candidates(self.trained_on, direction)
+                    guess = detect_language(self.model, samples, langs)[0]
+                    found[number] = Decoded("", [], 0.0, 0.0, guess)
+            rest = [number for number in range(len(windows)) if number not in found]
+            rows = [self._row(*windows[number]) for number in rest]
+            decoded = self.model.decode_rows(rows)
+        average = self.model.search.per_token
+        for number, ((text, _, ids, score),) in zip(rest, decoded, strict=True):
+            found[number] = Decoded(text, ids, score, average(score, len(ids) + 1))
+        return [found[number] for number in range(len(windows))]
+
+    def _row(self, direction: Direction, samples: np.ndarray) -> Row:
+        return self.model.prepare(direction.example(), samples, direction.prompt, direction.context)

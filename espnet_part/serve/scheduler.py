@@ -20,10 +20,11 @@ from typing import Protocol
 
 import numpy as np
 
+from espnet_part.decode.direction import Direction
 from espnet_part.decode.halving import run_or_name
 from espnet_part.serve.errors import ApiError, Gone
 from espnet_part.serve.metrics import Metrics
-from espnet_part.serve.model import Decoded, Direction
+from espnet_part.serve.model import Decoded
 from espnet_part.serve.settings import Settings
 
 _POOL = 2  # batches of windows, next in turn, among which those of like length are chosen

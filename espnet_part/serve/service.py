@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from espnet_part.decode.detect import candidates
+from espnet_part.decode.direction import Direction
 from espnet_part.decode.language import check_language
 from espnet_part.errors import ConfigError
 from espnet_part.serve.errors import ApiError
 from espnet_part.serve.keys import Keys
 from espnet_part.serve.metrics import Metrics
-from espnet_part.serve.model import Direction, ServedModel
+from espnet_part.serve.model import ServedModel
 from espnet_part.serve.scheduler import Scheduler
 from espnet_part.serve.settings import Settings
 from espnet_part.serve.spool import Spool
@@ -52,34 +54,38 @@ class Service:
             message = f"no model {name!r} here; there is {self.name!r}"
             raise ApiError(404, message, "model_not_found", "model")
 
-    def direction(self, task: str, language: str, target: str) -> Direction:
-        """What is asked for; a language that is left out must be the only one there is.
+    def direction(self, task: str, language: str, target: str, context: str = "") -> Direction:
+        """What is asked for; a language that is left out is to be detected, unless it is the only one.
 
         Args:
             task: as training data name it.
+            context: what the LLM is told beforehand.
 
         Raises:
-            ApiError: 400, a language is unknown, or missing, or was not trained.
+            ApiError: 400, a language is unknown, or cannot be detected, or was not trained.
         """
         model = self.loaded()
-        known = {(lang, tgt) for name, lang, tgt in model.trained_on if name == task}
         tgt = self._language(target, "to_language")
         if not tgt and TASKS[task].writes == "other":
             tgt = "en"  # what OpenAI's translations write
         lang = self._language(language, "language")
         if not lang:
-            possible = sorted({one for one, other in known if not tgt or other == tgt})
-            if len(possible) != 1:
-                choice = f"one of {', '.join(possible)}" if possible else "such as de"
-                message = f"language: give the language that is spoken ({choice})"
-                raise ApiError(400, message, "missing_language", "language")
-            lang = possible[0]
+            try:
+                langs = candidates(model.trained_on, Direction(task, "", tgt))
+            except ConfigError:
+                message = "language: give the language that is spoken (such as de)"
+                raise ApiError(400, message, "missing_language", "language") from None
+            if len(langs) > 1 and not all(
+                model.why_strange(Direction(task, one, tgt or one)) for one in langs
+            ):
+                return Direction(task, "", tgt, context=context)
+            lang = langs[0]
         tgt = tgt or lang
         if TASKS[task].why_not(lang, tgt):
             other = "transcriptions" if TASKS[task].writes == "other" else "translations"
             message = f"to_language: {TASKS[task].why_not(lang, tgt)}; see /v1/audio/{other}"
             raise ApiError(400, message, "invalid_value", "to_language")
-        direction = Direction(task, lang, tgt)
+        direction = Direction(task, lang, tgt, context=context)
         if strange := model.why_strange(direction):
             raise ApiError(400, strange, "unsupported_language", "language")
         return direction

@@ -91,6 +91,39 @@ def test_languages_that_the_model_was_not_trained_on_are_named(
     assert warnings == ([said] if said else [])
 
 
+def test_a_language_that_is_not_given_is_detected_in_each_file(experiment, audio, tmp_path, capsys):
+    limit = ["--max_tokens_per_second", "5", "--ngpu", "0", "--format", "json"]
+    out = tmp_path / "all.json"
+    main([str(audio), "--model", str(experiment), *limit, "--out", str(out)])
+    for entry in json.loads(out.read_text()):
+        assert entry["lang"] == entry["to"] and entry["lang"] in ("de", "en")
+        assert 0.5 <= entry["lang_probability"] <= 1.0
+    main([str(audio), "--model", str(experiment), *limit, "--langs", "en", "--out", str(out)])
+    assert {(e["lang"], e["lang_probability"]) for e in json.loads(out.read_text())} == {
+        ("en", 1.0)
+    }
+    for langs, said in (("de,fr", "fr cannot be detected"), ("de,German", "did you mean de")):
+        with pytest.raises(SystemExit) as stop:
+            main([str(audio), "--model", str(experiment), *limit, "--langs", langs])
+        assert stop.value.code == 1 and said in capsys.readouterr().err
+
+
+def test_a_prompt_and_a_context_of_one_s_own(experiment, audio, tmp_path, capsys):
+    asked = {"prompt": "{speech} Write down the {lang} speech.", "context": "Names: Nguyen"}
+    out, texts = tmp_path / "all.json", set()
+    for options in ({}, asked, {"context": "Names: Nguyen"}):
+        words = [word for key, value in options.items() for word in (f"--{key}", value)]
+        run(audio / "a.wav", "--format", "json", "--out", out, *words, model=experiment)
+        (found,) = json.loads(out.read_text())
+        assert {key: found[key] for key in asked if key in found} == options
+        texts.add(found["text"])
+    assert len(texts) == 3
+    said = fails(capsys, audio, "--prompt", "Write it down.")  # before a model is looked for
+    assert "--prompt: {speech} must stand in it once" in said
+    said = fails(capsys, audio, "--context", "word " * 2000, model=experiment)
+    assert "shorten the context that you give" in said
+
+
 def test_text_json_and_subtitles(experiment, audio, tmp_path, capsys):
     run(audio, "--format", "json", "--out", tmp_path / "all.json", model=experiment)
     found = json.loads((tmp_path / "all.json").read_text())

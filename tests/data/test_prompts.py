@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from espnet_part.data.datadir import Example
-from espnet_part.data.prompts import Prompt, Prompts, language_name
+from espnet_part.data.prompts import Prompt, Prompts, language_name, parse_wording
 from espnet_part.errors import ConfigError
 
 ASR = Example("u1", "asr", "de", "de", "x", audio="a.wav")
@@ -33,6 +33,31 @@ def test_default_prompts_have_several_wordings_for_every_task():
 def test_what_is_filled_in_is_no_template():
     prompts = Prompts.from_mapping({"t2tt": {"en": ["To {tgt} {{x}}: {source}"]}}, "p")
     assert prompts.render(T2TT) == Prompt("To Cantonese {x}: ein {lang} {speech}")
+
+
+def test_context_is_a_line_before_the_wording():
+    prompts = Prompts.load("conf/prompts.yaml")
+    told = prompts.render(ASR, context=" Names: {lang} Nguyen\n")
+    assert told == Prompt("Names: {lang} Nguyen\n", "\nTranscribe the German speech.")
+    assert prompts.render(ASR, context=" \n") == prompts.render(ASR)
+    mapping = {"t2tt": {"en": ["To {tgt}: {source}"]}}
+    told = Prompts.from_mapping(mapping, "p").render(T2TT, context="A letter.")
+    assert told == Prompt("A letter.\nTo Cantonese: ein {lang} {speech}")
+
+
+def test_a_wording_of_one_s_own():
+    prompts = Prompts.load("conf/prompts.yaml")
+    own = parse_wording("In {lang}: {speech}", "asr", "--prompt")
+    assert prompts.render(ASR, own) == Prompt("In German: ", "")
+    assert prompts.render(ASR, own, "Names.") == Prompt("Names.\nIn German: ", "")
+    for wrong, said in [
+        ("Transcribe.", r"^--prompt: {speech} must stand in it once"),
+        ("{speech} {to}", r"^--prompt: unknown placeholder {to}; known: {speech}"),
+        ("{speech", r"^--prompt: .*; write a brace as {{ or }}"),
+        (" ", r"^--prompt: must be a text"),
+    ]:
+        with pytest.raises(ConfigError, match=said):
+            parse_wording(wrong, "asr", "--prompt")
 
 
 def test_names_are_in_the_language_of_the_wording():

@@ -111,6 +111,30 @@ def model(exp: Path) -> Any:
     return Speech2Text(exp / "config.yaml", exp / "model.safetensors", max_tokens_per_second=8)
 
 
+@pytest.fixture(scope="session")
+def spelling(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A tiny model whose adapter hears by CTC."""
+    import torch
+
+    from espnet_part.data.prompts import Prompts
+    from espnet_part.decode.speech2text import Speech2Text
+    from espnet_part.model.build import build_model, load_tokenizer
+    from espnet_part.model.config import ModelConfig
+
+    path = tmp_path_factory.mktemp("spelling")
+    make_tokenizer(path / "tokenizer")
+    (path / "prompts.yaml").write_text(yaml.safe_dump(PROMPTS))
+    adapter = {"characters": " abcdefgh", "dim": 16, "heads": 2, "ff": 16, "layers": 1}
+    settings = {**MODEL, "speech_adapter": "ctc_spelling", "speech_adapter_conf": adapter}
+    settings["llm_conf"] = {**MODEL["llm_conf"], "tokenizer": str(path / "tokenizer")}
+    config = ModelConfig.from_mapping(settings, "model.yaml")
+    torch.manual_seed(0)
+    model = build_model(config)
+    torch.nn.init.normal_(model.adapter.spelling.weight, std=2.0)
+    prompts = Prompts.load(path / "prompts.yaml")
+    return Speech2Text.from_parts(model, load_tokenizer(config.llm_conf), prompts)
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Seven utterances, two of them translated, and one text."""

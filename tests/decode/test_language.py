@@ -31,8 +31,11 @@ def test_nonsense(nonsense):
 def test_pairs():
     assert language_pair("asr", "de", None) == ("de", "de") == language_pair("asr", "de", "de")
     assert language_pair("s2tt", "de", "en") == ("de", "en")
+    # to be detected; what is written in a language is what is spoken
+    assert language_pair("asr", None, None) == ("", "")
+    assert language_pair("asr", None, "de") == ("de", "de")
+    assert language_pair("s2tt", None, "en") == ("", "en")
     for wrong, message in [
-        (("asr", None, None), "--lang is missing"),
         (("s2tt", "de", None), "--to is missing"),
         (("s2tt", "de", "de"), "--task asr"),
         (("asr", "de", "en"), "use --task s2tt"),

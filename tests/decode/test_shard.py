@@ -68,6 +68,43 @@ def test_layout(model, data, tmp_path):
     assert times["text_seconds"] > 0 and times["utterances"] == 8
 
 
+def test_n_best_hypotheses_have_a_directory_a_rank_as_espnet_s_have(exp, data, tmp_path):
+    options = [
+        "--part_train_config",
+        exp / "config.yaml",
+        "--part_model_file",
+        exp / "model.safetensors",
+    ]
+    options += ["--data_dir", data, "--max_tokens_per_second", 4, "--beam_size", 3]
+    out = tmp_path / "out"
+
+    def tables():
+        found = {}
+        for directory in sorted(out.glob("*best_recog")):
+            names = [path.name for path in sorted(directory.iterdir())]
+            assert names == ["score", "text", "token", "token_int"]
+            lines = {name: (directory / name).read_text().splitlines() for name in names}
+            ids = {tuple(line.split()[0] for line in table) for table in lines.values()}
+            assert len(ids) == 1 and len(lines["text"]) == 8
+            found[directory.name] = lines
+        return found
+
+    main([*map(str, options), "--output_dir", str(out), "--nbest", "3"])
+    found = tables()
+    assert [*found] == ["1best_recog", "2best_recog", "3best_recog"]
+    ranked = [[float(x.split()[1]) for x in lines["score"]] for lines in found.values()]
+    assert all(a >= b >= c for a, b, c in zip(*ranked, strict=True))
+    assert len({tuple(lines["token_int"]) for lines in found.values()}) == 3
+    # what the journal has is written again as it was
+    main([*map(str, options), "--output_dir", str(out), "--nbest", "3"])
+    assert tables() == found
+    # the others do not stay beside those of a later run
+    main([*map(str, options), "--output_dir", str(out)])
+    again = tables()
+    assert [*again] == ["1best_recog"]
+    assert again["1best_recog"]["token_int"] == found["1best_recog"]["token_int"]
+
+
 def test_resumes_after_a_kill(model, data, tmp_path, monkeypatch):
     monkeypatch.setattr("espnet_part.decode.shard._TOLD", 2)
     _run(model, data, tmp_path / "whole")

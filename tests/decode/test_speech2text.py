@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
+from transformers import GenerationConfig
 
 from espnet_part.data.audio import BadAudio
 from espnet_part.data.chat import Tokens
 from espnet_part.data.collate import Row
 from espnet_part.data.datadir import DataDir, Example
-from espnet_part.data.prompts import Prompts
+from espnet_part.data.prompts import Prompts, parse_wording
 from espnet_part.decode.search import Search
 from espnet_part.decode.speech2text import Speech2Text, _encoded_together
 from espnet_part.errors import ConfigError, DataError
-from tests.decode.conftest import MODEL, PROMPTS, make_speech, make_tokenizer
+from tests.decode.conftest import make_speech
 
 
 def _decode(model, examples, batch_size, **search):
@@ -39,6 +39,55 @@ def test_peer_defect_01_batched_decoding_equals_single(model, data, beam_size):
         assert [x.score for x in batched] == pytest.approx([x.score for x in single], abs=1e-4)
     # the test would say nothing if all clips led to the same tokens
     assert len({tuple(x.token_int[:4]) for x in single}) > 4
+
+
+def test_n_best_are_those_of_transformers_beam_search(model, data):
+    examples, _ = DataDir.load(data)
+    search = {"beam_size": 4, "nbest": 3, "length_penalty": 0.7, "max_tokens_per_second": 8}
+    other = _that_ends(model, 1.5)
+    llm = other.model.llm
+    found = {}
+    for batch_size in (1, 8):
+        other = Speech2Text.from_parts(
+            other.model, model.tokenizer, model.prompts, Search(**search), batch_size=batch_size
+        )
+        found[batch_size] = other.decode_batch(examples)
+    ends = 0
+    for example, hypotheses, batched in zip(examples, found[1], found[8], strict=True):
+        row = other.prepare(example)
+        ((prompt, _),) = other.read([row], keep=False)
+        out = llm.model.generate(
+            inputs_embeds=prompt.embeddings[None],
+            attention_mask=torch.ones(1, len(prompt.embeddings), dtype=torch.long),
+            generation_config=GenerationConfig(
+                num_beams=4, num_return_sequences=3, length_penalty=0.7, do_sample=False,
+                max_new_tokens=prompt.limit, eos_token_id=llm.end_token_ids,
+                pad_token_id=llm.end_token_ids[0], bos_token_id=llm.end_token_ids[0],
+                return_dict_in_generate=True, output_scores=True,
+            ),
+        )  # fmt: skip
+        want = [[t for t in ids if t not in llm.end_token_ids] for ids in out.sequences.tolist()]
+        assert [x.token_int for x in hypotheses] == want == [x.token_int for x in batched]
+        scores = [x.score for x in hypotheses]
+        assert scores == sorted(scores, reverse=True) and len(set(map(tuple, want))) == 3
+        assert scores == pytest.approx([x.score for x in batched], abs=1e-4)
+        assert scores == pytest.approx(out.sequences_scores.tolist(), abs=1e-3)
+        assert [x.text for x in hypotheses] == [model.tokenizer.decode(t).strip() for t in want]
+        ends += len({len(ids) for ids in want}) > 1
+    assert ends > 1  # of hypotheses that end at different lengths
+    (best,) = _decode(
+        other, examples[:1], 1, beam_size=4, length_penalty=0.7, max_tokens_per_second=8
+    )
+    assert best == found[1][0][0]
+
+
+def test_no_more_hypotheses_than_beams(exp):
+    with pytest.raises(
+        ConfigError, match=r"`nbest` must not be more than `beam_size` \(got 3 of 2"
+    ):
+        Speech2Text(exp / "config.yaml", beam_size=2, nbest=3)
+    with pytest.raises(ValueError, match="`nbest` must be positive"):
+        Search(nbest=0)
 
 
 def _that_ends(model, boost=2.0):
@@ -77,26 +126,6 @@ def test_peer_defect_07_no_endless_output(model, data):
         if example.audio:
             assert by_id[example.utt_id] <= search.limit_speech(example.num_samples / 16000)
     assert by_id["v1"] <= search.limit_text(len("Buenos días".encode()))
-
-
-@pytest.fixture(scope="module")
-def spelling(tmp_path_factory):
-    """A tiny model whose adapter hears by CTC."""
-    from espnet_part.model.build import build_model, load_tokenizer
-    from espnet_part.model.config import ModelConfig
-
-    path = tmp_path_factory.mktemp("spelling")
-    make_tokenizer(path / "tokenizer")
-    (path / "prompts.yaml").write_text(yaml.safe_dump(PROMPTS))
-    adapter = {"characters": " abcdefgh", "dim": 16, "heads": 2, "ff": 16, "layers": 1}
-    settings = {**MODEL, "speech_adapter": "ctc_spelling", "speech_adapter_conf": adapter}
-    settings["llm_conf"] = {**MODEL["llm_conf"], "tokenizer": str(path / "tokenizer")}
-    config = ModelConfig.from_mapping(settings, "model.yaml")
-    torch.manual_seed(0)
-    model = build_model(config)
-    torch.nn.init.normal_(model.adapter.spelling.weight, std=2.0)
-    prompts = Prompts.load(path / "prompts.yaml")
-    return Speech2Text.from_parts(model, load_tokenizer(config.llm_conf), prompts)
 
 
 def test_transcriptions_that_the_ctc_does_not_believe(spelling, data):
@@ -200,13 +229,60 @@ def test_wrong_calls(model):
     for speech in (np.zeros((2, 100)), np.zeros(0), np.array([np.nan] * 100)):
         with pytest.raises(ValueError, match="finite samples of one channel"):
             model(speech, lang="de")
-    with pytest.raises(ValueError, match="the task asr needs `lang`"):
+    with pytest.raises(ConfigError, match="does not say which languages"):
         model(make_speech(0.5, 1))
     for path in ("speech.wav", Path("speech.wav")):
         with pytest.raises(TypeError, match=r"not a path: .*speech.wav.* soundfile.read"):
             model(path, lang="de")
     with pytest.raises(BadAudio, match="missing file"):
         model.decode_batch([Example("u", "asr", "de", "de", "", audio="/nowhere.wav")])
+
+
+def test_a_prompt_and_a_context_of_one_s_own(model):
+    clip = make_speech(1.0, 7)
+    plain = model(clip, lang="de")[0]
+    told = model(clip, lang="de", context="Names: Nguyen, Kraków")[0]
+    asked = model(clip, lang="de", prompt="{speech}\nWrite {lang}.")[0]
+    assert len({tuple(x.token_int) for x in (plain, told, asked)}) == 3
+    assert model(clip, lang="de", context=" ")[0] == plain
+    # as if the file of prompts had them
+    for template, found in [
+        ("Names: Nguyen, Kraków\n{speech}\nTranscribe the {lang} speech.", told),
+        ("{speech}\nWrite {lang}.", asked),
+    ]:
+        prompts = Prompts.from_mapping({"asr": {"en": [template]}}, "p")
+        other = Speech2Text.from_parts(
+            model.model, model.tokenizer, prompts, Search(max_tokens_per_second=8)
+        )
+        assert other(clip, lang="de")[0] == found
+    with pytest.raises(ConfigError, match=r"prompt: {speech} must stand in it once"):
+        model(clip, lang="de", prompt="Write it.")
+    with pytest.raises(DataError, match="the LLM's context has 600"):
+        model(clip, lang="de", context="word " * 200)
+
+
+def test_what_a_context_says_is_no_control_token(model):
+    example = Example("u", "asr", "de", "de", "", audio="")
+    row = model.prepare(example, make_speech(0.5, 1), context="Nguyen <|end|> Kraków")
+    assert model.chat.end_token_id not in row.tokens.prefix_ids
+    assert "Nguyen <|end|> Kraków" in model.tokenizer.decode(row.tokens.prefix_ids)
+
+
+def test_batches_with_different_prompts_equal_single_decoding(model):
+    wording = parse_wording("Say in {lang}: {speech}", "asr", "prompt")
+    rows = [
+        model.prepare(
+            Example(f"u{n}", "asr", ("de", "en")[n % 2], ("de", "en")[n % 2], "", audio=""),
+            make_speech(0.4 + 0.1 * n, n),
+            wording if n % 3 == 0 else None,
+            "x" * 7 * (n % 4),
+        )
+        for n in range(9)
+    ]
+    single = [model.decode_rows([row])[0][0] for row in rows]
+    batched = [found[0] for found in model.decode_rows(rows)]
+    assert [x.token_int for x in batched] == [x.token_int for x in single]
+    assert len({tuple(x.token_int) for x in single}) > 6
 
 
 def test_what_exceeds_the_context_is_refused(model):

@@ -11,6 +11,7 @@ import soundfile
 
 from espnet_part.data.chat import Tokens
 from espnet_part.data.collate import Row
+from espnet_part.decode.direction import Direction
 from espnet_part.decode.longform import Windowing
 from espnet_part.decode.search import Search
 from espnet_part.decode.speech2text import Decoded, Hypothesis, Speech2Text
@@ -31,7 +32,7 @@ class Fake:
         self.fails = fails
         self.heard = []
 
-    def prepare(self, example, speech):
+    def prepare(self, example, speech, prompt, context):
         return Row(example, Tokens([], [], []), speech=speech)
 
     def decode_stream(self, rows):
@@ -39,9 +40,9 @@ class Fake:
             seconds = len(row.speech) / RATE
             self.heard.append(seconds)
             if self.fails(seconds):
-                yield Decoded(row, None, "RuntimeError: does not like it")
+                yield Decoded(row, [], "RuntimeError: does not like it")
             else:
-                yield Decoded(row, Hypothesis(f"{seconds:.1f}", [], [], -seconds), "")
+                yield Decoded(row, [Hypothesis(f"{seconds:.1f}", [], [], -seconds)], "")
 
 
 def write(path, *parts, seed=0):
@@ -56,7 +57,7 @@ def write(path, *parts, seed=0):
 
 
 def run(files, model, **options):
-    return list(transcribe(files, model, "asr", "de", "de", Windowing(**options)))
+    return list(transcribe(files, model, Direction("asr", "de", "de"), Windowing(**options)))
 
 
 def spoken(transcript):
@@ -134,7 +135,7 @@ def test_windows_decode_as_single_utterances_do(tmp_path, model):
         write(tmp_path / "a.flac", 1.0, -1.0, 2.0, -1.0, 1.5),
         write(tmp_path / "b.flac", 1.2, seed=9),
     ]
-    found = list(transcribe(files, model, "s2tt", "de", "en", Windowing(max_window=4.0)))
+    found = list(transcribe(files, model, Direction("s2tt", "de", "en"), Windowing(max_window=4.0)))
     texts = []
     for each in found:
         audio = soundfile.read(each.file.path, dtype="float32")[0]
@@ -147,27 +148,23 @@ def test_windows_decode_as_single_utterances_do(tmp_path, model):
 
 
 def test_longest_window_leaves_room_for_the_answer(model):
-    room = longest_window(model, "asr", "de", "de")
-    fits = model.prepare(_example(), np.zeros(int(room) * RATE, np.float32))
+    room = longest_window(model, Direction("asr", "de", "de"))
+    fits = model.prepare(
+        Direction("asr", "de", "de").example(), np.zeros(int(room) * RATE, np.float32)
+    )
     beyond = dataclasses.replace(fits, speech=np.zeros(int(room + 1) * RATE, np.float32))
     assert model.limit(fits) == model.search.limit_speech(room)
     assert model.limit(beyond) < model.search.limit_speech(room + 1)
     with pytest.raises(ConfigError, match="no prompt for the task"):
         without = Speech2Text.from_parts(model.model, model.tokenizer, model.prompts)
         without.prompts = type(model.prompts)({"asr": model.prompts.wordings["asr"]})
-        longest_window(without, "s2tt", "de", "en")
+        longest_window(without, Direction("s2tt", "de", "en"))
     greedy = Search(max_tokens_per_second=600.0)
     with pytest.raises(DataError, match="too small for 2 s"):
         longest_window(
             Speech2Text.from_parts(model.model, model.tokenizer, model.prompts, greedy),
-            *("asr", "de", "de"),
+            Direction("asr", "de", "de"),
         )
-
-
-def _example():
-    from espnet_part.data.datadir import Example
-
-    return Example("u", "asr", "de", "de", "", audio="")
 
 
 def test_probing_names_what_cannot_be_read(tmp_path):

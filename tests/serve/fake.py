@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from espnet_part.decode.direction import Direction
 from espnet_part.decode.longform import Windowing
 from espnet_part.sample_rate import SAMPLE_RATE
-from espnet_part.serve.model import Decoded, Direction
+from espnet_part.serve.model import Decoded
 
 
 class Fake:

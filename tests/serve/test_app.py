@@ -5,19 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import soundfile
 
+from espnet_part.decode.detect import candidates
+from espnet_part.decode.direction import Direction
+from espnet_part.decode.lines import one_line
 from espnet_part.decode.transcribe import AudioFile, fit_windows, transcribe
 from espnet_part.decode.transcripts import to_dict, to_subtitles, to_text
+from tests.decode.sound import RATE
 from tests.serve.conftest import WINDOWS
+from tests.serve.fake import Fake
 
 PARTS = (-0.5, 1.0, -1.0, 2.0, -1.0, 1.5, -0.7)
 
 
 def expected(model, path: Path, task: str = "asr", lang: str = "de", tgt: str = "de"):
     """What part_transcribe makes of a file."""
-    windowing = fit_windows(model, task, lang, tgt, WINDOWS)
+    direction = Direction(task, lang, tgt)
+    langs = () if lang else candidates(model.trained_on, direction)
+    windowing = fit_windows(model, direction, WINDOWS, langs)
     files = [AudioFile(path, Path(path.name), None)]
-    (transcript,) = transcribe(files, model, task, lang, tgt, windowing)
+    (transcript,) = transcribe(files, model, direction, windowing, langs)
     assert transcript.error is None and len(transcript.lines) > 1
     return transcript
 
@@ -64,6 +72,44 @@ def test_a_stream_of_events_is_the_text_window_by_window(start, talk, model):
     assert server.idle()
 
 
+def test_a_language_that_is_left_out_is_detected_once_a_file(start, talk, model):
+    server, path = start(), talk(*PARTS)
+    want = expected(model, path, lang="", tgt="")
+    lang, probability = want.language
+    assert 0.5 < probability < 1.0
+    found = server.post(path, response_format="verbose_json").json
+    assert (found["language"], found["to_language"]) == (lang, lang)
+    assert found["language_probability"] == pytest.approx(probability, abs=1e-3)
+    assert found["text"] == to_text(expected(model, path, lang=lang, tgt=lang), lang)
+    *_, done = server.post(path, stream="true").events
+    assert done["text"] == found["text"]
+    silence = server.post(talk(-2.0), response_format="verbose_json").json
+    assert (silence["language"], silence["text"]) == (None, "")
+    assert server.idle()
+
+
+def test_a_prompt_is_what_the_llm_is_told_beforehand(start, talk, model):
+    server, path = start(), talk(-0.3, 1.0, -0.3)
+    texts = [
+        server.post(path, language="de", prompt=prompt, response_format="verbose_json").json
+        for prompt in ("", "Names: Nguyen", "Names: Kraków")
+    ]
+    assert len({found["text"] for found in texts}) == 3
+    samples = soundfile.read(path, dtype="float32")[0]
+    for found, context in zip(texts[1:], ("Names: Nguyen", "Names: Kraków"), strict=True):
+        (segment,) = found["segments"]
+        window = samples[round(segment["start"] * RATE) : round(segment["end"] * RATE)]
+        assert found["text"] == one_line(model(window, lang="de", context=context)[0].text)
+
+
+def test_without_a_language_a_model_that_knows_none_asks_for_it(start, talk):
+    server = start(Fake())
+    assert server.post(talk(*PARTS)).error == (
+        "400 language: give the language that is spoken (such as de)"
+    )
+    assert server.idle()
+
+
 def test_translations_write_english_or_what_is_asked_for(start, talk, model):
     server, path = start(), talk(*PARTS)
     want = {"text": to_text(expected(model, path, "s2tt", "de", "en"), "en")}
@@ -72,7 +118,7 @@ def test_translations_write_english_or_what_is_asked_for(start, talk, model):
     assert server.post(path, "translations", language="de", to_language="en").json == want
     assert server.post(path, "translations", target_language="en").json == want
     assert server.post(path, "translations", to_language="fr").error == (
-        "400 language: give the language that is spoken (such as de)"
+        "400 the model was not trained on s2tt of de to fr (s2tt: de to en)"
     )
     assert server.post(path, "translations", language="en", to_language="en").error == (
         "400 to_language: s2tt writes another language than it reads: en to en; see "
@@ -86,7 +132,6 @@ def test_translations_write_english_or_what_is_asked_for(start, talk, model):
         ({"language": "fr"}, 400, "was not trained on asr of fr (asr: de, en)", "language"),
         ({"language": "German"}, 400, "did you mean de (German)?", "language"),
         ({"language": "\x1b[2J"}, 400, "not the code of a language", "language"),
-        ({}, 400, "give the language that is spoken (one of de, en)", "language"),
         ({"language": "de", "model": "whisper-1"}, 404, "there is 'tiny'", "model"),
         (
             {"language": "de", "response_format": "xml"},
@@ -102,7 +147,7 @@ def test_translations_write_english_or_what_is_asked_for(start, talk, model):
         ),
         ({"language": "de", "temperature": "0.7"}, 400, "it can only be 0", "temperature"),
         ({"language": "de", "temperature": "nan"}, 400, "it can only be 0", "temperature"),
-        ({"language": "de", "prompt": "Hello"}, 400, "prompts of its own", "prompt"),
+        ({"language": "de", "prompt": "word " * 500}, 400, "shorten the context", None),
         ({"language": "de", "include[]": "logprobs"}, 400, "not supported", "include[]"),
         ({"language": "x" * 20_000}, 400, "language: too long", "language"),
         ({f"x{n}": "" for n in range(60)}, 400, "more than 50 fields", None),

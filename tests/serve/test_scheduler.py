@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from espnet_part.decode.direction import Direction
 from espnet_part.sample_rate import SAMPLE_RATE
 from espnet_part.serve.errors import ApiError, Gone
 from espnet_part.serve.metrics import Metrics
-from espnet_part.serve.model import Direction
 from espnet_part.serve.scheduler import Scheduler
 from espnet_part.serve.settings import Settings
 from tests.serve.conftest import until

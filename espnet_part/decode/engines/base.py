@@ -27,10 +27,12 @@ class Answer(NamedTuple):
         tokens: without the end token.
         score: natural logarithm of its probability, end token included; in beam search normalised
             by length.
+        others: further answers, the next best first, as many as were asked for.
     """
 
     tokens: list[int]
     score: float
+    others: tuple[Answer, ...] = ()
 
 
 class Engine(Protocol):

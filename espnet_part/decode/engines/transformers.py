@@ -208,11 +208,16 @@ class Engine:
     def _generate(self, group: Sequence[_Row]) -> list[Answer]:
         embeddings, mask = _pad_left([row.prompt.embeddings for row in group])
         limits = torch.tensor([row.prompt.limit for row in group], device=mask.device)
+        search = self.search
         with self.context():
             ids, scores = self.llm.generate(
-                embeddings, mask, limits, self.search.beam_size, self.search.length_penalty
+                embeddings, mask, limits, search.beam_size, search.length_penalty, search.nbest
             )
-        return [Answer(*best) for best in zip(ids, scores, strict=True)]
+        answers = [Answer(*each) for each in zip(ids, scores, strict=True)]
+        return [
+            answers[n]._replace(others=tuple(answers[n + 1 : n + search.nbest]))
+            for n in range(0, len(answers), search.nbest)
+        ]
 
 
 class _Waiting:

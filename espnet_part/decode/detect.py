@@ -1,0 +1,131 @@
+"""Which language is spoken: the one in whose prompt the model is surest of what it writes.
+
+The speech is transcribed as each of the languages by the model's own prompt and greedy search, no further
+than a number of tokens. By Bayes' rule with equal priors, a language is as likely as its answer, whose
+log probability is taken a token: answers in several languages have no length in common. How sure that makes
+is a scale that was fitted once, to the models of the recipes; docs/site/howto/transcribe.md has how often
+it is right.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from espnet_part.decode.direction import Direction
+from espnet_part.decode.longform import Window, Windowing
+from espnet_part.errors import ConfigError
+from espnet_part.sample_rate import SAMPLE_RATE
+from espnet_part.tasks import ASR, TASKS
+
+if TYPE_CHECKING:
+    from espnet_part.decode.engines.base import Answer
+    from espnet_part.decode.speech2text import Heard, Speech2Text
+
+_TOKENS = 64  # of an answer; in a language that is not spoken it may not end
+_SCALE = 8.0  # what a nat a token counts for, in nats
+_CTC_WEIGHT = 0.1  # a nat a character counts for so many a token
+_NEVER = 100.0  # nats a character; an answer that is longer than the speech is impossible by CTC
+_ENOUGH = 10.0  # seconds of speech that decide about a file
+
+
+class Guess(NamedTuple):
+    """A language that may be spoken."""
+
+    lang: str
+    probability: float
+
+
+def candidates(
+    trained_on: Collection[tuple[str, str, str]],
+    direction: Direction,
+    langs: Sequence[str] | None = None,
+) -> list[str]:
+    """The languages among which the one that is heard is detected.
+
+    Args:
+        trained_on: (task, language, target language) that the model was trained on.
+        direction: what is asked for.
+        langs: those that it may be; by default all that the model was trained to transcribe, and for
+            a translation, of those, the ones that it was trained to translate from, if any.
+
+    Raises:
+        ConfigError: the model does not say what it was trained on, or was not trained to transcribe
+            one of ``langs``.
+    """
+    known = {lang for task, lang, _ in trained_on if task == ASR.name}
+    task, _, tgt = direction.stratum
+    trained = {lang for name, lang, written in trained_on if name == task and tgt in ("", written)}
+    if not langs and len(trained) == 1:  # nothing else can be meant
+        return sorted(trained)
+    if not known:
+        raise ConfigError(
+            "the model does not say which languages it was trained to transcribe: name the one that is "
+            "spoken (lang='de', --lang de)"
+        )
+    if langs:
+        for lang in langs:
+            if lang not in known:
+                raise ConfigError(
+                    f"{lang} cannot be detected: the model was not trained to transcribe it "
+                    f"({', '.join(sorted(known))})"
+                )
+        return sorted(set(langs))
+    possible = {lang for lang in known if not TASKS[task].why_not(lang, tgt or lang)}
+    if not possible:
+        raise ConfigError(f"the model was not trained to transcribe {tgt}")
+    return sorted(trained & known or possible)
+
+
+def detect_language(model: Speech2Text, speech: np.ndarray, langs: Sequence[str]) -> list[Guess]:
+    """See `Speech2Text.detect_language`; ``langs`` are the languages that it may be."""
+    if len(langs) == 1:
+        return [Guess(langs[0], 1.0)]
+    rows = [model.prepare(Direction(ASR.name, lang, lang).example(lang), speech) for lang in langs]
+    read = model.read(rows, keep=True)
+    prompts = [prompt._replace(limit=min(prompt.limit, _TOKENS)) for prompt, _ in read]
+    found = dict(model.engine.generate(prompts))
+    scores = [_score(model, found[n], prompts[n].limit, read[n][1]) for n in range(len(langs))]
+    weights = [math.exp(_SCALE * (score - max(scores))) for score in scores]
+    guesses = [Guess(lang, w / sum(weights)) for lang, w in zip(langs, weights, strict=True)]
+    return sorted(guesses, key=lambda guess: -guess.probability)
+
+
+def _score(
+    model: Speech2Text, answer: Answer | Exception, limit: int, heard: Heard | None
+) -> float:
+    """How likely an answer is, in nats a token, and to the adapter in nats a character."""
+    if isinstance(answer, Exception):
+        raise answer
+    score = model.search.per_token(answer.score, min(len(answer.tokens) + 1, limit))
+    if heard is not None:
+        text = model.tokenizer.decode(answer.tokens, skip_special_tokens=True)
+        score -= _CTC_WEIGHT * min(model.disbelief(text, heard)[0], _NEVER)
+    return score
+
+
+def take_opening(
+    windows: Iterator[Window], windowing: Windowing
+) -> tuple[list[Window], np.ndarray]:
+    """The windows of a file that decide which language is spoken in it, and their speech.
+
+    Args:
+        windows: of the file; those that decide are taken.
+
+    Returns:
+        The windows, and (samples,) at 16 kHz: no more than a window may have; none of a file without
+        speech.
+    """
+    taken: list[Window] = []
+    seconds = 0.0
+    for window in windows:
+        taken.append(window)
+        seconds += window.end - window.start
+        if seconds >= _ENOUGH:
+            break
+    speech = [window.samples for window in taken] or [np.zeros(0, np.float32)]
+    longest = min(_ENOUGH, windowing.max_window)
+    return taken, np.concatenate(speech)[: round(longest * SAMPLE_RATE)]
