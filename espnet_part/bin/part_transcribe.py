@@ -96,6 +96,13 @@ status is 1.""",
         metavar="true|false",
         help="text: a line a window with its time, in place of a line a file",
     )
+    output.add_argument(
+        "--word_times",
+        type=str2bool,
+        default=False,
+        metavar="true|false",
+        help="json: also when each word is said; for adapters that hear by CTC",
+    )
     windows = parser.add_argument_group("windows")
     add_window_arguments(windows)
     decoding = parser.add_argument_group("decoding")
@@ -111,12 +118,17 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_part.data.prompts import parse_wording
     from espnet_part.decode.direction import Direction
     from espnet_part.decode.language import check_language, language_pair
-    from espnet_part.errors import DataError
+    from espnet_part.decode.word_times import check_hears, check_spoken
+    from espnet_part.errors import ConfigError, DataError
 
     # everything that can be wrong without the model is told before it is loaded
     prompt = None if args.prompt is None else parse_wording(args.prompt, args.task, "--prompt")
     languages = language_pair(args.task, args.lang, args.to)
-    direction = Direction(args.task, *languages, prompt, args.context)
+    if args.word_times:
+        check_spoken(args.task)
+        if args.format != "json":
+            raise ConfigError("--word_times: only --format json has times of words")
+    direction = Direction(args.task, *languages, prompt, args.context, args.word_times)
     langs = (
         [check_language(code, "--langs") for code in args.langs.split(",")] if args.langs else []
     )
@@ -140,6 +152,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
         logging.warning("%s: %s", path, reason)
     if files:
         model = load_model(find_model(args.model), args, search)
+        if direction.words:
+            check_hears(model)
         if not direction.lang:
             langs = candidates(model.trained_on, direction, langs)
         elif strange := model.why_strange(*direction.stratum):

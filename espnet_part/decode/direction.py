@@ -16,6 +16,7 @@ class Direction(NamedTuple):
         tgt: "" where it is the one that is to be detected.
         prompt: in place of the model's own.
         context: what the LLM is told beforehand, such as names that may be said.
+        words: whether the times of words are wanted.
     """
 
     task: str
@@ -23,6 +24,7 @@ class Direction(NamedTuple):
     tgt: str
     prompt: Wording | None = None
     context: str = ""
+    words: bool = False
 
     @property
     def stratum(self) -> tuple[str, str, str]:

@@ -358,7 +358,8 @@ class Speech2Text:
             DataError: a row cannot be decoded: it does not fit into the LLM's context, say.
         """
         found: dict[int, list[Hypothesis]] = {}
-        for row, hypotheses, reason in self.decode_stream(sorted(rows, key=lambda r: -row_cost(r))):
+        ordered: list[Row] = sorted(rows, key=lambda row: -row_cost(row))
+        for row, hypotheses, reason in self.decode_stream(ordered):
             if not hypotheses:
                 raise DataError(reason)
             found[id(row)] = hypotheses

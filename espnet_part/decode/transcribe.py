@@ -20,13 +20,14 @@ from espnet_part.decode.detect import Guess, detect_language, take_opening
 from espnet_part.decode.direction import Direction
 from espnet_part.decode.longform import Window, Windowing, cut_windows
 from espnet_part.decode.time_left import Progress
+from espnet_part.decode.word_times import Word, word_times
 from espnet_part.errors import ConfigError, DataError
 from espnet_part.progress import clock
 from espnet_part.sample_rate import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from espnet_part.data.collate import Row
-    from espnet_part.decode.speech2text import Speech2Text
+    from espnet_part.decode.speech2text import Hypothesis, Speech2Text
 
 _BATCHES = 2  # of the longest windows, read at once and sorted by length
 _HOPELESS = 20  # so many failures at the start mean that the model or the device is broken
@@ -47,12 +48,14 @@ class AudioFile(NamedTuple):
 
 
 class Line(NamedTuple):
-    """What was said in a window: seconds from the beginning, text, its log-probability."""
+    """What was said in a window: seconds from the beginning, text, its log-probability, and its words
+    where they were asked for."""
 
     start: float
     end: float
     text: str
     score: float
+    words: tuple[Word, ...] = ()
 
 
 @dataclasses.dataclass
@@ -301,9 +304,9 @@ class _Decoder:
                 self._fail(part, reason)
             else:
                 self.good += 1
-                best = hypotheses[0]
-                assert part.window is not None
-                lines[id(part)] = Line(part.window.start, part.window.end, best.text, best.score)
+                lines[id(part)] = self._line(part, hypotheses[0])
+                part.transcript.decode_seconds += time.perf_counter() - now
+                start = time.perf_counter()
             progress.advance(part.cost, 0)
         for part in parts:
             if id(part) in lines:
@@ -320,6 +323,12 @@ class _Decoder:
                 )
             else:
                 progress.advance(part.cost, 0)
+
+    def _line(self, part: _Part, best: Hypothesis) -> Line:
+        assert part.window is not None
+        begin, end, samples = part.window.start, part.window.end, _samples(part)
+        words = word_times(self.model, samples, best.text) if self.direction.words else []
+        return Line(begin, end, best.text, best.score, tuple(word.later(begin) for word in words))
 
     def _detect(self, transcript: Transcript, opening: np.ndarray) -> None:
         start = time.perf_counter()

@@ -51,9 +51,9 @@ def to_dict(transcript: Transcript, settings: dict[str, str]) -> dict[str, Any]:
     Returns:
         ``file`` and ``settings``, with ``lang_probability`` where the language was detected; either
         ``error``, or ``seconds``, ``text``, ``windows`` (each with ``start``, ``end`` in seconds,
-        ``text``, ``score``: the log-probability), ``silences`` (start and end of what was skipped,
-        which with the windows is everything),
-        ``decode_seconds`` and ``real_time_factor``, which is that by ``seconds``.
+        ``text``, ``score``: the log-probability, and perhaps ``words``), ``silences`` (start and end of
+        what was skipped, which with the windows is everything), ``decode_seconds`` and
+        ``real_time_factor``, which is that by ``seconds``.
     """
     head: dict[str, Any] = {"file": _shown(transcript.file.path), **settings}
     if transcript.language is not None:
@@ -73,6 +73,7 @@ def to_dict(transcript: Transcript, settings: dict[str, str]) -> dict[str, Any]:
                 "end": round(line.end, 4),
                 "text": line.text,
                 "score": round(line.score, 4),
+                **({"words": [word.to_dict() for word in line.words]} if line.words else {}),
             }
             for line in transcript.lines
         ],

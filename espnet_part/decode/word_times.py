@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 
 from espnet_part.errors import ConfigError
 from espnet_part.sample_rate import SAMPLE_RATE
 from espnet_part.scripts import runs_together
+from espnet_part.tasks import TASKS
 
 Span = tuple[float, float]
 
@@ -31,6 +31,19 @@ class Word(NamedTuple):
     word: str
     start: float
     end: float
+
+    def later(self, seconds: float) -> Word:
+        """The same in a recording in which the clip begins after so many seconds."""
+        return Word(self.word, self.start + seconds, self.end + seconds)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"word": self.word, "start": round(self.start, 4), "end": round(self.end, 4)}
+
+
+def check_spoken(task: str) -> None:
+    """Raise a ConfigError for a task that does not write what is said."""
+    if not TASKS[task].transcribes:
+        raise ConfigError(f"times of words: those that the task {task} writes are not spoken")
 
 
 def check_hears(model: Speech2Text) -> None:
@@ -46,6 +59,7 @@ def word_times(model: Speech2Text, speech: np.ndarray, text: str) -> list[Word]:
     """The words of ``text`` as they are heard in a clip; of scripts without spaces, the characters.
 
     Args:
+        model: one that hears (`check_hears`).
         speech: (samples,) 16 kHz.
         text: what is said in it.
 
@@ -53,10 +67,11 @@ def word_times(model: Speech2Text, speech: np.ndarray, text: str) -> list[Word]:
         All words in their order. One of which nothing is spelled (a number in digits, say) lies between
         its neighbours; all lie evenly where the clip is too short for the text.
     """
-    check_hears(model)
     words = [c for c in text if not c.isspace()] if runs_together([text]) else text.split()
     if not words:
         return []
+    import torch
+
     with model._running():
         samples = torch.as_tensor(speech, dtype=torch.float32, device=model.device)[None]
         length = torch.tensor([len(speech)], device=model.device)

@@ -203,8 +203,8 @@ class LLM(nn.Module):
         rows = [self._cut(*row) for row in zip(out.sequences.tolist(), limits, strict=True)]
         if beam_size > 1:
             decided = [ids[:n] for ids, (_, n) in zip(out.sequences, rows, strict=True)]
-            read = (each.repeat_interleave(nbest, dim=0) for each in (embeddings, mask))
-            sums = self._score(*read, decided)
+            prompts, read = (each.repeat_interleave(nbest, dim=0) for each in (embeddings, mask))
+            sums = self._score(prompts, read, decided)
             scores = [s / len(d) ** length_penalty for s, d in zip(sums, decided, strict=True)]
             return [ids for ids, _ in rows], scores
         token_scores = torch.stack(greedy_scores.steps, dim=1)

@@ -51,7 +51,12 @@ def verbose(transcript: Transcript, segments: Segments, direction: Direction) ->
         "segments": [
             segment(number, line, decoded) for number, (line, decoded) in enumerate(segments)
         ],
+        **({"words": _words(segments)} if direction.words else {}),
     }
+
+
+def _words(segments: Segments) -> list[dict[str, Any]]:
+    return [word.to_dict() for line, _ in segments for word in line.words]
 
 
 def segment(number: int, line: Line, decoded: Decoded) -> dict[str, Any]:

@@ -34,6 +34,8 @@ def audio_route(service: Service, task: str) -> Callable[[Request], Awaitable[Re
             wishes = read_wishes(form.fields)
             service.check_model(wishes.model)
             direction = service.direction(task, wishes.language, wishes.target, wishes.context)
+            if wishes.words:
+                direction = service.with_words(direction)
             assert form.path is not None
             job = FileJob(
                 form.path,

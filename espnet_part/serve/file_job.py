@@ -87,7 +87,8 @@ class FileJob:
                     f"cannot be decoded from {clock(start)} to {clock(end)}: {error}",
                     "undecodable",
                 ) from None
-            line = Line(start, end, decoded.text, decoded.score)
+            words = tuple(word.later(start) for word in decoded.words)
+            line = Line(start, end, decoded.text, decoded.score, words)
             self.transcript.lines.append(line)
             yield line, decoded
 

@@ -61,12 +61,14 @@ class Wishes:
 
     Attributes:
         context: OpenAI's ``prompt``: what may be said, such as names.
+        words: whether the times of words are wanted.
     """
 
     model: str
     language: str
     target: str
     context: str
+    words: bool
     response_format: str
     stream: bool
 
@@ -100,9 +102,14 @@ def read_wishes(fields: dict[str, str]) -> Wishes:
         temperature = -1.0
     if temperature != 0.0:
         raise _bad("temperature", "temperature: the search is deterministic; it can only be 0")
+    words = False
     for name in ("timestamp_granularities[]", "timestamp_granularities"):
-        if fields.get(name, "segment") != "segment":
-            raise _bad(name, f"{name}: the model gives times of segments only")
+        given = set(fields.get(name, "segment").split(","))
+        if not given <= {"segment", "word"}:
+            raise _bad(name, f"{name}: must be segment or word")
+        words = words or "word" in given
+        if words and form != "verbose_json":
+            raise _bad(name, f"{name}: only verbose_json has times of words")
     for name in ("include[]", "include"):
         if fields.get(name):
             raise _bad(name, f"{name}: not supported; verbose_json has avg_logprob")
@@ -111,6 +118,7 @@ def read_wishes(fields: dict[str, str]) -> Wishes:
         language=fields.get("language", ""),
         target=target or fields.get("target_language", ""),
         context=fields.get("prompt", ""),
+        words=words,
         response_format=form,
         stream=streams,
     )
@@ -261,9 +269,12 @@ class _Reader:
             file, self.file = self.file, None
             file.close()
             return
+        value = self.value.decode("utf-8", "replace").strip()
         if self.name in self.form.fields:
-            raise _bad(self.name, f"{plain(self.name, 100)}: given twice")
-        self.form.fields[self.name] = self.value.decode("utf-8", "replace").strip()
+            if not self.name.endswith("[]"):
+                raise _bad(self.name, f"{plain(self.name, 100)}: given twice")
+            value = f"{self.form.fields[self.name]},{value}"
+        self.form.fields[self.name] = value
 
     def on_end(self) -> None:
         self.ended = True

@@ -111,8 +111,8 @@ async def _begin(websocket: WebSocket, service: Service) -> Direction:
     language, context = values.get("language", ""), values.get("prompt", "")
     direction = service.direction(task.name, language, target, context)
     if not direction.lang:
-        message = "language: give the language that is spoken; of a stream it is not detected"
-        raise ApiError(400, message, "missing_language", "language")
+        said = "language: give the language that is spoken; of a stream it is not detected"
+        raise ApiError(400, said, "missing_language", "language")
     return direction
 
 

@@ -13,6 +13,7 @@ from espnet_part.decode.detect import Guess, candidates, detect_language
 from espnet_part.decode.direction import Direction
 from espnet_part.decode.longform import Windowing
 from espnet_part.decode.transcribe import fit_windows
+from espnet_part.decode.word_times import Word, word_times
 from espnet_part.errors import UserError
 from espnet_part.tasks import ASR, S2TT
 
@@ -28,6 +29,7 @@ class Decoded(NamedTuple):
         score: its log-probability, as `part_transcribe` writes it.
         average: the mean log-probability of its tokens, the end token among them.
         language: what is spoken, instead of the text, where that was asked for.
+        words: of the window, where they were asked for.
     """
 
     text: str
@@ -35,6 +37,7 @@ class Decoded(NamedTuple):
     score: float
     average: float
     language: Guess | None = None
+    words: tuple[Word, ...] = ()
 
 
 class ServedModel:
@@ -90,7 +93,11 @@ class ServedModel:
             decoded = self.model.decode_rows(rows)
         average = self.model.search.per_token
         for number, ((text, _, ids, score),) in zip(rest, decoded, strict=True):
-            found[number] = Decoded(text, ids, score, average(score, len(ids) + 1))
+            direction, samples = windows[number]
+            words = word_times(self.model, samples, text) if direction.words else []
+            found[number] = Decoded(
+                text, ids, score, average(score, len(ids) + 1), words=tuple(words)
+            )
         return [found[number] for number in range(len(windows))]
 
     def _row(self, direction: Direction, samples: np.ndarray) -> Row:

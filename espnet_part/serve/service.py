@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from espnet_part.decode.detect import candidates
 from espnet_part.decode.direction import Direction
 from espnet_part.decode.language import check_language
+from espnet_part.decode.word_times import check_hears, check_spoken
 from espnet_part.errors import ConfigError
 from espnet_part.serve.errors import ApiError
 from espnet_part.serve.keys import Keys
@@ -89,6 +90,20 @@ class Service:
         if strange := model.why_strange(direction):
             raise ApiError(400, strange, "unsupported_language", "language")
         return direction
+
+    def with_words(self, direction: Direction) -> Direction:
+        """The same with the times of words.
+
+        Raises:
+            ApiError: 400, the model or the task has none.
+        """
+        try:
+            check_spoken(direction.task)
+            check_hears(self.loaded().model)
+        except ConfigError as error:
+            field = "timestamp_granularities[]"
+            raise ApiError(400, f"{field}: {error}", "unsupported", field) from None
+        return direction._replace(words=True)
 
     def _language(self, code: str, field: str) -> str:
         try:

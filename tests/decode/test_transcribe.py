@@ -17,6 +17,7 @@ from espnet_part.decode.search import Search
 from espnet_part.decode.speech2text import Decoded, Hypothesis, Speech2Text
 from espnet_part.decode.transcribe import AudioFile, longest_window, probe_files, transcribe
 from espnet_part.decode.transcripts import Output, output_paths, to_dict, to_text
+from espnet_part.decode.word_times import word_times
 from espnet_part.errors import ConfigError, DataError
 from tests.decode.sound import RATE, room, speech
 from tests.memory import peak_memory
@@ -147,6 +148,20 @@ def test_windows_decode_as_single_utterances_do(tmp_path, model):
     assert len(texts) == 4 and len(set(texts)) == 4
 
 
+def test_words_have_times_in_the_file(tmp_path, spelling):
+    file = write(tmp_path / "a.flac", -1.0, 1.0, -1.0, 2.0)
+    direction = Direction("asr", "de", "de", words=True)
+    (found,) = transcribe([file], spelling, direction, Windowing(max_window=4.0))
+    audio = soundfile.read(file.path, dtype="float32")[0]
+    entries = to_dict(found, {"lang": "de", "to": "de"})["windows"]
+    assert len(found.lines) == 2 and any(line.words for line in found.lines)
+    for line, entry in zip(found.lines, entries, strict=True):
+        piece = audio[round(line.start * RATE) : round(line.end * RATE)]
+        words = word_times(spelling, piece, line.text)
+        assert list(line.words) == [word.later(line.start) for word in words]
+        assert entry.get("words", []) == [word.to_dict() for word in line.words]
+
+
 def test_longest_window_leaves_room_for_the_answer(model):
     room = longest_window(model, Direction("asr", "de", "de"))
     fits = model.prepare(
@@ -160,7 +175,7 @@ def test_longest_window_leaves_room_for_the_answer(model):
         without.prompts = type(model.prompts)({"asr": model.prompts.wordings["asr"]})
         longest_window(without, Direction("s2tt", "de", "en"))
     greedy = Search(max_tokens_per_second=600.0)
-    with pytest.raises(DataError, match="too small for 2 s"):
+    with pytest.raises(DataError, match="too small for a prompt of 31 tokens, 2 s of speech"):
         longest_window(
             Speech2Text.from_parts(model.model, model.tokenizer, model.prompts, greedy),
             Direction("asr", "de", "de"),

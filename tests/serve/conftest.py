@@ -25,7 +25,7 @@ from espnet_part.serve.server import Server, listen
 from espnet_part.serve.service import Service
 from espnet_part.serve.settings import Settings
 from espnet_part.serve.spool import Spool
-from tests.decode.conftest import exp, model  # noqa: F401
+from tests.decode.conftest import exp, model, spelling  # noqa: F401
 from tests.decode.sound import RATE, room, speech
 
 TRAINED_ON = frozenset({("asr", "de", "de"), ("asr", "en", "en"), ("s2tt", "de", "en")})

@@ -12,6 +12,7 @@ from espnet_part.decode.direction import Direction
 from espnet_part.decode.lines import one_line
 from espnet_part.decode.transcribe import AudioFile, fit_windows, transcribe
 from espnet_part.decode.transcripts import to_dict, to_subtitles, to_text
+from espnet_part.serve.model import ServedModel
 from tests.decode.sound import RATE
 from tests.serve.conftest import WINDOWS
 from tests.serve.fake import Fake
@@ -19,9 +20,11 @@ from tests.serve.fake import Fake
 PARTS = (-0.5, 1.0, -1.0, 2.0, -1.0, 1.5, -0.7)
 
 
-def expected(model, path: Path, task: str = "asr", lang: str = "de", tgt: str = "de"):
+def expected(
+    model, path: Path, task: str = "asr", lang: str = "de", tgt: str = "de", words: bool = False
+):
     """What part_transcribe makes of a file."""
-    direction = Direction(task, lang, tgt)
+    direction = Direction(task, lang, tgt, words=words)
     langs = () if lang else candidates(model.trained_on, direction)
     windowing = fit_windows(model, direction, WINDOWS, langs)
     files = [AudioFile(path, Path(path.name), None)]
@@ -148,6 +151,18 @@ def test_translations_write_english_or_what_is_asked_for(start, talk, model):
         ({"language": "de", "temperature": "0.7"}, 400, "it can only be 0", "temperature"),
         ({"language": "de", "temperature": "nan"}, 400, "it can only be 0", "temperature"),
         ({"language": "de", "prompt": "word " * 500}, 400, "shorten the context", None),
+        (
+            {"language": "de", "timestamp_granularities[]": "word"},
+            *(400, "only verbose_json", "timestamp_granularities[]"),
+        ),
+        (
+            {
+                "language": "de",
+                "timestamp_granularities[]": "word",
+                "response_format": "verbose_json",
+            },
+            *(400, "hears by CTC", "timestamp_granularities[]"),
+        ),
         ({"language": "de", "include[]": "logprobs"}, 400, "not supported", "include[]"),
         ({"language": "x" * 20_000}, 400, "language: too long", "language"),
         ({f"x{n}": "" for n in range(60)}, 400, "more than 50 fields", None),
@@ -233,3 +248,15 @@ def test_metrics_count_what_was_done(start, talk):
     assert float(audio.split()[1]) == pytest.approx(7.7)
     assert "part_queue_windows 0.0" in text and "part_active_requests 0.0" in text
     assert "part_batch_windows_sum 3.0" in text
+
+
+def test_times_of_words_of_a_model_that_hears(start, talk, spelling):
+    spelling.trained_on = frozenset({("asr", "de", "de")})
+    server, path = start(ServedModel(spelling, dict(WINDOWS))), talk(*PARTS)
+    wanted = {"response_format": "verbose_json", "timestamp_granularities[]": "word"}
+    found = server.post(path, language="de", **wanted).json
+    want = [
+        word.to_dict() for line in expected(spelling, path, words=True).lines for word in line.words
+    ]
+    assert found["words"] == want and len(want) > 1
+    assert "words" not in server.post(path, language="de", response_format="verbose_json").json

@@ -34,6 +34,8 @@ def test_openai_s_client(start, talk, model):
         assert ask(response_format="text") == f"{text}\n"
         assert ask(response_format="srt").startswith("1\n00:00:00,")
         verbose = ask(response_format="verbose_json", timestamp_granularities=["segment"])
+        with pytest.raises(BadRequestError, match="hears by CTC"):
+            ask(response_format="verbose_json", timestamp_granularities=["word", "segment"])
         assert verbose.text == text and verbose.duration == pytest.approx(7.7)
         assert all(segment.avg_logprob < 0 for segment in verbose.segments)
         events = list(ask(stream=True))
