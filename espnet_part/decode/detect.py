@@ -1,17 +1,17 @@
 """Which language is spoken: the one in whose prompt the model is surest of what it writes.
 
-The speech is transcribed as each of the languages by the model's own prompt and greedy search, no further
-than a number of tokens. By Bayes' rule with equal priors, a language is as likely as its answer, whose
-log probability is taken a token: answers in several languages have no length in common. How sure that makes
-is a scale that was fitted once, to the models of the recipes; docs/site/howto/transcribe.md has how often
-it is right.
+The speech is transcribed as each of the languages, by the model's own prompt. With equal priors, a language
+is as likely as its answer is: its log probability a token, since answers in several languages have no
+length in common. An adapter that hears by CTC says as well how well the letters fit, as joint CTC and
+attention decoding asks it: in the prompt of another language a model may translate, and be as sure of that.
+docs/site/howto/transcribe.md has how often it is right.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,14 +21,11 @@ from espnet_part.errors import ConfigError
 from espnet_part.sample_rate import SAMPLE_RATE
 from espnet_part.tasks import ASR, TASKS
 
-if TYPE_CHECKING:
-    from espnet_part.decode.engines.base import Answer
-    from espnet_part.decode.speech2text import Heard, Speech2Text
-
-_TOKENS = 64  # of an answer; in a language that is not spoken it may not end
-_SCALE = 8.0  # what a nat a token counts for, in nats
-_CTC_WEIGHT = 0.1  # a nat a character counts for so many a token
-_NEVER = 100.0  # nats a character; an answer that is longer than the speech is impossible by CTC
+TOKENS = 64
+"""Most of an answer by which a language is detected; in one that is not spoken it may not end."""
+CTC_WEIGHT = 0.02
+"""What a nat a character of a CTC counts for, in nats a token."""
+_SCALE = 15.0  # what a nat a token counts for, in nats; rather too modest than too sure
 _ENOUGH = 10.0  # seconds of speech that decide about a file
 
 
@@ -80,31 +77,15 @@ def candidates(
     return sorted(trained & known or possible)
 
 
-def detect_language(model: Speech2Text, speech: np.ndarray, langs: Sequence[str]) -> list[Guess]:
-    """See `Speech2Text.detect_language`; ``langs`` are the languages that it may be."""
-    if len(langs) == 1:
-        return [Guess(langs[0], 1.0)]
-    rows = [model.prepare(Direction(ASR.name, lang, lang).example(lang), speech) for lang in langs]
-    read = model.read(rows, keep=True)
-    prompts = [prompt._replace(limit=min(prompt.limit, _TOKENS)) for prompt, _ in read]
-    found = dict(model.engine.generate(prompts))
-    scores = [_score(model, found[n], prompts[n].limit, read[n][1]) for n in range(len(langs))]
+def weigh(langs: Sequence[str], scores: Sequence[float]) -> list[Guess]:
+    """The languages with their probabilities, the likeliest first.
+
+    Args:
+        scores: how likely the answer in each language is, in nats a token.
+    """
     weights = [math.exp(_SCALE * (score - max(scores))) for score in scores]
     guesses = [Guess(lang, w / sum(weights)) for lang, w in zip(langs, weights, strict=True)]
     return sorted(guesses, key=lambda guess: -guess.probability)
-
-
-def _score(
-    model: Speech2Text, answer: Answer | Exception, limit: int, heard: Heard | None
-) -> float:
-    """How likely an answer is, in nats a token, and to the adapter in nats a character."""
-    if isinstance(answer, Exception):
-        raise answer
-    score = model.search.per_token(answer.score, min(len(answer.tokens) + 1, limit))
-    if heard is not None:
-        text = model.tokenizer.decode(answer.tokens, skip_special_tokens=True)
-        score -= _CTC_WEIGHT * min(model.disbelief(text, heard)[0], _NEVER)
-    return score
 
 
 def take_opening(

@@ -19,7 +19,7 @@ from espnet_part.data.chat import ChatFormat
 from espnet_part.data.collate import Row, collate, make_row
 from espnet_part.data.datadir import Example
 from espnet_part.data.prompts import Prompts, Wording, parse_wording
-from espnet_part.decode.detect import Guess, candidates, detect_language
+from espnet_part.decode.detect import CTC_WEIGHT, TOKENS, Guess, candidates, weigh
 from espnet_part.decode.direction import Direction
 from espnet_part.decode.engines.base import Prompt
 from espnet_part.decode.halving import run_or_name
@@ -53,10 +53,9 @@ class Decoded(NamedTuple):
     reason: str
 
 
-Heard = tuple[
-    torch.Tensor, torch.Tensor
-]  # a clip's encoder states (1, states, dim) and length (1,)
+_Heard = tuple[torch.Tensor, torch.Tensor]  # encoder states (1, states, dim), and length (1,)
 _SECONDS_AT_ONCE = {"cpu": 30}  # of speech, padding included; more is no faster
+_IMPOSSIBLE = 100.0  # nats a character, in place of infinitely many: a text longer than the speech
 _TOKEN = SAMPLE_RATE // 4  # about the samples in which one is spoken
 
 
@@ -262,7 +261,8 @@ class Speech2Text:
 
         Args:
             speech: (samples,) 16 kHz, in [-1, 1]; some seconds of one language.
-            langs: those that it may be; by default all that the model was trained to transcribe.
+            langs: those that it may be; by default all that the model was trained to transcribe. One
+                alone it is.
 
         Returns:
             (language, probability), the likeliest first; the probabilities sum to 1.
@@ -273,8 +273,31 @@ class Speech2Text:
                 ``langs``.
             DataError: the speech cannot be decoded.
         """
-        possible = candidates(self.trained_on, Direction(ASR.name, "", ""), langs)
-        return detect_language(self, _waveform(speech), possible)
+        samples = _waveform(speech)
+        if langs is not None and len(langs) == 1:
+            return [Guess(langs[0], 1.0)]
+        langs = candidates(self.trained_on, Direction(ASR.name, "", ""), langs)
+        asked = [Direction(ASR.name, lang, lang).example(lang) for lang in langs]
+        rows = [self.prepare(example, samples) for example in asked]
+        read: list[tuple[Prompt, _Heard | None]] = []
+        for _, each, reason in run_or_name(rows, partial(self._read, keep=True)):
+            if each is None:
+                raise DataError(reason)
+            read.append(each)
+        prompts = [prompt._replace(limit=min(prompt.limit, TOKENS)) for prompt, _ in read]
+        answers = dict(self.engine.generate(prompts))
+        scores = []
+        for number, (prompt, (_, heard)) in enumerate(zip(prompts, read, strict=True)):
+            answer = answers[number]
+            if isinstance(answer, Exception):
+                raise answer
+            length = min(len(answer.tokens) + 1, prompt.limit)
+            score = self.search.per_token(answer.score, length)
+            if heard is not None:
+                text = self._hypothesis(answer.tokens, answer.score).text
+                score -= CTC_WEIGHT * min(self._disbelief(text, heard)[0], _IMPOSSIBLE)
+            scores.append(score)
+        return weigh(langs, scores)
 
     def why_strange(self, task: str, lang: str, tgt: str) -> str | None:
         """What is to be said of a task and languages that the model was not trained on; None for others."""
@@ -375,7 +398,7 @@ class Speech2Text:
         Yields:
             A row and its hypotheses, or why there are none, in the order in which they are done.
         """
-        underway: dict[int, tuple[Row, Heard | None]] = {}
+        underway: dict[int, tuple[Row, _Heard | None]] = {}
         for number, answer in self.engine.generate(self._prompts(rows, underway)):
             row, heard = underway.pop(number)
             if isinstance(answer, Exception):
@@ -387,10 +410,10 @@ class Speech2Text:
             yield Decoded(row, [best, *others], "")
 
     def _prompts(
-        self, rows: Iterable[Row | None], underway: dict[int, tuple[Row, Heard | None]]
+        self, rows: Iterable[Row | None], underway: dict[int, tuple[Row, _Heard | None]]
     ) -> Iterator[Prompt | Exception | None]:
         """What the engine is to answer; ``underway`` is told what each prompt is of."""
-        read_group = partial(self.read, keep=self.search.ctc_margin is not None)
+        read_group = partial(self._read, keep=self.search.ctc_margin is not None)
         number = 0
         for group in _encoded_together(rows, _SECONDS_AT_ONCE.get(self.device.type, 480)):
             for row, read, reason in run_or_name(group, read_group):
@@ -401,15 +424,15 @@ class Speech2Text:
             if not group:
                 yield None
 
-    def read(self, rows: Sequence[Row], keep: bool) -> list[tuple[Prompt, Heard | None]]:
+    def _read(self, rows: Sequence[Row], keep: bool) -> list[tuple[Prompt, _Heard | None]]:
         """Run encoder and adapter over rows.
 
         Args:
             keep: whether what an adapter hears by itself will be asked for.
 
         Returns:
-            What the engine is to answer, and what `Speech2Text.disbelief` takes; None of a translation,
-            and where the adapter does not hear.
+            What the engine is to answer, and what the adapter hears it in, for `_disbelief`; None of a
+            translation, and where the adapter does not hear.
         """
         limits = [self.limit(row) for row in rows]
         batch = {
@@ -420,7 +443,7 @@ class Speech2Text:
         with self._running():
             batch = self.model.encode(batch)
             prompts = map(Prompt, self.model.prompts(**batch), limits)
-        heard: list[Heard | None] = [None] * len(rows)
+        heard: list[_Heard | None] = [None] * len(rows)
         if keep and self._hears and batch.get("encoder_out") is not None:
             for clip, row in enumerate(batch["speech_row"].tolist()):
                 if TASKS[rows[row].example.task].transcribes:
@@ -428,16 +451,16 @@ class Speech2Text:
                     heard[row] = batch["encoder_out"][clip : clip + 1, : int(length)], length
         return list(zip(prompts, heard, strict=True))
 
-    def disbelief(self, text: str, heard: Heard) -> tuple[float, str, float]:
+    def _disbelief(self, text: str, heard: _Heard) -> tuple[float, str, float]:
         """By how many nats a character the adapter finds a text less likely than what it hears by
         itself; that, and its log probability."""
         with self._running():
             (own,), (score,), (margin,) = self.model.adapter.second_opinion(*heard, [text])
         return margin, own, score
 
-    def _doubt(self, found: Hypothesis, heard: Heard) -> Hypothesis:
+    def _doubt(self, found: Hypothesis, heard: _Heard) -> Hypothesis:
         """A transcription, or what the adapter hears where that is not what it hears."""
-        margin, own, score = self.disbelief(found.text, heard)
+        margin, own, score = self._disbelief(found.text, heard)
         if self.search.ctc_margin is None or margin <= self.search.ctc_margin:
             return found
         return self._hypothesis(self.tokenizer(own, add_special_tokens=False)["input_ids"], score)

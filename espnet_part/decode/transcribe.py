@@ -16,7 +16,7 @@ import numpy as np
 from espnet_part.config import build
 from espnet_part.data.audio import BadAudio
 from espnet_part.decode.audio_file import probe_duration, read_blocks
-from espnet_part.decode.detect import Guess, detect_language, take_opening
+from espnet_part.decode.detect import Guess, take_opening
 from espnet_part.decode.direction import Direction
 from espnet_part.decode.longform import Window, Windowing, cut_windows
 from espnet_part.decode.time_left import Progress
@@ -333,7 +333,7 @@ class _Decoder:
     def _detect(self, transcript: Transcript, opening: np.ndarray) -> None:
         start = time.perf_counter()
         try:
-            found = detect_language(self.model, opening, self.langs)[0]
+            found = self.model.detect_language(opening, self.langs)[0]
         except DataError as error:
             transcript.error = f"its language cannot be detected: {error}"
             return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from espnet_part.decode.detect import Guess, candidates, detect_language
+from espnet_part.decode.detect import Guess, candidates
 from espnet_part.decode.direction import Direction
 from espnet_part.decode.longform import Windowing
 from espnet_part.decode.transcribe import fit_windows
@@ -86,7 +86,7 @@ class ServedModel:
             for number, (direction, samples) in enumerate(windows):
                 if not direction.lang:
                     langs = candidates(self.trained_on, direction)
-                    guess = detect_language(self.model, samples, langs)[0]
+                    guess = self.model.detect_language(samples, langs)[0]
                     found[number] = Decoded("", [], 0.0, 0.0, guess)
             rest = [number for number in range(len(windows)) if number not in found]
             rows = [self._row(*windows[number]) for number in rest]

@@ -74,7 +74,7 @@ def test_what_the_adapter_hears_counts(spelling):
         text, _, ids, score = polyglot(clip, lang=lang)[0]
         limit = polyglot.limit(polyglot.prepare(Direction("asr", lang, lang).example(), clip))
         margin = polyglot.model.adapter.second_opinion(states, lengths, [text])[2][0]
-        scores[lang] = score / min(len(ids) + 1, limit) - detect._CTC_WEIGHT * min(margin, 100.0)
+        scores[lang] = score / min(len(ids) + 1, limit) - detect.CTC_WEIGHT * min(margin, 100.0)
     same(polyglot.detect_language(clip), expected(scores))
 
 

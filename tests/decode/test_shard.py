@@ -228,10 +228,10 @@ def test_what_is_too_large_is_halved_and_one_too_large_is_named(model, data, tmp
     """A device whose memory holds two utterances, and never `u5`."""
     read = model._read
 
-    def narrow(rows):
+    def narrow(rows, keep):
         if len(rows) > 2 or any(row.example.utt_id == "u5" for row in rows):
             raise RuntimeError("out of memory:\n  tried to allocate 3 GiB")
-        return read(rows)
+        return read(rows, keep)
 
     monkeypatch.setattr(model, "_read", narrow)
     _run(model, data, tmp_path)
@@ -241,7 +241,7 @@ def test_what_is_too_large_is_halved_and_one_too_large_is_named(model, data, tmp
 
 
 def test_a_broken_model_ends_early(model, data, tmp_path, monkeypatch):
-    def broken(rows):
+    def broken(rows, keep):
         raise RuntimeError("device-side assert")
 
     monkeypatch.setattr("espnet_part.decode.shard._HOPELESS", 4)

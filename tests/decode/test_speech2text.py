@@ -55,7 +55,7 @@ def test_n_best_are_those_of_transformers_beam_search(model, data):
     ends = 0
     for example, hypotheses, batched in zip(examples, found[1], found[8], strict=True):
         row = other.prepare(example)
-        ((prompt, _),) = other.read([row], keep=False)
+        ((prompt, _),) = other._read([row], keep=False)
         out = llm.model.generate(
             inputs_embeds=prompt.embeddings[None],
             attention_mask=torch.ones(1, len(prompt.embeddings), dtype=torch.long),
