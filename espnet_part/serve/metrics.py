@@ -28,8 +28,11 @@ class Metrics:
             registry=registry,
         )
         self._audio = Counter("part_audio_seconds", "Audio that was heard", registry=registry)
-        self._batches = Histogram(
-            "part_batch_windows", "Windows decoded at once", buckets=_SIZES, registry=registry
+        self._at_once = Histogram(
+            "part_windows_at_once",
+            "Windows decoded at once, at each one's end",
+            buckets=_SIZES,
+            registry=registry,
         )
         self._speech = Counter(
             "part_window_seconds",
@@ -53,8 +56,9 @@ class Metrics:
     def audio(self, seconds: float) -> None:
         self._audio.inc(seconds)
 
-    def batch(self, windows: int, samples: int, seconds: float) -> None:
-        self._batches.observe(windows)
+    def window(self, at_once: int, samples: int, seconds: float) -> None:
+        """A window is decoded, so many seconds after the one before."""
+        self._at_once.observe(at_once)
         self._speech.inc(samples / SAMPLE_RATE)
         self._busy.inc(seconds)
 

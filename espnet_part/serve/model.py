@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -19,7 +20,9 @@ from espnet_part.tasks import ASR, S2TT
 
 if TYPE_CHECKING:
     from espnet_part.data.collate import Row
-    from espnet_part.decode.speech2text import Speech2Text
+    from espnet_part.decode.speech2text import Hypothesis, Speech2Text
+
+Window = TypeVar("Window")
 
 
 class Decoded(NamedTuple):
@@ -78,27 +81,70 @@ class ServedModel:
         """What is to be said of what the model was not trained on; None for all else."""
         return self.model.why_strange(*direction.stratum)
 
-    def decode(self, windows: Sequence[tuple[Direction, np.ndarray]]) -> list[Decoded]:
-        """Decode (samples,) 16 kHz windows as one batch; of a direction without a language, say which
-        is heard. Raises whatever one of them provokes."""
-        found: dict[int, Decoded] = {}
-        with self._lock:
-            for number, (direction, samples) in enumerate(windows):
-                if not direction.lang:
-                    langs = candidates(self.trained_on, direction)
-                    guess = self.model.detect_language(samples, langs)[0]
-                    found[number] = Decoded("", [], 0.0, 0.0, guess)
-            rest = [number for number in range(len(windows)) if number not in found]
-            rows = [self._row(*windows[number]) for number in rest]
-            decoded = self.model.decode_rows(rows)
-        average = self.model.search.per_token
-        for number, ((text, _, ids, score),) in zip(rest, decoded, strict=True):
-            direction, samples = windows[number]
-            words = word_times(self.model, samples, text) if direction.words else []
-            found[number] = Decoded(
-                text, ids, score, average(score, len(ids) + 1), words=tuple(words)
-            )
-        return [found[number] for number in range(len(windows))]
+    def detect(self, direction: Direction, samples: np.ndarray) -> Decoded:
+        """Which language is spoken in (samples,) at 16 kHz, of those that the direction leaves open.
 
-    def _row(self, direction: Direction, samples: np.ndarray) -> Row:
-        return self.model.prepare(direction.example(), samples, direction.prompt, direction.context)
+        Raises:
+            ConfigError, DataError: as `Speech2Text.detect_language`.
+        """
+        with self._lock:
+            langs = candidates(self.trained_on, direction)
+            return Decoded("", [], 0.0, 0.0, self.model.detect_language(samples, langs)[0])
+
+    def decode_stream(
+        self, windows: Iterable[tuple[Direction, np.ndarray] | None]
+    ) -> Iterator[tuple[int, Decoded | None, str]]:
+        """Decode windows as they come.
+
+        Args:
+            windows: (samples,) at 16 kHz. The next one is asked for when there is room; None says that
+                there is none at present, so that what is being decoded goes on.
+
+        Yields:
+            The number of a window (from 0; None does not count), what was said in it, or None and why
+            that is not known. Short ones overtake long ones.
+        """
+        given: dict[int, tuple[int, Direction, np.ndarray]] = {}
+        numbers = itertools.count()
+
+        def rows() -> Iterator[Row | None]:
+            for window in self._unlocked(windows):
+                if window is None:
+                    yield None
+                    continue
+                direction, samples = window
+                row = self.model.prepare(
+                    direction.example(), samples, direction.prompt, direction.context
+                )
+                given[id(row)] = next(numbers), direction, samples
+                yield row
+
+        stream = self.model.decode_stream(rows())
+        while True:
+            with self._lock:
+                done = next(stream, None)
+                if done is None:
+                    return
+                number, direction, samples = given.pop(id(done.row))
+                decoded = None
+                if done.hypotheses:
+                    decoded = self._decoded(done.hypotheses[0], direction, samples)
+            yield number, decoded, done.reason
+
+    def _unlocked(self, windows: Iterable[Window]) -> Iterator[Window]:
+        """The windows; while the next one is waited for, others may use the model."""
+        coming = iter(windows)
+        while True:
+            self._lock.release()
+            try:
+                window = next(coming)
+            except StopIteration:
+                return
+            finally:
+                self._lock.acquire()
+            yield window
+
+    def _decoded(self, best: Hypothesis, direction: Direction, samples: np.ndarray) -> Decoded:
+        average = self.model.search.per_token(best.score, len(best.token_int) + 1)
+        words = word_times(self.model, samples, best.text) if direction.words else []
+        return Decoded(best.text, best.token_int, best.score, average, words=tuple(words))

@@ -2,7 +2,9 @@
 
 Clients take turns: a batch begins with the first window of the client that was served longest ago,
 and is filled with those, among the next in turn, that are most like it in length. Who is passed over
-for that is in the next batch. So a batch has little padding, and a long file delays nobody much.
+for that is in the next batch. So what is encoded together has little padding, and a long file delays
+nobody much. The model asks for one window after the other when it has room, so short answers are
+given while long ones are written.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
@@ -21,7 +23,7 @@ from typing import Protocol
 import numpy as np
 
 from espnet_part.decode.direction import Direction
-from espnet_part.decode.halving import run_or_name
+from espnet_part.decode.halving import reason_of, run_or_name
 from espnet_part.serve.errors import ApiError, Gone
 from espnet_part.serve.metrics import Metrics
 from espnet_part.serve.model import Decoded
@@ -34,7 +36,13 @@ _HOPELESS = 20  # windows that failed one after the other: the model or the devi
 class Model(Protocol):
     """What the scheduler needs of a model."""
 
-    def decode(self, windows: Sequence[tuple[Direction, np.ndarray]]) -> list[Decoded]: ...
+    def detect(self, direction: Direction, samples: np.ndarray) -> Decoded:
+        """Which language is spoken in a window, of a direction without one."""
+
+    def decode_stream(
+        self, windows: Iterable[tuple[Direction, np.ndarray] | None]
+    ) -> Iterator[tuple[int, Decoded | None, str]]:
+        """Decode windows; see `espnet_part.serve.model.ServedModel`."""
 
 
 class Undecodable(Exception):
@@ -64,7 +72,9 @@ class Scheduler:
         self._clients: dict[Client, None] = {}  # the one that was served longest ago is the first
         self._model: Model | None = None
         self._stopping = False
+        self._underway: dict[int, _Waiting] = {}  # what the model has, by its number
         self._seconds = 1.0  # of a window, about
+        self._since = 0.0  # when the model began on what it does, or gave an answer
         self._thread: threading.Thread | None = None
 
     def start(
@@ -158,16 +168,52 @@ class Scheduler:
         return self._thread is None or not self._thread.is_alive()
 
     def _work(self, model: Model) -> None:
-        while True:
-            with self._changed:
-                while not (batch := self._next_batch()):
-                    if self._stopping and not self._clients:
-                        return
-                    self._changed.wait()
-                self._changed.notify_all()
-            batch = [one for one in batch if one.future.set_running_or_notify_cancel()]
-            if batch:
-                self._decode(model, batch)
+        going = True
+        while going:
+            try:
+                for number, decoded, reason in model.decode_stream(self._windows(model)):
+                    self._answer(self._underway.pop(number), decoded, reason)
+                going = False
+            except Exception as error:  # of none of the windows, and all that it had are lost
+                logging.exception("the model failed")
+                lost, self._underway = self._underway, {}
+                for one in lost.values():
+                    self._answer(one, None, reason_of(error))
+
+    def _windows(self, model: Model) -> Iterator[tuple[Direction, np.ndarray] | None]:
+        """What the model is to decode; None where nothing waits and it has something to do."""
+        number = 0
+        while (batch := self._take()) is not None:
+            if not batch:
+                yield None
+            for one in batch:
+                if not one.future.set_running_or_notify_cancel():
+                    continue
+                if not one.direction.lang:
+                    self._detect(model, one)
+                    continue
+                self._underway[number] = one
+                number += 1
+                yield one.direction, one.samples
+
+    def _take(self) -> list[_Waiting] | None:
+        """The next windows in turn, and none while the model has others; None when all is over."""
+        with self._changed:
+            while not (batch := self._next_batch()):
+                if self._underway:
+                    return []
+                if self._stopping and not self._clients:
+                    return None
+                self._changed.wait()
+                self._since = time.perf_counter()
+            self._changed.notify_all()
+            return batch
+
+    def _detect(self, model: Model, one: _Waiting) -> None:
+        ((_, decoded, reason),) = run_or_name(
+            [one], lambda part: [model.detect(each.direction, each.samples) for each in part]
+        )
+        self._answer(one, decoded, reason)
 
     def _next_batch(self) -> list[_Waiting]:
         size = self.settings.batch_size
@@ -192,22 +238,18 @@ class Scheduler:
                 self._clients[client] = None
         return batch
 
-    def _decode(self, model: Model, batch: list[_Waiting]) -> None:
-        start = time.perf_counter()
-        done = run_or_name(
-            batch, lambda part: model.decode([(one.direction, one.samples) for one in part])
-        )
-        seconds = time.perf_counter() - start
-        self._seconds = 0.9 * self._seconds + 0.1 * seconds / len(batch)
-        for one, decoded, reason in done:
-            if decoded is None:
-                self.failing += 1
-                logging.warning("a window cannot be decoded: %s", reason)
-                one.future.set_exception(Undecodable(reason))
-            else:
-                self.failing = 0
-                one.future.set_result(decoded)
-        self.metrics.batch(len(batch), sum(len(one.samples) for one in batch), seconds)
+    def _answer(self, one: _Waiting, decoded: Decoded | None, reason: str) -> None:
+        now = time.perf_counter()
+        seconds, self._since = now - self._since, now
+        self._seconds = 0.9 * self._seconds + 0.1 * seconds
+        self.metrics.window(len(self._underway) + 1, len(one.samples), seconds)
+        if decoded is None:
+            self.failing += 1
+            logging.warning("a window cannot be decoded: %s", reason)
+            one.future.set_exception(Undecodable(reason))
+        else:
+            self.failing = 0
+            one.future.set_result(decoded)
 
 
 class Client:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -25,6 +24,8 @@ class Fake:
 
     trained_on: frozenset[tuple[str, str, str]] = frozenset()
 
+    size = 3
+
     def __init__(self, fails: Callable[[float], bool] = lambda seconds: False):
         self.fails = fails
         self.gate, self.begun = threading.Event(), threading.Event()
@@ -37,11 +38,24 @@ class Fake:
     def windowing(self, direction: Direction) -> Windowing:
         return Windowing(max_window=4.0)
 
-    def decode(self, windows: Sequence[tuple[Any, np.ndarray]]) -> list[Decoded]:
-        batch = [(direction, len(samples) / SAMPLE_RATE) for direction, samples in windows]
-        self.begun.set()
-        assert self.gate.wait(60)
-        self.batches.append(batch)
-        if any(self.fails(seconds) for _, seconds in batch):
-            raise RuntimeError("does not like it")
-        return [Decoded(f"{seconds:.1f}", [1, 2], -seconds, -seconds / 2) for _, seconds in batch]
+    def decode_stream(
+        self, windows: Iterable[tuple[Direction, np.ndarray] | None]
+    ) -> Iterator[tuple[int, Decoded | None, str]]:
+        """Batch after batch of what waits, at most `size`."""
+        batch: list[tuple[Direction, float]] = []
+        count = 0
+        for window in windows:
+            if window is not None:
+                batch.append((window[0], len(window[1]) / SAMPLE_RATE))
+                self.begun.set()
+            if batch and (window is None or len(batch) == self.size):
+                assert self.gate.wait(60)
+                self.batches.append(batch)
+                for number, (_, seconds) in enumerate(batch, count):
+                    if self.fails(seconds):
+                        yield number, None, "RuntimeError: does not like it"
+                    else:
+                        text = f"{seconds:.1f}"
+                        yield number, Decoded(text, [1, 2], -seconds, -seconds / 2), ""
+                count += len(batch)
+                batch = []

@@ -247,7 +247,7 @@ def test_metrics_count_what_was_done(start, talk):
     audio = next(line for line in text.splitlines() if line.startswith("part_audio_seconds_total"))
     assert float(audio.split()[1]) == pytest.approx(7.7)
     assert "part_queue_windows 0.0" in text and "part_active_requests 0.0" in text
-    assert "part_batch_windows_sum 3.0" in text
+    assert "part_windows_at_once_count 3.0" in text
 
 
 def test_times_of_words_of_a_model_that_hears(start, talk, spelling):

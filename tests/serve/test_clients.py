@@ -85,9 +85,10 @@ def test_the_answers_to_many_at_once_are_those_to_each_alone(start, talk):
         thread.join()
     assert [together[number] for number in range(32)] == alone
     sizes = server.ask("GET", "/metrics").text
-    assert "part_batch_windows_count" in sizes and server.idle()
+    assert "part_windows_at_once_count" in sizes and server.idle()
     count, total = (
-        float(sizes.split(f"part_batch_windows_{name} ")[1].split()[0]) for name in ("count", "sum")
+        float(sizes.split(f"part_windows_at_once_{name} ")[1].split()[0])
+        for name in ("count", "sum")
     )
     assert total / count > 1.3  # they were decoded together
     until(lambda: not server.service.scheduler.waiting())

@@ -97,12 +97,12 @@ def test_a_file_becomes_segments_that_can_be_heard(browser, start, fake, spoken,
     at = wait(browser, "document.getElementById('player').currentTime")
     assert at >= want["segments"][1]["start"]
     wait(browser, "!document.querySelector('.playing')")
-    assert fake.batches[0][0][0] == ("asr", "de", "de")
+    assert fake.batches[0][0][0].stratum == ("asr", "de", "de")
     # a translation
     browser.value("document.getElementById('target').value = 'en'")
     choose(browser, spoken)
     wait(browser, "!document.getElementById('downloads').hidden")
-    assert fake.batches[-1][0][0] == ("s2tt", "de", "en")
+    assert fake.batches[-1][0][0].stratum == ("s2tt", "de", "en")
     assert browser.complaints == []
     own = f"127.0.0.1:{server.port}"
     assert {url.split("/")[2] for url in browser.requests if not url.startswith("blob:")} == {own}

@@ -11,6 +11,7 @@ from espnet_part.decode.direction import Direction
 from espnet_part.sample_rate import SAMPLE_RATE
 from espnet_part.serve.errors import ApiError, Gone
 from espnet_part.serve.metrics import Metrics
+from espnet_part.serve.model import Decoded
 from espnet_part.serve.scheduler import Scheduler
 from espnet_part.serve.settings import Settings
 from tests.serve.conftest import until
@@ -125,6 +126,58 @@ def test_a_bad_window_fails_alone(scheduler: Scheduler, fake: Fake) -> None:
         fake.gate.set()
         assert good.result(60).text == "1.9"
         assert "does not like it" in str(bad.exception(60))
+
+
+def test_a_short_window_does_not_wait_for_a_long_one() -> None:
+    """The model has two at once, and is asked to go on with the first while it takes the second."""
+
+    class OneByOne(Fake):
+        """Answers the shortest of what it has whenever nothing waits."""
+
+        def decode_stream(self, windows):
+            have: dict[int, float] = {}
+            coming, number = iter(windows), 0
+            for window in coming:
+                if window is not None:
+                    have[number] = len(window[1]) / SAMPLE_RATE
+                    number += 1
+                    continue
+                assert have  # else there would be nothing to go on with
+                if not self.gate.wait(0.01):
+                    continue
+                shortest = min(have, key=lambda n: have[n])
+                value = have.pop(shortest)
+                yield shortest, Decoded(f"{value:.1f}", [], 0.0, 0.0), ""
+
+    model, done = OneByOne(), []
+    model.gate.clear()
+    scheduler = Scheduler(Settings(batch_size=3, queue_size=12), Metrics())
+    scheduler.start(lambda: model, lambda error: None)
+    until(lambda: scheduler.state() == "ok")
+    with scheduler.admit() as one, scheduler.admit() as two:
+        futures = [one.submit(GERMAN, seconds(9.0)), two.submit(GERMAN, seconds(1.0))]
+        for future in futures:
+            future.add_done_callback(lambda future: done.append(future.result().text))
+        until(lambda: not scheduler.waiting())
+        model.gate.set()
+        for future in futures:
+            future.result(60)
+    assert done == ["1.0", "9.0"] and scheduler.end(60)
+
+
+def test_a_model_that_fails_as_a_whole_is_asked_again(scheduler: Scheduler, fake: Fake) -> None:
+    def fails(value: float) -> bool:
+        if value == 2.0:
+            raise RuntimeError("out of order")
+        return False
+
+    fake.fails = fails
+    with scheduler.admit() as one:
+        bad = [one.submit(GERMAN, seconds(2.0)), one.submit(GERMAN, seconds(2.1))]
+        fake.gate.set()
+        assert all("out of order" in str(future.exception(60)) for future in bad)
+        assert one.submit(GERMAN, seconds(3.0)).result(60).text == "3.0"
+    assert scheduler.state() == "ok"
 
 
 def test_at_the_end_nobody_is_admitted(scheduler: Scheduler) -> None:

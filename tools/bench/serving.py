@@ -146,7 +146,7 @@ def main() -> None:
     code = process.wait(60)
     latencies = np.array([value for client in clients for value in client.latencies])
     count, total = (
-        float(re.findall(rf"part_batch_windows_{name} (\S+)", metrics)[0])
+        float(re.findall(rf"part_windows_at_once_{name} (\S+)", metrics)[0])
         for name in ("count", "sum")
     )
     statuses: dict[int, int] = {}
