@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -30,7 +31,7 @@ from espnet_part.model.llm import LLM
 # the program with something in vLLM's place that answers a prompt with its length and its limit, the
 # newest first, or does what the variable FAKE_VLLM says.
 STAND_IN = """#!{python} -B
-import importlib.util, json, os, sys
+import importlib.util, json, os, sys, time
 from types import SimpleNamespace as Names
 import safetensors.numpy
 sys.modules["safetensors.torch"] = safetensors.numpy  # torch takes seconds to import
@@ -64,9 +65,10 @@ class Engine:
         note("forgotten", *names)
 
     def step(self):
-        print("what libraries print is no message")
         if how == "wait":
+            time.sleep(0.05)
             return []
+        print("what libraries print is no message")
         done, self.running = self.running[::-1], []
         return done
 
@@ -119,14 +121,14 @@ def make_llm(family: str = "qwen2", **more: Any) -> LLM:
     return llm
 
 
-def make_prompts(llm: LLM, count: int, seed: int = 0) -> list[Prompt]:
+def make_prompts(llm: LLM, count: int, longest: int = 60) -> list[Prompt]:
     """Tokens with what could be speech between them, of many lengths and limits."""
-    rng = random.Random(seed)
-    torch.manual_seed(seed)
+    rng = random.Random(0)
+    torch.manual_seed(0)
     prompts = []
     for _ in range(count):
         before, after = (torch.randint(60, (rng.randint(1, 8),)) for _ in range(2))
-        speech = torch.randn(rng.randint(1, 60), llm.dim) * llm.embedding_std()
+        speech = torch.randn(rng.randint(longest // 2, longest), llm.dim) * llm.embedding_std()
         with torch.no_grad():
             parts = (llm.embedding(before), speech, llm.embedding(after))
             prompts.append(Prompt(torch.cat(parts), rng.choice([1, 2, 5, 30])))
@@ -280,7 +282,7 @@ def test_where_vllm_is_missing_its_set_up_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exp: Path
 ) -> None:
     monkeypatch.delenv(vllm.PYTHON, raising=False)
-    monkeypatch.setattr(vllm, "_OWN", tmp_path / "python")
+    monkeypatch.setattr(vllm, "_OWN", tmp_path / "none")
     with pytest.raises(ConfigError, match=r"call tools/setup_vllm.sh, or .* PART_VLLM_PYTHON"):
         Speech2Text(exp / "config.yaml", engine="vllm")
     monkeypatch.setenv(vllm.PYTHON, str(tmp_path / "other"))
@@ -315,26 +317,24 @@ def with_vllm() -> None:
         pytest.skip(str(error))
 
 
-def assert_same_as_transformers(llm: LLM, count: int, slots: int) -> None:
-    prompts = make_prompts(llm, count)
+def test_tokens_and_scores_are_those_of_transformers(with_vllm: None) -> None:
+    llm = make_llm(max_position_embeddings=4096)
+    # of the long ones vLLM reads no one at once, and has no room for all together
+    prompts = [*make_prompts(llm, 30), *make_prompts(llm, 8, longest=2800)]
     wanted = answers(transformers.Engine(llm, Search(), 8, torch.inference_mode), prompts)
     assert len({len(answer.tokens) for answer in wanted}) > 4
     broken = DataError("no audio")
     stream: list[Prompt | Exception | None] = [*prompts[:5], broken, None, *prompts[5:]]
-    found = answers(make_engine(llm, slots), stream)
+    found = answers(make_engine(llm, slots=6), stream)
     assert found.pop(5) is broken
     assert [answer.tokens for answer in found] == [answer.tokens for answer in wanted]
     scores = [answer.score for answer in wanted]
     assert [answer.score for answer in found] == pytest.approx(scores, abs=1e-3)
 
 
-def test_tokens_and_scores_are_those_of_transformers(with_vllm: None) -> None:
-    assert_same_as_transformers(make_llm(), 40, 7)
-
-
 def test_an_llm_that_vllm_cannot_run_is_one_line(with_vllm: None) -> None:
     with pytest.raises(DataError) as caught:
         make_engine(make_llm(head_dim=20))
-    print(caught.value)
-    assert "head" in str(caught.value).lower()
-    assert "\n" not in str(caught.value)
+    assert re.fullmatch(
+        r"the engine vllm: its process ended with status 1: .*[Hh]ead.*", str(caught.value)
+    )

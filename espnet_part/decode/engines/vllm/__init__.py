@@ -22,7 +22,7 @@ from espnet_part.model.lora import merge_lora
 from espnet_part.pack.export import save_causal_lm
 
 PYTHON = "PART_VLLM_PYTHON"  # names the Python that has vLLM
-_OWN = Path(espnet_part.__file__).parents[1] / "tools/venv-vllm/bin/python"
+_OWN = Path(espnet_part.__file__).parents[1] / "tools/venv-vllm"
 _PATIENCE = 0.02  # seconds that answers are waited for before the next prompt is asked for again
 _END = object()
 
@@ -75,7 +75,7 @@ class Engine:
     def generate(
         self, prompts: Iterable[Prompt | Exception | None]
     ) -> Iterator[tuple[int, Answer | Exception]]:
-        """See `espnet_part.decode.engines.base.Engine`.
+        """See `espnet_part.decode.engines.base.Engine`. One stream at a time.
 
         Raises:
             DataError: the process has ended.
@@ -102,9 +102,9 @@ class Engine:
                 if not asked:
                     continue
                 patience = _PATIENCE if more and len(asked) < self.slots else None
-                for request, answer in self._process.answers(patience):
-                    if request in asked:
-                        yield asked.pop(request), answer
+                done = self._process.answer(patience)
+                if done is not None and done[0] in asked:  # not one that was forgotten
+                    yield asked.pop(done[0]), done[1]
         finally:
             if asked:  # nobody takes them any more
                 with contextlib.suppress(DataError):
@@ -123,12 +123,14 @@ def find_python() -> str:
         return named
     if importlib.util.find_spec("vllm") is not None:
         return sys.executable
-    if not os.access(_OWN, os.X_OK):
+    # not through the link, which may lead elsewhere later: what starts in an environment ends in it
+    python = _OWN.resolve() / "bin/python"
+    if not os.access(python, os.X_OK):
         raise ConfigError(
             "the engine vllm: vLLM is not installed: call tools/setup_vllm.sh, or name the Python of an"
             f" environment that has it with the variable {PYTHON}"
         )
-    return str(_OWN)
+    return str(python)
 
 
 def _give_up(llm: LLM) -> None:

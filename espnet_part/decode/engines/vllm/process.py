@@ -62,16 +62,15 @@ class Process:
         self._send(json.dumps({"prompt": self._requests, "limit": limit}).encode(), prompt)
         return self._requests
 
-    def answers(self, patience: float | None) -> list[tuple[int, Answer | DataError]]:
-        """The answers that there are by their requests' numbers; waits so long (None: on and on) for one."""
-        found = []
+    def answer(self, patience: float | None) -> tuple[int, Answer | DataError] | None:
+        """A request's number and its answer; None where none comes in so many seconds (None: waits)."""
         try:
-            found.append(self._receive(patience))
-            while not self._inbox.empty():
-                found.append(self._receive(None))
+            message = self._receive(patience)
         except queue.Empty:
-            pass
-        return [(message["answer"], _answer(message)) for message in found]
+            return None
+        if "error" in message:
+            return message["answer"], DataError(plain(message["error"], 300))
+        return message["answer"], Answer(message["tokens"], message["score"])
 
     def forget(self, requests: Iterable[int]) -> None:
         """Do not answer these any more."""
@@ -103,12 +102,6 @@ class Process:
         return DataError(f"the engine vllm: its process {how}: {last}")
 
 
-def _answer(message: dict[str, Any]) -> Answer | DataError:
-    if "error" in message:
-        return DataError(plain(message["error"], 300))
-    return Answer(message["tokens"], message["score"])
-
-
 def _listen(stream: BinaryIO, inbox: queue.SimpleQueue[bytes | None]) -> None:
     while (frame := program.read_frame(stream)) is not None:
         inbox.put(frame)
@@ -124,4 +117,4 @@ def _end(popen: subprocess.Popen[bytes], listener: threading.Thread) -> None:
     except (OSError, subprocess.TimeoutExpired):  # a frame that it did not take; it is stuck
         popen.kill()
         popen.wait()
-    listener.join()
+    listener.join(_GRACE)

@@ -65,7 +65,7 @@ def load(settings: dict[str, Any]) -> Any:
         skip_tokenizer_init=True,
         generation_config="vllm",  # the LLM's own would sample
         disable_log_stats=True,
-        enforce_eager=settings.get("eager", True),
+        enforce_eager=settings["device"] == "cpu",  # compiling takes a compiler, and half a minute
     )
     if settings["device"] == "cpu":
         config = arguments.create_engine_config()
