@@ -73,7 +73,7 @@ def main() -> None:
             cpu, wall = cpu_seconds(), time.perf_counter()
             found = {row.example.utt_id: best for row, best, _ in model.decode_stream(rows)}
             cpu, wall = cpu_seconds() - cpu, time.perf_counter() - wall
-            tokens = {utt: best.token_int if best else [] for utt, best in found.items()}
+            tokens = {utt: best[0].token_int if best else [] for utt, best in found.items()}
             first = first or tokens
             same = sum(tokens[utt] == first[utt] for utt in tokens)
             count = sum(map(len, tokens.values()))

@@ -333,8 +333,10 @@ def test_tokens_and_scores_are_those_of_transformers(with_vllm: None) -> None:
 
 
 def test_an_llm_that_vllm_cannot_run_is_one_line(with_vllm: None) -> None:
+    llm = make_llm(hidden_size=80, head_dim=40)
+    prompts = make_prompts(llm, 1)
     with pytest.raises(DataError) as caught:
-        make_engine(make_llm(head_dim=20))
+        answers(make_engine(llm), prompts)
     assert re.fullmatch(
         r"the engine vllm: its process ended with status 1: .*[Hh]ead.*", str(caught.value)
     )
