@@ -50,11 +50,11 @@ ONLY_IN = {
         "train.step",
     },
     "torch.distributed": {"task", "train.parallel", "train.sharding"},
+    "vllm": {"decode.engines.vllm.program"},
     "transformers": {
         "baseline.whisper",
         "convert",
         "corpora.mini",
-        "decode.engines.rows",
         "decode.engines.transformers",
         "model",
         "pack.export",

@@ -24,7 +24,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -56,8 +56,11 @@ class SetupError(Exception):
     """What the user must know, in one line."""
 
 
+program = "setup.sh"  # who speaks; vllm_environment.py says another name
+
+
 def say(*words: object) -> None:
-    print("setup.sh:", *words, flush=True)
+    print(f"{program}:", *words, flush=True)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -339,8 +342,9 @@ def find_python(asked: str, espnet: str) -> tuple[str, str]:
 class Log:
     """Runs commands, keeps what they print, and finds the likely cause of a failure in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, gigabytes: int = GIGABYTES) -> None:
         self.text = ""
+        self.gigabytes = gigabytes
 
     def run(
         self, *command: str, quiet: bool = False, directory: Path = ROOT, **variables: str
@@ -395,7 +399,8 @@ class Log:
         """End with the likely cause."""
         if self.disk_is_full():
             raise SetupError(
-                f"{what} failed: the disk is full; the environment takes about {GIGABYTES} GB under {TOOLS}"
+                f"{what} failed: the disk is full; the environment takes about {self.gigabytes} GB under"
+                f" {TOOLS}"
             )
         if self.network_is_down():
             raise SetupError(
@@ -492,7 +497,7 @@ def install(place: Path, extras: Sequence[str], espnet: str) -> None:
         options = ["--override", str(override)]
     if uv := find_uv(place, log):
         command = [uv, "pip", "install", "--python", python, *options, *wanted, "uv"]
-        if log.run(*command, UV_DEFAULT_INDEX=_index(python)):
+        if log.run(*command, UV_DEFAULT_INDEX=pip_index(python)):
             return
         if log.disk_is_full():
             log.fail("installing the package")
@@ -509,7 +514,7 @@ def install(place: Path, extras: Sequence[str], espnet: str) -> None:
         log.fail("installing the package")
 
 
-def _index(python: str) -> str:
+def pip_index(python: str) -> str:
     """The registry that uv shall use: that of pip's configuration, which uv does not read."""
     for name in ("UV_DEFAULT_INDEX", "PIP_INDEX_URL"):
         if os.environ.get(name):
@@ -534,40 +539,48 @@ def check(place: Path, extras: Sequence[str]) -> None:
 
 def build(base: str, espnet: str, extras: Sequence[str]) -> None:
     """Build a new environment beside the old one, check it, and put it in its place."""
-    minimum = int(os.environ.get("PART_SETUP_MIN_MB", GIGABYTES * 1000))
-    if free_megabytes() < minimum:
-        raise SetupError(
-            f"only {free_megabytes()} MB are free under {TOOLS}; the environment takes about"
-            f" {GIGABYTES * 1000} (PART_SETUP_MIN_MB=0 to try all the same)"
-        )
-    place = Path(tempfile.mkdtemp(prefix=".venv-", dir=TOOLS))
-    place.chmod(0o755)  # mkdtemp makes it for its owner alone
-    try:
+    with new_place(VENV, ".venv-", GIGABYTES) as place:
         say(f"making tools/venv with Python {_dotted(version_of(base) or (0, 0))} ({base})")
         make_empty(place, base)
         (place / IN_USE).touch()
         install(place, extras, espnet)
         check(place, extras)
         describe(place, extras, base, espnet)
-        swap(place)
+        if VENV.exists() and not VENV.is_symlink():
+            # Made by version 0.1 or by hand: processes in it would go on with the other's files.
+            if users := processes_in(VENV):
+                raise SetupError(
+                    f"tools/venv must be replaced and process {users[0]} runs in it;"
+                    " call again when it has ended"
+                )
+            VENV.rename(TOOLS / f".venv-old-{os.getpid()}")
+        swap(place, VENV)
+
+
+@contextlib.contextmanager
+def new_place(venv: Path, prefix: str, gigabytes: int) -> Iterator[Path]:
+    """An empty directory for a new environment; taken away if it has not become ``venv`` by an error."""
+    minimum = int(os.environ.get("PART_SETUP_MIN_MB", gigabytes * 1000))
+    if free_megabytes() < minimum:
+        raise SetupError(
+            f"only {free_megabytes()} MB are free under {TOOLS}; the environment takes about"
+            f" {gigabytes * 1000} (PART_SETUP_MIN_MB=0 to try all the same)"
+        )
+    place = Path(tempfile.mkdtemp(prefix=prefix, dir=TOOLS))
+    place.chmod(0o755)  # mkdtemp makes it for its owner alone
+    try:
+        yield place
     except BaseException:
-        if not VENV.is_symlink() or VENV.resolve() != place:
+        if not venv.is_symlink() or venv.resolve() != place:
             shutil.rmtree(place, ignore_errors=True)
         raise
 
 
-def swap(place: Path) -> None:
-    """Let tools/venv be a new environment, at once."""
-    if VENV.exists() and not VENV.is_symlink():
-        # Made by version 0.1 or by hand: processes in it would go on with the other's files.
-        if users := processes_in(VENV):
-            raise SetupError(
-                f"tools/venv must be replaced and process {users[0]} runs in it; call again when it has ended"
-            )
-        VENV.rename(TOOLS / f".venv-old-{os.getpid()}")
+def swap(place: Path, venv: Path) -> None:
+    """Let the link ``venv`` be a new environment, at once."""
     link = place.with_name(f"{place.name}.link")
     link.symlink_to(place.name)
-    link.replace(VENV)
+    link.replace(venv)
 
 
 def processes_in(environment: Path) -> list[int]:
@@ -609,8 +622,13 @@ def delete_leftovers() -> None:
         for old in sorted(TOOLS.glob(".venv-old-*")):
             old.rename(VENV)
             break
-    current = VENV.resolve() if VENV.exists() else None
-    for place in (*TOOLS.glob(".venv-*"), *TOOLS.glob(".venv.old.*")):
+    delete_unused(VENV, (*TOOLS.glob(".venv-*"), *TOOLS.glob(".venv.old.*")))
+
+
+def delete_unused(venv: Path, places: Sequence[Path]) -> None:
+    """Delete environments that nobody uses and that are not ``venv``, and links that were left."""
+    current = venv.resolve() if venv.exists() else None
+    for place in places:
         if place.is_symlink():
             place.unlink()
         elif place != current:
@@ -730,10 +748,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         " corpus), dev (tests), docs (tools/docs.sh), ja, ko, zh, wandb; what is there is kept",
     )
     parser.add_argument("--force", default="false", help="true: rebuild tools/venv from nothing")
-    parser.error = _refuse  # type: ignore[method-assign]
-    options, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        raise SetupError(f"unknown option {unknown[0]} (see tools/setup.sh --help)")
+    options = read(parser, arguments)
     if options.force not in ("true", "false"):
         raise SetupError(f"--force must be true or false: {options.force}")
     if not re.fullmatch(r"[A-Za-z0-9_,-]*", options.extras):
@@ -751,35 +766,45 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
+def read(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """A program's options."""
+    parser.error = _refuse  # type: ignore[method-assign]
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        raise SetupError(f"unknown option {unknown[0]} (see tools/{program} --help)")
+    return options
+
+
 def _refuse(message: str) -> NoReturn:
     raise SetupError(
-        f"{message.replace('expected one argument', 'needs a value')} (see tools/setup.sh --help)"
+        f"{message.replace('expected one argument', 'needs a value')} (see tools/{program} --help)"
     )
 
 
 def main(arguments: Sequence[str]) -> int:
+    return attempt(lambda: set_up(parse(arguments)), VENV)
+
+
+def attempt(work: Callable[[], None], venv: Path) -> int:
+    """Do a program's work; the exit status. What goes wrong is a line, and what becomes of ``venv``."""
     # A signal ends the program as an exception does: what was begun is taken away.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
     try:
-        set_up(parse(arguments))
+        work()
+        return 0
     except SetupError as error:
-        print(f"setup.sh: error: {error}", file=sys.stderr)
-        return _after_failure()
+        print(f"{program}: error: {error}", file=sys.stderr)
+        status = 1
     except KeyboardInterrupt:
-        print("setup.sh: interrupted", file=sys.stderr)
-        _after_failure()
-        return 130
+        print(f"{program}: interrupted", file=sys.stderr)
+        status = 130
     except OSError as error:
-        print(f"setup.sh: error: {error.filename or TOOLS}: {error.strerror}", file=sys.stderr)
-        return _after_failure()
-    return 0
-
-
-def _after_failure() -> int:
-    if described(VENV):
-        print("setup.sh: tools/venv is as it was", file=sys.stderr)
-    return 1
+        print(f"{program}: error: {error.filename or TOOLS}: {error.strerror}", file=sys.stderr)
+        status = 1
+    if described(venv):
+        print(f"{program}: tools/{venv.name} is as it was", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":

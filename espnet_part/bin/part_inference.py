@@ -53,6 +53,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         "prompts": file_sha256(Path(config.prompts)),
         "tokenizer": tokenizer_sha256(config.llm_conf),
         "dtype": args.dtype,
+        "engine": args.engine,
         **search,
     }
 
@@ -71,6 +72,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
             device="cuda" if args.ngpu else "cpu",
             dtype=args.dtype,
             batch_size=args.batch_size,
+            engine=args.engine,
             **search,
         )
         for stratum in sorted({(e.task, e.lang, e.tgt) for e in examples}):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from espnet_part.command import HelpFormatter, check_words
 from espnet_part.config import load_yaml
+from espnet_part.decode import engines
 from espnet_part.errors import ConfigError, DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -87,6 +88,13 @@ def add_search_arguments(parser: argparse._ActionsContainer) -> None:
         metavar="NATS",
         help="write what an adapter that hears by CTC (ctc_spelling) hears by itself, where it finds "
         "the transcription less likely by more than so many nats a character; by default never",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=engines.names(),
+        default=engines.DEFAULT,
+        help="what runs the LLM; vllm (tools/setup_vllm.sh) is quicker with many utterances at once, "
+        "searches greedily, and in float32 gives the same tokens",
     )
     parser.add_argument("--num_threads", type=int, help="CPU threads; by default torch's choice")
     parser.add_argument("--log_level", default="INFO", help="DEBUG, INFO, WARNING or ERROR")
@@ -186,6 +194,7 @@ def load_model(
         device="cuda" if gpu else "cpu",
         dtype=args.dtype,
         batch_size=args.batch_size,
+        engine=args.engine,
         **search,
     )
 

@@ -19,6 +19,7 @@ from espnet_part.data.chat import ChatFormat
 from espnet_part.data.collate import Row, collate, make_row
 from espnet_part.data.datadir import Example
 from espnet_part.data.prompts import Prompts, Wording, parse_wording
+from espnet_part.decode import engines
 from espnet_part.decode.detect import CTC_WEIGHT, TOKENS, Guess, candidates, weigh
 from espnet_part.decode.direction import Direction
 from espnet_part.decode.engines.base import Prompt
@@ -77,6 +78,8 @@ class Speech2Text:
         dtype: "float32" or "bfloat16" (weights of the LLM in it, the rest under autocast).
         batch_size: most utterances decoded at once.
         merge_lora: put LoRA into the LLM's weights, which is faster; in float32 alone.
+        engine: what runs the LLM: "transformers", or "vllm", which takes the LLM out of ``model`` and
+            merges LoRA in any dtype; see `espnet_part.decode.engines`.
         search: settings of `Search` by name: beam_size, max_tokens_per_second, …
 
     Raises:
@@ -93,6 +96,7 @@ class Speech2Text:
         dtype: str = "float32",
         batch_size: int = 8,
         merge_lora: bool = True,
+        engine: str = engines.DEFAULT,
         **search: Any,
     ):
         from espnet_part.model import lora
@@ -111,6 +115,7 @@ class Speech2Text:
         settings.check_adapter(
             ADAPTERS.conf(config.speech_adapter).HEARS
         )  # before weights are read
+        engines.find(engine).check(settings)
         prompts = Prompts.load(config.prompts)
         llm = dataclasses.replace(config.llm_conf, dtype=dtype)  # type: ignore[arg-type]
         model = build_model(dataclasses.replace(config, llm_conf=llm))
@@ -121,7 +126,8 @@ class Speech2Text:
             logging.warning("no trained weights are given: the adapter is random")
         if merge_lora and dtype == "float32":
             lora.merge_lora(model.llm.model, torch.float32)
-        self._set(model.to(device), load_tokenizer(llm), prompts, settings, dtype, batch_size)
+        tokenizer = load_tokenizer(llm)
+        self._set(model.to(device), tokenizer, prompts, settings, dtype, batch_size, engine)
 
     @classmethod
     def from_pretrained(
@@ -163,10 +169,11 @@ class Speech2Text:
         search: Search | None = None,
         dtype: str = "float32",
         batch_size: int = 8,
+        engine: str = engines.DEFAULT,
     ) -> Speech2Text:
         """Decode with a model that is in memory already."""
         self = cls.__new__(cls)
-        self._set(model, tokenizer, prompts, search or Search(), dtype, batch_size)
+        self._set(model, tokenizer, prompts, search or Search(), dtype, batch_size, engine)
         return self
 
     def _set(
@@ -177,9 +184,8 @@ class Speech2Text:
         search: Search,
         dtype: str,
         batch_size: int,
+        engine: str,
     ) -> None:
-        from espnet_part.decode.engines.transformers import Engine
-
         if batch_size < 1:
             raise ConfigError(f"batch_size: must be at least 1, not {batch_size}")
         self._hears = hasattr(model.adapter, "second_opinion")
@@ -192,7 +198,7 @@ class Speech2Text:
         self.dtype = dtype
         self.batch_size = batch_size
         self.device = next(model.parameters()).device
-        self.engine = Engine(model.llm, search, batch_size, self._running)
+        self.engine = engines.find(engine)(model.llm, search, batch_size, self._running)
 
     def __call__(
         self,

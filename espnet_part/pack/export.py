@@ -159,13 +159,18 @@ def _without_lora(model: SpeechLLM, config: ModelConfig, dtype: torch.dtype) -> 
     return plain.to(dtype)
 
 
-def _save_llm(model: Any, config: ModelConfig, directory: Path) -> None:
-    from espnet_part.model.base import find_file
-
+def save_causal_lm(model: Any, directory: Path) -> None:
+    """Write a causal LM of transformers without its tokenizer: configuration and weights."""
     model.config.dtype = next(model.parameters()).dtype
     model.save_pretrained(directory)
     for weights in directory.glob("*.safetensors"):
         apply_umask(weights)
+
+
+def _save_llm(model: Any, config: ModelConfig, directory: Path) -> None:
+    from espnet_part.model.base import find_file
+
+    save_causal_lm(model, directory)
     conf = config.llm_conf
     for name, source in tokenizer_files(conf).items():
         if Path(name).name != "config.json":

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
+
+from espnet_part.decode.search import Search
+from espnet_part.model.llm import LLM
 
 
 class Prompt(NamedTuple):
@@ -36,7 +40,35 @@ class Answer(NamedTuple):
 
 
 class Engine(Protocol):
-    """Continues prompts, as many at once as it has room for."""
+    """Continues prompts, as many at once as it has room for.
+
+    Args:
+        llm: the language model.
+        search: how answers are searched.
+        slots: most prompts at once.
+        context: what the model runs in, such as autocast.
+
+    Attributes:
+        slots: most prompts at once, from now on; no more than there were at first.
+    """
+
+    slots: int
+
+    def __init__(
+        self,
+        llm: LLM,
+        search: Search,
+        slots: int,
+        context: Callable[[], AbstractContextManager[object]],
+    ) -> None: ...
+
+    @classmethod
+    def check(cls, search: Search) -> None:
+        """Say what can be said before there is a model.
+
+        Raises:
+            ConfigError: the engine cannot search like this, or cannot run here.
+        """
 
     def generate(
         self, prompts: Iterable[Prompt | Exception | None]

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from espnet_part.decode.engines import rows, transformers
+from espnet_part.decode.engines import transformers
 from espnet_part.decode.engines.base import Answer, Prompt
-from espnet_part.decode.engines.transformers import Engine
+from espnet_part.decode.engines.transformers import Engine, rows
 from espnet_part.decode.search import Search
 from espnet_part.model.config import LLMConf
 from espnet_part.model.llm import LLM

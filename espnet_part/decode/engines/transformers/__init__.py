@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 
 from espnet_part.decode.engines.base import Answer, Prompt
-from espnet_part.decode.engines.rows import Rows, keeps_all
+from espnet_part.decode.engines.transformers.rows import Rows, keeps_all
 from espnet_part.decode.halving import free_memory, reason_of, run_or_name
 from espnet_part.decode.search import Search
 from espnet_part.errors import DataError
@@ -73,6 +73,10 @@ class Engine:
         self.slots = slots
         self.context = context
         self.continuous = search.beam_size == 1 and keeps_all(llm.model)
+
+    @classmethod
+    def check(cls, search: Search) -> None:
+        """See `espnet_part.decode.engines.base.Engine`: it can do all searches, everywhere."""
 
     def generate(
         self, prompts: Iterable[Prompt | Exception | None]

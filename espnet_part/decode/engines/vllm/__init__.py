@@ -1,0 +1,142 @@
+"""The LLM as vLLM runs it, in a process of vLLM's own environment (tools/setup_vllm.sh)."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import espnet_part
+from espnet_part.decode.engines.base import Answer, Prompt
+from espnet_part.decode.engines.vllm.process import Process
+from espnet_part.decode.halving import free_memory
+from espnet_part.decode.search import Search
+from espnet_part.errors import ConfigError, DataError
+from espnet_part.model.llm import LLM
+from espnet_part.model.lora import merge_lora
+from espnet_part.pack.export import save_causal_lm
+
+PYTHON = "PART_VLLM_PYTHON"  # names the Python that has vLLM
+_OWN = Path(espnet_part.__file__).parents[1] / "tools/venv-vllm"
+_PATIENCE = 0.02  # seconds that answers are waited for before the next prompt is asked for again
+_END = object()
+
+
+class Engine:
+    """Answers prompts by vLLM, greedily; encoder and adapter go on meanwhile.
+
+    The LLM is handed over: LoRA is merged into its weights, which are written to a temporary
+    directory until vLLM has read them, and given up here, but for the table of embeddings.
+
+    Args: see `espnet_part.decode.engines.base.Engine`.
+
+    Raises:
+        ConfigError: as `check`.
+        DataError: vLLM cannot run the LLM.
+    """
+
+    def __init__(
+        self,
+        llm: LLM,
+        search: Search,
+        slots: int,
+        context: Callable[[], AbstractContextManager[object]],
+    ) -> None:
+        self.check(search)
+        self.slots = slots
+        self.dtype = llm.dtype
+        settings = {
+            "dtype": str(llm.dtype).removeprefix("torch."),
+            "slots": slots,
+            "ends": llm.end_token_ids,
+            "device": next(llm.parameters()).device.type,
+        }
+        with tempfile.TemporaryDirectory(prefix="espnet_part_vllm.") as directory:
+            merge_lora(llm.model, llm.dtype)
+            save_causal_lm(llm.model, Path(directory))
+            _give_up(llm)
+            self._process = Process(find_python(), {"model": directory, **settings})
+
+    @classmethod
+    def check(cls, search: Search) -> None:
+        """See `espnet_part.decode.engines.base.Engine`."""
+        if search.beam_size > 1:
+            raise ConfigError(
+                f"beam_size: {search.beam_size}: the engine vllm searches greedily; beams are searched"
+                " by the engine transformers"
+            )
+        find_python()
+
+    def generate(
+        self, prompts: Iterable[Prompt | Exception | None]
+    ) -> Iterator[tuple[int, Answer | Exception]]:
+        """See `espnet_part.decode.engines.base.Engine`. One stream at a time.
+
+        Raises:
+            DataError: the process has ended.
+        """
+        waiting = iter(prompts)
+        asked: dict[int, int] = {}  # the numbers here of what the process was asked
+        number = 0
+        more = True
+        try:
+            while more or asked:
+                while more and len(asked) < self.slots:
+                    prompt = next(waiting, _END)
+                    if prompt is _END:
+                        more = False
+                    elif prompt is None:
+                        break
+                    elif isinstance(prompt, Prompt):
+                        embeddings = prompt.embeddings.to("cpu", self.dtype)
+                        asked[self._process.ask(embeddings, prompt.limit)] = number
+                        number += 1
+                    elif isinstance(prompt, Exception):
+                        yield number, prompt
+                        number += 1
+                if not asked:
+                    continue
+                patience = _PATIENCE if more and len(asked) < self.slots else None
+                done = self._process.answer(patience)
+                if done is not None and done[0] in asked:  # not one that was forgotten
+                    yield asked.pop(done[0]), done[1]
+        finally:
+            if asked:  # nobody takes them any more
+                with contextlib.suppress(DataError):
+                    self._process.forget(asked)
+
+
+def find_python() -> str:
+    """The Python that runs vLLM: the one that is named, this one if it can, or the checkout's.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if named := os.environ.get(PYTHON):
+        if not os.access(named, os.X_OK):
+            raise ConfigError(f"{PYTHON}: {named}: no such program")
+        return named
+    if importlib.util.find_spec("vllm") is not None:
+        return sys.executable
+    # not through the link, which may lead elsewhere later: what starts in an environment ends in it
+    python = _OWN.resolve() / "bin/python"
+    if not os.access(python, os.X_OK):
+        raise ConfigError(
+            "the engine vllm: vLLM is not installed: call tools/setup_vllm.sh, or name the Python of an"
+            f" environment that has it with the variable {PYTHON}"
+        )
+    return str(python)
+
+
+def _give_up(llm: LLM) -> None:
+    """Free the LLM's weights, but for the table of embeddings, which makes prompts."""
+    kept = {id(parameter) for parameter in llm.embedding.parameters()}
+    for parameter in llm.model.parameters():
+        if id(parameter) not in kept:
+            parameter.data = parameter.data.new_empty(0)
+    free_memory()

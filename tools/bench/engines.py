@@ -1,0 +1,90 @@
+"""What decoding costs by engine: seconds of audio and tokens a CPU-second, and whether tokens are the same.
+
+    python tools/bench/engines.py exp/part dump/raw/test --utterances 64
+    python tools/bench/engines.py model.zip a.wav b.wav --lang de
+
+Loads the model once for each engine and decodes the same utterances with each number of slots. CPU-seconds
+are those of this process and of all that it has started, encoder and adapter included, loading not.
+Prints a table of Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from espnet_part.data.datadir import DataDir, Example
+from espnet_part.decode import Speech2Text, engines
+from espnet_part.decode.speech2text import row_cost
+from espnet_part.sample_rate import SAMPLE_RATE
+
+
+def cpu_seconds() -> float:
+    """Of this process and those that it has started and that run."""
+    ticks = 0
+    for path in Path("/proc/self/task").glob("*/children"):
+        for child in path.read_text(encoding="ascii").split():
+            fields = Path(f"/proc/{child}/stat").read_text(encoding="utf-8").rpartition(")")[2]
+            ticks += sum(map(int, fields.split()[11:15]))
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def find_examples(data: Sequence[str], lang: str | None, most: int) -> list[Example]:
+    """The utterances of a data directory, spread over it, or audio files."""
+    if not Path(data[0]).is_dir():
+        if lang is None:
+            raise SystemExit("--lang is missing: the language of the audio files")
+        return [Example(path, "asr", lang, lang, "", audio=path) for path in data]
+    examples, _ = DataDir.load(Path(data[0]), need_text=False)
+    return examples[:: max(1, len(examples) // most)][:most]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("model", help="as part_transcribe takes it")
+    parser.add_argument("data", nargs="+", help="a data directory, or audio files")
+    parser.add_argument("--lang", help="language of the audio files")
+    parser.add_argument("--utterances", type=int, default=64, help="of the data directory")
+    parser.add_argument("--slots", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--engines", nargs="+", default=engines.names(), choices=engines.names())
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--num_threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.num_threads)
+    examples = find_examples(options.data, options.lang, options.utterances)
+    print("| engine | slots | audio-s a CPU-s | tokens a CPU-s | CPU-s | wall-s | same tokens |")
+    print("|---|---|---|---|---|---|---|")
+    first: dict[str, list[int]] = {}
+    for engine in options.engines:
+        model = Speech2Text.from_pretrained(
+            options.model, dtype=options.dtype, batch_size=max(options.slots), engine=engine
+        )
+        rows = sorted(map(model.prepare, examples), key=row_cost, reverse=True)
+        seconds = sum(len(row.speech) for row in rows if row.speech is not None) / SAMPLE_RATE
+        model.decode_rows(rows[-1:])
+        for slots in options.slots:
+            model.engine.slots = slots
+            cpu, wall = cpu_seconds(), time.perf_counter()
+            found = {row.example.utt_id: best for row, best, _ in model.decode_stream(rows)}
+            cpu, wall = cpu_seconds() - cpu, time.perf_counter() - wall
+            tokens = {utt: best[0].token_int if best else [] for utt, best in found.items()}
+            first = first or tokens
+            same = sum(tokens[utt] == first[utt] for utt in tokens)
+            count = sum(map(len, tokens.values()))
+            print(
+                f"| {engine} | {slots} | {seconds / cpu:.2f} | {count / cpu:.1f} | {cpu:.1f} |"
+                f" {wall:.1f} | {same} of {len(tokens)} |",
+                flush=True,
+            )
+        del model
+        gc.collect()
+
+
+if __name__ == "__main__":
+    main()
