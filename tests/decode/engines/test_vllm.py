@@ -183,6 +183,21 @@ def test_what_is_there_is_answered_while_the_stream_has_nothing_more(notes: Path
     assert got == [0, 1]
 
 
+def test_who_gives_the_prompts_may_ask_as_well(notes: Path) -> None:
+    """As a server does that detects the language of one recording while it decodes others."""
+    engine = make_engine(make_llm())
+    prompts = [Prompt(torch.zeros(length, 64), 1) for length in range(1, 8)]
+
+    def stream() -> Iterator[Prompt | None]:
+        for number, prompt in enumerate(prompts):
+            yield prompt
+            if number % 2:
+                asked = [Prompt(torch.zeros(20 + number, 64), 1)] * 2
+                assert [a.tokens[0] for a in answers(engine, asked)] == [20 + number] * 2
+
+    assert [answer.tokens[0] for answer in answers(engine, stream())] == [1, 2, 3, 4, 5, 6, 7]
+
+
 def test_never_are_more_prompts_underway_than_slots(notes: Path) -> None:
     engine = make_engine(make_llm(), slots=2)
     done = underway = 0

@@ -7,7 +7,7 @@ import importlib.util
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -50,6 +50,8 @@ class Engine:
         self.check(search)
         self.slots = slots
         self.dtype = llm.dtype
+        self._asked: set[int] = set()  # the process's numbers of all that is waited for
+        self._answers: dict[int, Answer | Exception] = {}  # that have not been taken
         settings = {
             "dtype": str(llm.dtype).removeprefix("torch."),
             "slots": slots,
@@ -75,7 +77,7 @@ class Engine:
     def generate(
         self, prompts: Iterable[Prompt | Exception | None]
     ) -> Iterator[tuple[int, Answer | Exception]]:
-        """See `espnet_part.decode.engines.base.Engine`. One stream at a time.
+        """See `espnet_part.decode.engines.base.Engine`; what gives the prompts may itself ask for answers.
 
         Raises:
             DataError: the process has ended.
@@ -94,7 +96,9 @@ class Engine:
                         break
                     elif isinstance(prompt, Prompt):
                         embeddings = prompt.embeddings.to("cpu", self.dtype)
-                        asked[self._process.ask(embeddings, prompt.limit)] = number
+                        request = self._process.ask(embeddings, prompt.limit)
+                        asked[request] = number
+                        self._asked.add(request)
                         number += 1
                     elif isinstance(prompt, Exception):
                         yield number, prompt
@@ -102,13 +106,26 @@ class Engine:
                 if not asked:
                     continue
                 patience = _PATIENCE if more and len(asked) < self.slots else None
-                done = self._process.answer(patience)
-                if done is not None and done[0] in asked:  # not one that was forgotten
-                    yield asked.pop(done[0]), done[1]
+                for request in self._answered(asked, patience):
+                    self._asked.remove(request)
+                    yield asked.pop(request), self._answers.pop(request)
         finally:
             if asked:  # nobody takes them any more
+                self._asked -= asked.keys()
+                for request in asked:
+                    self._answers.pop(request, None)
                 with contextlib.suppress(DataError):
                     self._process.forget(asked)
+
+    def _answered(self, asked: Mapping[int, int], patience: float | None) -> list[int]:
+        """Those of the requests that have been answered, after a while."""
+        if not asked.keys() & self._answers.keys():
+            done = self._process.answer(patience)
+            if (
+                done is not None and done[0] in self._asked
+            ):  # by whatever stream; none that was forgotten
+                self._answers[done[0]] = done[1]
+        return [request for request in asked if request in self._answers]
 
 
 def find_python() -> str:
