@@ -50,9 +50,18 @@ def test_a_stage_is_a_range_of_part_sh() -> None:
 
 
 def test_values_are_written_as_part_sh_takes_them() -> None:
-    part = {"gpu_inference": True, "test_sets": ["a", "b"], "inference_nj": 2, "decode_config": None}
+    part = {
+        "gpu_inference": True,
+        "test_sets": ["a", "b"],
+        "inference_nj": 2,
+        "decode_config": None,
+    }
     found = options("infer", inference={"exp_tag": "mine", "exp_dir": "./exp/mine", "part": part})
-    assert (found["gpu_inference"], found["test_sets"], found["inference_nj"]) == ("true", "a b", "2")
+    assert (found["gpu_inference"], found["test_sets"], found["inference_nj"]) == (
+        "true",
+        "a b",
+        "2",
+    )
     assert "decode_config" not in found
 
 

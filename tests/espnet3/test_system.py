@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.pack.conftest import WEIGHTS
+from tests.pack.conftest import WEIGHTS, save_base_models
 from tests.train.tiny import ADAPTER, JOINT, TOP, make_data, model_config, stage
 
 ROOT = Path(__file__).parents[2]
@@ -45,11 +45,17 @@ def espnet3(recipe: Path, stages: str, *roles: str, status: int = 0) -> str:
     return done.stdout
 
 
-def write_configs(recipe: Path, training: dict[str, Any]) -> None:
+def write_configs(recipe: Path, **configs: dict[str, Any]) -> None:
     (recipe / "conf").mkdir(parents=True, exist_ok=True)
     for role in ROLES:
-        content = training if role == "training" else {}
-        (recipe / f"conf/{role}.yaml").write_text(yaml.safe_dump(content))
+        (recipe / f"conf/{role}.yaml").write_text(yaml.safe_dump(configs.get(role, {})))
+
+
+def content(weights: Path) -> tuple[dict[str, Any], bytes]:
+    """The header of a file of weights, whose keys come in any order, and the bytes of its tensors."""
+    found = weights.read_bytes()
+    start = 8 + int.from_bytes(found[:8], "little")
+    return json.loads(found[8:start]), found[start:]
 
 
 def script(path: Path, body: str) -> None:
@@ -59,7 +65,7 @@ def script(path: Path, body: str) -> None:
 
 
 def test_stages_run_part_sh_and_keep_what_it_says(tmp_path: Path) -> None:
-    write_configs(tmp_path, {"exp_tag": "mine", "num_device": 0, "part": {"nj": 3}})
+    write_configs(tmp_path, training={"exp_tag": "mine", "num_device": 0, "part": {"nj": 3}})
     script(tmp_path / "part.sh", 'printf "%s " part.sh "$@"; echo; [ ! -e broken ] || exit 75')
     said = espnet3(tmp_path, "create_dataset train", "training")
     first, second = (line for line in said.splitlines() if "part.sh --nj 3 --ngpu 0" in line)
@@ -71,7 +77,7 @@ def test_stages_run_part_sh_and_keep_what_it_says(tmp_path: Path) -> None:
     said = espnet3(tmp_path, "create_dataset train", "training", status=75)
     assert "stage: train" not in said.split("part.sh --nj")[1]
 
-    write_configs(tmp_path, {"exp_tag": "mine", "trainer": {"max_epochs": 2}})
+    write_configs(tmp_path, training={"exp_tag": "mine", "trainer": {"max_epochs": 2}})
     said = espnet3(tmp_path, "train", "training", status=1)
     assert "training config: unknown key `trainer`" in said
     assert "Traceback" not in said
@@ -82,11 +88,14 @@ def test_weights_and_scores_are_those_of_the_recipe_in_egs2(tmp_path: Path) -> N
     schedule = tmp_path / "part"
     schedule.mkdir()
     for n, phases in enumerate(([ADAPTER], [TOP], [JOINT]), start=1):
-        content = stage([{**p, "steps": 4} for p in phases], num_iters_per_epoch=2)
-        (schedule / f"stage{n}.yaml").write_text(yaml.safe_dump(content))
+        trained = stage([{**p, "steps": 4} for p in phases], num_iters_per_epoch=2)
+        (schedule / f"stage{n}.yaml").write_text(yaml.safe_dump(trained))
     (tmp_path / "model").mkdir()
-    model = yaml.safe_dump(model_config(tmp_path / "model"))
-    (tmp_path / "model/model.yaml").write_text(model)
+    model = model_config(tmp_path / "model")
+    save_base_models(tmp_path / "model")
+    model["encoder_conf"] = {"name": "../model/encoder"}
+    model["llm_conf"] = {"name": "../model/llm", "dtype": "float32"}
+    (tmp_path / "model/model.yaml").write_text(yaml.safe_dump(model))
     for seed, name in enumerate(("train", "valid", "test")):
         make_data(tmp_path / "prepared" / name, 3, seed=seed)
     settings = {
@@ -115,17 +124,19 @@ def test_weights_and_scores_are_those_of_the_recipe_in_egs2(tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stdout + done.stderr
     training = {"exp_tag": "mine", "num_device": 0, "seed": 3, "part": settings}
-    write_configs(tmp_path / "egs3", training)
+    publication = {"part": {"with_base_models": True}}
+    write_configs(tmp_path / "egs3", training=training, publication=publication)
     espnet3(tmp_path / "egs3", "create_dataset collect_stats train", "training")
-    espnet3(tmp_path / "egs3", "infer measure", "training", "inference", "metrics")
+    espnet3(tmp_path / "egs3", "infer measure pack_model", *ROLES)
 
     ours, theirs = (tmp_path / name / "exp" for name in ("egs3", "egs2"))
     for n in (1, 2, 3):
         name = f"mine/stage{n}/{WEIGHTS}"
-        assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name
-    for name in ("text", "score.json"):
-        where = f"mine/decode_greedy/test/{name}"
-        assert (ours / where).read_text() == (theirs / where).read_text()
-    assert json.loads((ours / "results.json").read_text())["wer"]
+        assert content(ours / name) == content(theirs / name), name
+    decoded = "mine/decode_greedy/test/text"
+    assert (ours / decoded).read_text() == (theirs / decoded).read_text()
+    found, expected = (json.loads((exp / "results.json").read_text()) for exp in (ours, theirs))
+    assert found["wer"] and (found["wer"], found["bleu"]) == (expected["wer"], expected["bleu"])
+    assert (ours / "mine" / f"mine_{Path(WEIGHTS).stem}.zip").is_file()
     said = espnet3(tmp_path / "egs3", "train", "training")
     assert "stages that were done already: 7 8 9" in said
