@@ -61,6 +61,8 @@ EXTRAS = {
     "mini": ["espeakng-loader>=0.2.4"],
     # egs2/asterisk: G.722 recordings, LLMs in GGUF, gettext catalogues and who reads them
     "asterisk": ["av>=12", "espeakng-loader>=0.2.4", "gguf>=0.10", "polib>=1.2"],
+    # egs3: what ESPnet 3 imports and declares only in an extra of its own
+    "espnet3": ["espnet>=202611", "lightning>=2.3"],
     # sacreBLEU's word segmentation
     "ja": ["sacrebleu[ja]"],
     "ko": ["sacrebleu[ko]"],

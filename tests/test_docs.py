@@ -14,7 +14,7 @@ DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/design.md"]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/site/**/*.md"))
 
 #: A path in back quotes that starts with a folder of the repository. Capitals stand for any name.
-PATH = re.compile(r"`((?:espnet_part|tests|tools|conf|egs2|docs)/[\w./*-]+)`")
+PATH = re.compile(r"`((?:espnet_part|tests|tools|conf|egs2|egs3|docs)/[\w./*-]+)`")
 #: What a link of Markdown within the repository leads to.
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 

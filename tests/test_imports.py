@@ -15,7 +15,7 @@ ROOT = Path(espnet_part.__file__).parent
 
 # From the top to the bottom: a part imports only parts of lines below its own.
 LAYERS = (
-    {"bin", "_espnetez"},
+    {"bin", "espnet3", "_espnetez"},
     {"evidence"},
     {"recipe"},
     {"analysis", "baseline", "compare", "corpora", "launch", "plan", "serve", "stage_file"},
@@ -49,6 +49,7 @@ ONLY_IN = {
         "train.reporting",
         "train.step",
     },
+    "espnet3": {"espnet3"},
     "torch.distributed": {"task", "train.parallel", "train.sharding"},
     "vllm": {"decode.engines.vllm.program"},
     "transformers": {

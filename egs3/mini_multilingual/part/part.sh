@@ -1,0 +1,1 @@
+../../../egs2/TEMPLATE/part/part.sh
