@@ -23,7 +23,7 @@ TOKENS = 64
 """Most of an answer by which a language is detected; in one that is not spoken it may not end."""
 CTC_WEIGHT = 0.02
 """What a nat a character of a CTC counts for, in nats a token."""
-_SCALE = 15.0  # what a nat a token counts for, in nats; rather too modest than too sure
+_SCALE = 10.0  # what a nat a token counts for, in nats; rather too modest than too sure
 _ENOUGH = 10.0  # seconds of speech that decide about a file
 _LEAST = 1e-30  # a probability of 0 has no logarithm
 
