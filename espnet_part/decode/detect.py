@@ -13,10 +13,8 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from espnet_part.decode.direction import Direction
-from espnet_part.decode.longform import Window, Windowing
+from espnet_part.decode.longform import Window
 from espnet_part.errors import ConfigError
 from espnet_part.sample_rate import SAMPLE_RATE
 from espnet_part.tasks import ASR, TASKS
@@ -25,8 +23,9 @@ TOKENS = 64
 """Most of an answer by which a language is detected; in one that is not spoken it may not end."""
 CTC_WEIGHT = 0.02
 """What a nat a character of a CTC counts for, in nats a token."""
-_SCALE = 15.0  # what a nat a token counts for, in nats; rather too modest than too sure
+_SCALE = 10.0  # what a nat a token counts for, in nats; rather too modest than too sure
 _ENOUGH = 10.0  # seconds of speech that decide about a file
+_LEAST = 1e-30  # a probability of 0 has no logarithm
 
 
 class Guess(NamedTuple):
@@ -88,25 +87,22 @@ def weigh(langs: Sequence[str], scores: Sequence[float]) -> list[Guess]:
     return sorted(guesses, key=lambda guess: -guess.probability)
 
 
-def take_opening(
-    windows: Iterator[Window], windowing: Windowing
-) -> tuple[list[Window], np.ndarray]:
-    """The windows of a file that decide which language is spoken in it, and their speech.
+def together(found: Sequence[Sequence[Guess]]) -> list[Guess]:
+    """What several clips of one language say of it: the mean of their log probabilities."""
+    sums: dict[str, float] = {}
+    for guesses in found:
+        for lang, probability in guesses:
+            sums[lang] = sums.get(lang, 0.0) + math.log(max(probability, _LEAST))
+    means = [total / len(found) / _SCALE for total in sums.values()]
+    return weigh(list(sums), means)
 
-    Args:
-        windows: of the file; those that decide are taken.
 
-    Returns:
-        The windows, and (samples,) at 16 kHz: no more than a window may have; none of a file without
-        speech.
-    """
+def take_opening(windows: Iterator[Window]) -> list[Window]:
+    """Take the windows of a file that decide which language is spoken in it: its first ten seconds of
+    speech. Each is heard by itself: a model may know nothing as long as all of them."""
     taken: list[Window] = []
-    seconds = 0.0
     for window in windows:
         taken.append(window)
-        seconds += window.end - window.start
-        if seconds >= _ENOUGH:
+        if sum(len(each.samples) for each in taken) >= _ENOUGH * SAMPLE_RATE:
             break
-    speech = [window.samples for window in taken] or [np.zeros(0, np.float32)]
-    longest = min(_ENOUGH, windowing.max_window)
-    return taken, np.concatenate(speech)[: round(longest * SAMPLE_RATE)]
+    return taken

@@ -16,7 +16,7 @@ import numpy as np
 from espnet_part.config import build
 from espnet_part.data.audio import BadAudio
 from espnet_part.decode.audio_file import probe_duration, read_blocks
-from espnet_part.decode.detect import Guess, take_opening
+from espnet_part.decode.detect import Guess, take_opening, together
 from espnet_part.decode.direction import Direction
 from espnet_part.decode.longform import Window, Windowing, cut_windows
 from espnet_part.decode.time_left import Progress
@@ -226,30 +226,29 @@ class _Part(NamedTuple):
 
     Attributes:
         cost: seconds from the end of the file's previous window.
-        opening: (samples,) of the file's first speech, with its first window, where the language is to
-            be detected.
+        opening: the windows by which the language is detected, with the first of them.
     """
 
     transcript: Transcript
     window: Window | None
     cost: float
-    opening: np.ndarray | None = None
+    opening: Sequence[Window] = ()
 
 
 def _read(transcripts: Iterable[Transcript], windowing: Windowing, detect: bool) -> Iterator[_Part]:
     for transcript in transcripts:
         done = 0.0
-        opening: np.ndarray | None = None
+        opening: Sequence[Window] = ()
         try:
             windows = cut_windows(_counted(transcript), windowing)
             if detect:
-                first, opening = take_opening(windows, windowing)
-                windows = chain(first, windows)
+                opening = take_opening(windows)
+                windows = chain(opening, windows)
             for window in windows:
                 if transcript.error is not None:
                     break
                 yield _Part(transcript, window, window.end - done, opening)
-                done, opening = window.end, None
+                done, opening = window.end, ()
         except (BadAudio, OSError) as error:
             transcript.error = str(error)
         yield _Part(transcript, None, max(0.0, transcript.seconds - done))
@@ -290,7 +289,7 @@ class _Decoder:
     def decode(self, parts: Sequence[_Part], progress: Progress) -> None:
         """Add a line a window to the transcripts, in the windows' order."""
         for part in parts:
-            if part.opening is not None:
+            if part.opening:
                 self._detect(part.transcript, part.opening)
         ordered = sorted(parts, key=lambda part: -len(_samples(part)))
         lines: dict[int, Line] = {}
@@ -330,10 +329,12 @@ class _Decoder:
         words = word_times(self.model, samples, best.text) if self.direction.words else []
         return Line(begin, end, best.text, best.score, tuple(word.later(begin) for word in words))
 
-    def _detect(self, transcript: Transcript, opening: np.ndarray) -> None:
+    def _detect(self, transcript: Transcript, opening: Sequence[Window]) -> None:
         start = time.perf_counter()
         try:
-            found = self.model.detect_language(opening, self.langs)[0]
+            found = together(
+                [self.model.detect_language(window.samples, self.langs) for window in opening]
+            )[0]
         except DataError as error:
             transcript.error = f"its language cannot be detected: {error}"
             return

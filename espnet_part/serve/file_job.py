@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from itertools import chain
 from pathlib import Path
@@ -14,9 +14,9 @@ import numpy as np
 
 from espnet_part.data.audio import BadAudio
 from espnet_part.decode.audio_file import probe_duration, read_blocks
-from espnet_part.decode.detect import take_opening
+from espnet_part.decode.detect import take_opening, together
 from espnet_part.decode.direction import Direction
-from espnet_part.decode.longform import cut_windows
+from espnet_part.decode.longform import Window, cut_windows
 from espnet_part.decode.transcribe import AudioFile, Line, Transcript
 from espnet_part.display import plain
 from espnet_part.errors import UserError
@@ -124,17 +124,17 @@ class FileJob:
             self._check_length(stated)
         windows = cut_windows(self._blocks(), windowing)
         if not self.direction.lang:
-            first, opening = take_opening(windows, windowing)
-            windows = chain(first, windows)
-            if first:
+            opening = take_opening(windows)
+            windows = chain(opening, windows)
+            if opening:
                 self._detect(opening)
         for window in windows:
             future = self.client.submit(self.direction, window.samples)
             self._tell((window.start, window.end, future))
 
-    def _detect(self, opening: np.ndarray) -> None:
-        found = self.client.submit(self.direction, opening).result().language
-        assert found is not None
+    def _detect(self, opening: Sequence[Window]) -> None:
+        heard = [self.client.submit(self.direction, window.samples) for window in opening]
+        found = together([future.result().languages for future in heard])[0]
         self.transcript.language = found
         self.direction = self.direction.hearing(found.lang)
 

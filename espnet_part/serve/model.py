@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
@@ -31,7 +31,7 @@ class Decoded(NamedTuple):
     Attributes:
         score: its log-probability, as `part_transcribe` writes it.
         average: the mean log-probability of its tokens, the end token among them.
-        language: what is spoken, instead of the text, where that was asked for.
+        languages: those that may be spoken, instead of the text, where that was asked for.
         words: of the window, where they were asked for.
     """
 
@@ -39,7 +39,7 @@ class Decoded(NamedTuple):
     tokens: list[int]
     score: float
     average: float
-    language: Guess | None = None
+    languages: Sequence[Guess] = ()
     words: tuple[Word, ...] = ()
 
 
@@ -89,7 +89,7 @@ class ServedModel:
         """
         with self._lock:
             langs = candidates(self.trained_on, direction)
-            return Decoded("", [], 0.0, 0.0, self.model.detect_language(samples, langs)[0])
+            return Decoded("", [], 0.0, 0.0, self.model.detect_language(samples, langs))
 
     def decode_stream(
         self, windows: Iterable[tuple[Direction, np.ndarray] | None]

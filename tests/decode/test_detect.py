@@ -8,7 +8,7 @@ import soundfile
 import torch
 
 from espnet_part.decode import detect
-from espnet_part.decode.detect import candidates, take_opening
+from espnet_part.decode.detect import Guess, candidates, take_opening, together
 from espnet_part.decode.direction import Direction
 from espnet_part.decode.longform import Window, Windowing
 from espnet_part.decode.search import Search
@@ -130,8 +130,14 @@ def test_a_file_s_language_is_decided_once_from_its_first_speech(polyglot, tmp_p
     for found in results[0][:2]:
         audio = soundfile.read(found.file.path, dtype="float32")[0]
         clips = [audio[round(x.start * RATE) : round(x.end * RATE)] for x in found.lines]
-        opening = np.concatenate(clips)[: 4 * RATE]
-        assert found.language == pytest.approx(polyglot.detect_language(opening)[0])
+        opening, seconds = [], 0.0
+        while seconds < 10 and len(opening) < len(clips):
+            opening.append(dict(polyglot.detect_language(clips[len(opening)])))
+            seconds += len(clips[len(opening) - 1]) / RATE
+        shares = [math.prod(each[x] for each in opening) ** (1 / len(opening)) for x in LANGS]
+        lang, probability = found.language
+        assert probability == pytest.approx(max(shares) / sum(shares), abs=1e-4)
+        assert lang == LANGS[shares.index(max(shares))]
         for line, clip in zip(found.lines, clips, strict=True):
             assert line.text == polyglot(clip, lang=found.language.lang)[0].text
 
@@ -144,11 +150,17 @@ def test_the_opening_takes_no_more_windows_than_it_needs():
             start += length
 
     rest = windows(4.0, 4.0, 4.0, 4.0)
-    taken, clip = take_opening(rest, Windowing())
-    assert [window.start for window in taken] == [0.0, 4.0, 8.0]
-    assert len(clip) == 10 * RATE and clip[-1] == 8.0
+    assert [window.start for window in take_opening(rest)] == [0.0, 4.0, 8.0]
     assert [window.start for window in rest] == [12.0]
-    taken, clip = take_opening(windows(3.0, 1.0), Windowing(max_window=2.5))
-    assert len(taken) == 2 and len(clip) == 2.5 * RATE
-    taken, clip = take_opening(windows(), Windowing())
-    assert not taken and not len(clip)
+    assert len(take_opening(windows(3.0, 1.0))) == 2
+    assert take_opening(windows()) == []
+
+
+def test_what_clips_say_together_is_the_mean_of_their_log_probabilities():
+    found = together([[Guess("de", 0.8), Guess("en", 0.2)], [Guess("en", 0.6), Guess("de", 0.4)]])
+    assert [lang for lang, _ in found] == ["de", "en"]
+    de, en = math.sqrt(0.8 * 0.4), math.sqrt(0.2 * 0.6)
+    assert found[0].probability == pytest.approx(de / (de + en))
+    assert together([[Guess("de", 1.0)]]) == [("de", 1.0)]
+    sure = together([[Guess("de", 1.0), Guess("en", 0.0)]] * 3)
+    assert sure[0] == ("de", pytest.approx(1.0))

@@ -101,6 +101,15 @@ def test_frames_in_any_pieces_give_the_same(start, talk):
     assert len(texts) == 1
 
 
+def test_the_language_of_a_stream_is_not_detected(start):
+    with open_stream(start()) as stream:
+        stream.send(json.dumps({"type": "start"}))
+        (error,) = of(hear(stream), "error")
+        assert (
+            "language: give the language that is spoken; of a stream" in error["error"]["message"]
+        )
+
+
 @pytest.mark.parametrize(
     ("messages", "said"),
     [
