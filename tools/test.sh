@@ -21,7 +21,7 @@ Sets up what is missing (with the extras mini, dev and docs), then style, types 
   tools/test.sh -s --pdb tests/test_task.py  in one process, with the debugger
 
 What was skipped, and why, stands at the end. shellcheck, sctk (sclite), ffmpeg, chromium and Slurm
-(slurm-wlm and munge), from the system's packages, are used where they are installed. A recipe of this checkout may run at the same
+(slurm-wlm and munge), from the system's packages, are used where they are installed, and so is vLLM (tools/setup_vllm.sh). A recipe of this checkout may run at the same
 time: tests work in directories of their own.
 EOT
         exit 0
@@ -49,7 +49,7 @@ check "mypy" python -m mypy --no-error-summary
 if command -v shellcheck >/dev/null 2>&1; then
     shell_files=()
     while IFS= read -r file; do shell_files+=("${file}"); done < <(
-        find tools egs2 .ci \( -name 'venv' -o -name '.venv-*' -o -name exp -o -name dump -o -name data \) -prune -o \
+        find tools egs2 .ci \( -name 'venv' -o -name '.venv-*' -o -name '.vllm-*' -o -name exp -o -name dump -o -name data \) -prune -o \
             -type f \( -name '*.sh' -o -path .ci/run \) -print
     )
     check "shellcheck" shellcheck -x -P SCRIPTDIR -P egs2/TEMPLATE/part "${shell_files[@]}"
