@@ -21,8 +21,9 @@ Sets up what is missing (with the extras mini, dev and docs), then style, types 
   tools/test.sh -s --pdb tests/test_task.py  in one process, with the debugger
 
 What was skipped, and why, stands at the end. shellcheck, sctk (sclite), ffmpeg, chromium and Slurm
-(slurm-wlm and munge), from the system's packages, are used where they are installed, and so is vLLM (tools/setup_vllm.sh). A recipe of this checkout may run at the same
-time: tests work in directories of their own.
+(slurm-wlm and munge), from the system's packages, are used where they are installed, and so is vLLM
+(tools/setup_vllm.sh). A recipe of this checkout may run at the same time: tests work in directories of
+their own.
 EOT
         exit 0
         ;;
