@@ -28,7 +28,8 @@ STAGES = {
 #: What ESPnet 3 has keys of its own for, and part.sh's names of them.
 NAMED = {"num_device": "ngpu", "num_nodes": "num_nodes", "seed": "seed"}
 
-_CONTEXT = ("part", "recipe_dir", "exp_tag", "exp_dir")
+#: Keys of every role; ESPnet 3 copies the training's experiment to the others.
+_KEYS = ("part", "exp_tag", "exp_dir")
 _SET_HERE = {
     *("command", "python", "stage", "stop_stage", "detach", "expdir", "part_tag"),
     *("skip_data_prep", "skip_train", "skip_eval", "skip_packing"),
@@ -51,7 +52,7 @@ def part_words(stage: str, configs: Mapping[str, Mapping[str, Any]]) -> list[str
     """
     options: dict[str, str] = {}
     for role, config in configs.items():
-        known = [*_CONTEXT, *NAMED] if role == "training" else _CONTEXT
+        known = [*_KEYS, "recipe_dir", *NAMED] if role == "training" else [*_KEYS]
         for key in config:
             if key not in known:
                 raise ConfigError(f"{role} config: {did_you_mean(str(key), known)}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 from espnet3.contract.stages import StageSpec, roles
 from espnet3.systems.base.system import BaseSystem
@@ -104,11 +105,14 @@ def _run_script(recipe: Path, words: Sequence[str]) -> None:
     ) as script:
         assert script.stdout is not None
         try:
-            for line in script.stdout:
-                logger.info("%s", line.rstrip("\n"))
-        except BaseException:  # such as Ctrl-C
-            script.terminate()
-            script.wait()
-            raise
+            _log(script.stdout)
+        except KeyboardInterrupt:
+            script.send_signal(signal.SIGINT)  # which it has had already where Ctrl-C was typed
+            _log(script.stdout)
     if script.returncode:
         sys.exit(script.returncode)
+
+
+def _log(lines: IO[str]) -> None:
+    for line in lines:
+        logger.info("%s", line.rstrip("\n"))

@@ -94,6 +94,8 @@ def test_a_model_is_uploaded_by_upload_model_alone() -> None:
 def test_a_key_that_is_not_read_is_refused(training: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         options("train", training={**TRAINING, **training})
+    with pytest.raises(ConfigError, match="inference config: unknown key `seed`"):
+        options("infer", inference={"seed": 1})
 
 
 def test_the_embedded_recipe_has_the_settings_of_the_one_in_egs2(tmp_path: Path) -> None:

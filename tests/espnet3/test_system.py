@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +84,26 @@ def test_stages_run_part_sh_and_keep_what_it_says(tmp_path: Path) -> None:
     said = espnet3(tmp_path, "train", "training", status=1)
     assert "training config: unknown key `trainer`" in said
     assert "Traceback" not in said
+
+
+def test_an_interrupted_stage_says_how_to_go_on(tmp_path: Path) -> None:
+    write_configs(tmp_path, training={"exp_tag": "mine"})
+    stops = 'trap "echo the same command goes on; exit 130" INT; touch begun; while :; do sleep 0.1; done'
+    script(tmp_path / "part.sh", stops)
+    running = subprocess.Popen(
+        [sys.executable, str(RUN), "--stages", "train", "--training_config", "conf/training.yaml"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # whoever ignores it here
+    )
+    while running.poll() is None and not (tmp_path / "begun").exists():
+        time.sleep(0.1)
+    running.send_signal(signal.SIGINT)
+    said, _ = running.communicate(timeout=60)
+    assert running.returncode == 130, said
+    assert "the same command goes on" in said and "Traceback" not in said
 
 
 @pytest.mark.recipe
