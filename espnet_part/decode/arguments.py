@@ -93,7 +93,7 @@ def add_search_arguments(parser: argparse._ActionsContainer) -> None:
         "--engine",
         choices=engines.names(),
         default=engines.DEFAULT,
-        help="what runs the LLM; vllm (tools/setup_vllm.sh) is quicker with many utterances at once, "
+        help="what runs the LLM; vllm (tools/setup_vllm.sh) is made for many utterances at once on GPUs, "
         "searches greedily, and in float32 gives the same tokens",
     )
     parser.add_argument("--num_threads", type=int, help="CPU threads; by default torch's choice")
