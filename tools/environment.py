@@ -764,6 +764,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
             raise SetupError(
                 f"--extras: there is no {extra}; setup.py has {', '.join(sorted(known))}"
             )
+    if "espnet3" in options.extras:
+        if options.espnet == "202511":
+            raise SetupError("--extras espnet3: ESPnet 202511 has no ESPnet 3; leave --espnet out")
+        options.espnet = "202611"
     return options
 
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 TOOLS = "bash env dirname sleep cut grep readlink flock"
 PACKAGE = """from setuptools import setup
 
-EXTRAS = {"mini": ["part-mini"], "dev": ["part-dev>=1"], "ja": ["part-ja"]}
+EXTRAS = {"mini": ["part-mini"], "dev": ["part-dev>=1"], "espnet3": [], "ja": ["part-ja"]}
 setup(
     name="espnet_part",
     python_requires=">=3.10",
@@ -201,8 +201,9 @@ def test_no_disk(checkout: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--extras", "nope"], "there is no nope; setup.py has dev, ja, mini"),
+        (["--extras", "nope"], "there is no nope; setup.py has dev, espnet3, ja, mini"),
         (["--espnet", "202301"], "--espnet must be 202511 or 202611"),
+        (["--extras", "espnet3", "--espnet", "202511"], "ESPnet 202511 has no ESPnet 3"),
         (["--nope"], "unknown option --nope"),
         (["--python"], "needs a value"),
         (["--python", "2.7"], "--python 2.7: no such command"),
