@@ -31,8 +31,9 @@ echo "# Started at $(date)"
 echo {title}
 started=$(date +%s)
 trap 'warned=yes; told=yes; kill -USR1 -- "-${{work}}"' USR1 # the time is nearly up
+status=$(mktemp) # wait may miss it: of what ends while a signal is dealt with it says 0, or -1
 set -m # a process group, to which that can be said
-( trap '' USR1; trap 'exit $?' TERM; {command} ) & # its status, even if Slurm says it to this shell, too
+( trap '' USR1; trap 'exit $?' TERM; trap 'echo $? >"${{status}}"' EXIT; {command} ) & # told by Slurm, too
 work=$!
 set +m
 trap 'warned=yes; told=yes; kill -TERM -- "-${{work}}"' TERM # the place is taken, or the job is cancelled
@@ -42,6 +43,8 @@ while [ "${{warned}}" ]; do # once, and again after each signal
     wait "${{work}}"
     code=$?
 done
+[ ! -s "${{status}}" ] || code=$(<"${{status}}")
+rm -f -- "${{status}}"
 seconds=$(($(date +%s) - started))
 echo "# Accounting: time=${{seconds}} threads=${{SLURM_CPUS_PER_TASK:-1}}"
 # the first of several processes to end makes srun terminate the others, and their status is told
