@@ -187,7 +187,7 @@ def test_before_its_time_limit_a_job_is_told_and_goes_back_into_the_queue(
     """Slurm looks every half a minute."""
     local('train: {time: "10", warning: 170}')
     text = (
-        "import os, signal, time\n"
+        "import os, signal, sys, time\n"
         "signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))\n"
         "time.sleep(0 if 'SLURM_RESTART_COUNT' in os.environ else 300)\n"
     )
