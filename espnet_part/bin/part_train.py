@@ -6,11 +6,13 @@ import argparse
 import contextlib
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from espnet_part.command import command
+from espnet_part.errors import AGAIN
 from espnet_part.train import notice
 
 
@@ -83,4 +85,11 @@ def _check(cmd: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SystemExit as ended:
+        if ended.code == AGAIN:
+            # srun ends the others of a step when the first one has ended, and while Python shuts down they
+            # would die of it: the status of the step would not be that of a training that goes on
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise
