@@ -72,6 +72,7 @@ class Scheduler:
         self._clients: dict[Client, None] = {}  # the one that was served longest ago is the first
         self._model: Model | None = None
         self._stopping = False
+        self._taken: deque[_Waiting] = deque()  # in turn, and not yet asked for by the model
         self._underway: dict[int, _Waiting] = {}  # what the model has, by its number
         self._seconds = 1.0  # of a window, about
         self._since = 0.0  # when the model began on what it does, or gave an answer
@@ -183,10 +184,11 @@ class Scheduler:
     def _windows(self, model: Model) -> Iterator[tuple[Direction, np.ndarray] | None]:
         """What the model is to decode; None where nothing waits and it has something to do."""
         number = 0
-        while (batch := self._take()) is not None:
-            if not batch:
+        while self._take():
+            if not self._taken:
                 yield None
-            for one in batch:
+            while self._taken:
+                one = self._taken.popleft()
                 if not one.future.set_running_or_notify_cancel():
                     continue
                 if not one.direction.lang:
@@ -196,18 +198,19 @@ class Scheduler:
                 number += 1
                 yield one.direction, one.samples
 
-    def _take(self) -> list[_Waiting] | None:
-        """The next windows in turn, and none while the model has others; None when all is over."""
+    def _take(self) -> bool:
+        """Take the next windows in turn, and none while the model has others; False when all is over."""
         with self._changed:
-            while not (batch := self._next_batch()):
-                if self._underway:
-                    return []
+            while not self._taken:
+                self._taken.extend(self._next_batch())
+                if self._taken or self._underway:
+                    break
                 if self._stopping and not self._clients:
-                    return None
+                    return False
                 self._changed.wait()
                 self._since = time.perf_counter()
             self._changed.notify_all()
-            return batch
+            return True
 
     def _detect(self, model: Model, one: _Waiting) -> None:
         ((_, decoded, reason),) = run_or_name(

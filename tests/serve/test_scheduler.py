@@ -180,6 +180,20 @@ def test_a_model_that_fails_as_a_whole_is_asked_again(scheduler: Scheduler, fake
     assert scheduler.state() == "ok"
 
 
+def test_what_a_failing_model_was_not_given_is_not_lost(scheduler: Scheduler, fake: Fake) -> None:
+    def fails(value: float) -> bool:
+        if value == 2.0:
+            raise RuntimeError("out of order")
+        return False
+
+    fake.fails, fake.size = fails, 1  # it fails before it asks for the next
+    with scheduler.admit() as one:
+        bad, *good = (one.submit(GERMAN, seconds(value)) for value in (2.0, 2.1, 2.2))
+        fake.gate.set()
+        assert "out of order" in str(bad.exception(60))
+        assert [future.result(20).text for future in good] == ["2.1", "2.2"]
+
+
 def test_at_the_end_nobody_is_admitted(scheduler: Scheduler) -> None:
     scheduler.stop()
     with pytest.raises(ApiError) as refused:
