@@ -22,7 +22,12 @@ ROOT = Path(__file__).parents[2]
 TOOLS = "bash env dirname sleep cut grep readlink flock"
 PACKAGE = """from setuptools import setup
 
-EXTRAS = {"mini": ["part-mini"], "dev": ["part-dev>=1"], "espnet3": [], "ja": ["part-ja"]}
+EXTRAS = {
+    "mini": ["part-mini"],
+    "dev": ["part-dev>=1"],
+    "espnet3": ["part-lightning"],
+    "ja": ["part-ja"],
+}
 setup(
     name="espnet_part",
     python_requires=">=3.10",
