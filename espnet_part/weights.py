@@ -60,6 +60,7 @@ def write_weights(
     try:
         header = header_of(metadata, hash_tensors(tensors))
         safetensors.torch.save_file(dict(tensors), aside, metadata=header)
+        _order_header(aside, header)
         apply_umask(aside)
         sync_file(aside)
         aside.replace(path)
@@ -69,6 +70,27 @@ def write_weights(
             raise DataError(f"{path}: no space left on the disk; free some and resume") from None
         raise
     sync_directory(path.parent)
+
+
+def _order_header(path: Path, ours: Mapping[str, str]) -> None:
+    """Put our keys in one order, so that equal weights are equal files.
+
+    The safetensors library writes them in any order, and everything else in one.
+    """
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        ordered = _encode(json.loads(file.read(length)), ours)
+        if len(ordered) == 8 + length:  # else a library that writes other JSON: any order will do
+            file.seek(0)
+            file.write(ordered)
+
+
+def _encode(header: Mapping[str, Any], ours: Mapping[str, str]) -> bytes:
+    """The beginning of a safetensors file: a length and JSON, as the library writes them."""
+    ordered = {"__metadata__": ours, **{n: t for n, t in header.items() if n != "__metadata__"}}
+    encoded = json.dumps(ordered, ensure_ascii=False, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)  # the tensors stay aligned
+    return len(encoded).to_bytes(8, "little") + encoded
 
 
 def read_header(path: str | Path) -> tuple[dict[str, Any], list[str]]:
@@ -117,20 +139,13 @@ def read_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tens
 def copy_weights(source: Path, target: Path, metadata: Mapping[str, Any]) -> None:
     """Copy trained weights under other JSON ``metadata``.
 
-    The bytes depend on the content alone: the safetensors library writes metadata in any order.
-
     Raises:
         DataError: as `read_weights`.
     """
     _, tensors = read_weights(source)
     with source.open("rb") as old, target.open("wb") as new:
         header = json.loads(old.read(int.from_bytes(old.read(8), "little")))
-        # ours comes first, the tensors in the order of their bytes
-        del header["__metadata__"]
-        own = header_of(metadata, hash_tensors(tensors))
-        encoded = json.dumps({"__metadata__": own, **header}).encode()
-        encoded += b" " * (-len(encoded) % 8)  # the tensors stay aligned
-        new.write(len(encoded).to_bytes(8, "little") + encoded)
+        new.write(_encode(header, header_of(metadata, hash_tensors(tensors))))
         shutil.copyfileobj(old, new, 1 << 20)
 
 

@@ -18,6 +18,7 @@ TENSORS = {
     "adapter.steps": torch.tensor(12),
     "llm.b": torch.randn(5).to(torch.bfloat16),
     "encoder.empty": torch.zeros(0, 4),
+    'encoder.ß/"\\\n\x01\x7f\u2028😀': torch.ones(3),
 }
 METADATA = {"phase": "joint", "base_models": [{"part": "llm", "name": "ä"}]}
 
@@ -38,6 +39,13 @@ def test_what_is_written_is_read(file: Path) -> None:
     for name, tensor in TENSORS.items():
         assert tensors[name].dtype == tensor.dtype
         assert torch.equal(tensors[name], tensor)
+
+
+def test_equal_weights_are_equal_files(file: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.safetensors"
+    for _ in range(5):
+        write_weights(again, dict(reversed(TENSORS.items())), METADATA)
+        assert again.read_bytes() == file.read_bytes()
 
 
 def test_every_flipped_bit_is_found_or_changes_nothing(file: Path, tmp_path: Path) -> None:
