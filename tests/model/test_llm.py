@@ -175,6 +175,23 @@ def test_loads_a_directory_in_its_dtype_and_forgets_chat_sampling(tmp_path: Path
     assert changed.base is not None and changed.base.fingerprint != llm.base.fingerprint
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="asks the kernel what is mapped")
+def test_weights_in_their_files_dtype_stay_in_its_pages_which_processes_share(
+    tmp_path: Path,
+) -> None:
+    source = AutoModelForCausalLM.from_config(AutoConfig.for_model(**QWEN2), dtype=torch.bfloat16)
+    source.save_pretrained(tmp_path)
+    llm = LLM.from_conf(LLMConf(name=str(tmp_path), dtype="bfloat16"))
+    lines = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    pages = [
+        [int(end, 16) for end in line[0].split("-")]
+        for line in lines
+        if line[-1] == str(tmp_path.resolve() / "model.safetensors")
+    ]
+    for name, weight in llm.named_parameters():
+        assert any(first <= weight.data_ptr() < last for first, last in pages), name
+
+
 @pytest.mark.parametrize("shown", [True, False])
 def test_loading_draws_no_bar_and_leaves_the_setting(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], shown: bool
