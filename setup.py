@@ -68,6 +68,8 @@ EXTRAS = {
     "ko": ["sacrebleu[ko]"],
     # chinese_script of conf/score.yaml
     "zh": ["opencc>=1.1.9"],
+    # LLMs in 4 bits (llm_conf: quantization)
+    "qlora": ["bitsandbytes>=0.46"],
     # SenseVoice's encoder
     "funasr": ["funasr>=1.2"],
     # audio in object stores and on web servers

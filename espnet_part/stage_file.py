@@ -15,7 +15,7 @@ from espnet_part.errors import ConfigError, did_you_mean
 from espnet_part.kaldi import iter_table
 from espnet_part.model.adapters import ADAPTERS
 from espnet_part.model.config import ModelConfig
-from espnet_part.model.protected import protected
+from espnet_part.model.protected import check_quantized, protected
 from espnet_part.model.shapes import model_shapes
 from espnet_part.schedule.schedule import Schedule
 from espnet_part.tasks import TASKS
@@ -72,7 +72,8 @@ def check(stage: str, model: str, data_dirs: Sequence[str]) -> None:
     schedule = read_schedule(stage)
     config = ModelConfig.load(model)
     shapes, spared = _shapes(config)
-    schedule.resolve(list(shapes), spared)
+    trainable = schedule.resolve(list(shapes), spared)
+    check_quantized(config.llm_conf, (name for phase in trainable for name in phase.names))
     schedule.check_losses(ADAPTERS.conf(config.speech_adapter).OWN_LOSS)
     schedule.check_tasks(count_tasks(data_dirs))
 

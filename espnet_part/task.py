@@ -28,6 +28,7 @@ from espnet_part.errors import ConfigError, UserError, did_you_mean
 from espnet_part.model.build import build_model, load_tokenizer
 from espnet_part.model.config import ModelConfig, load_model_file
 from espnet_part.model.function import conf_digest
+from espnet_part.model.protected import check_quantized
 from espnet_part.schedule.activation import activate
 from espnet_part.schedule.schedule import Schedule
 from espnet_part.train.arguments import (
@@ -237,7 +238,9 @@ def _ever_trained(args: argparse.Namespace, model: Any) -> set[str]:
     """The parameters that any phase of the stage trains."""
     schedule = Schedule.from_list(args.phases, args.config or "phases")
     names = [name for name, _ in model.named_parameters()]
-    return {name for t in schedule.resolve(names, model.protected) for name in t.names}
+    ever = {name for t in schedule.resolve(names, model.protected) for name in t.names}
+    check_quantized(_model_config(args).llm_conf, ever)
+    return ever
 
 
 def _model_config(args: argparse.Namespace) -> ModelConfig:

@@ -745,8 +745,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--extras",
         default="",
         help="comma-separated extras of setup.py to install too: mini (speech synthesis of the embedded"
-        " corpus), dev (tests), docs (tools/docs.sh), espnet3 (egs3), ja, ko, zh, wandb; what is there"
-        " is kept",
+        " corpus), dev (tests), docs (tools/docs.sh), espnet3 (egs3), qlora (LLMs in 4 bits),"
+        " ja, ko, zh, wandb; what is there is kept",
     )
     parser.add_argument("--force", default="false", help="true: rebuild tools/venv from nothing")
     options = read(parser, arguments)

@@ -114,6 +114,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_part.errors import ConfigError
     from espnet_part.files import atomic_write
     from espnet_part.model.config import ModelConfig, load_model_file
+    from espnet_part.model.protected import check_quantized
     from espnet_part.plan.check import Planned, check_notes, check_runs, check_table
     from espnet_part.plan.data import assume_data, read_data
     from espnet_part.plan.operations import describe_model
@@ -136,7 +137,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
         data = assume_data(args.hours_of_audio, args.utterance_seconds)
     else:
         raise ConfigError("give --hours_of_audio, or --data_stats with a mixture.json")
-    model = describe_model(ModelConfig.from_mapping(values, model_config))
+    config = ModelConfig.from_mapping(values, model_config)
+    model = describe_model(config)
     peak, mfu = args.peak_tflops, args.mfu
     if args.gpu_tflops is not None:
         peak, mfu = args.gpu_tflops, 1.0
@@ -152,6 +154,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     stages = []
     for path in configs:
         options, schedule = {**load_yaml(path), **overrides}, read_schedule(path)
+        for trainable in schedule.resolve(list(model.shapes), model.protected):
+            check_quantized(config.llm_conf, trainable.names)
         phases = plan_stage(path, options, schedule, model, data, hardware, padding=args.padding)
         stages.append(Planned(options, schedule, phases))
     plans = [plan for stage in stages for plan in stage.phases]

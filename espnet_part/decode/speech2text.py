@@ -124,7 +124,7 @@ class Speech2Text:
             self.trained_on = _trained_on(part_model_file)
         else:
             logging.warning("no trained weights are given: the adapter is random")
-        if merge_lora and dtype == "float32":
+        if merge_lora and dtype == "float32" and llm.quantization is None:
             lora.merge_lora(model.llm.model, torch.float32)
         tokenizer = load_tokenizer(llm)
         self._set(model.to(device), tokenizer, prompts, settings, dtype, batch_size, engine)

@@ -15,6 +15,7 @@ from espnet_part.display import plain
 from espnet_part.errors import ConfigError, UserError
 from espnet_part.model.base import check_config, find_config, find_model
 from espnet_part.model.config import LLMConf
+from espnet_part.model.quantization import four_bits, let_gradients_through
 
 # names of the text model's weights inside a multimodal model, of transformers 5 and of 4
 _TEXT_WEIGHTS = {
@@ -46,6 +47,8 @@ def load_causal_lm(conf: LLMConf, load_weights: bool = True) -> Any:
         }
         if conf.name is None or not load_weights:
             return AutoModelForCausalLM.from_config(config, **settings)
+        if conf.quantization is not None:
+            settings["quantization_config"] = four_bits(conf.dtype)
         with _quiet():
             # from its directory: given a hub's name, transformers asks the hub for more
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -62,6 +65,7 @@ def load_causal_lm(conf: LLMConf, load_weights: bool = True) -> Any:
     except Exception as error:  # whatever a config.json provokes: KeyError, TypeError, …
         reason = plain(" ".join(str(error).split()), 500)
         raise ConfigError(f"{where}: {reason}") from None
+    let_gradients_through(model)
     if missing := sorted(found["missing_keys"]):
         raise ConfigError(
             f"{where}: its weights lack {len(missing)} tensors, {plain(missing[0], 100)} first; "

@@ -30,6 +30,8 @@ class LLMConf:
         dtype: of the base weights in memory; LoRA's are float32 always.
         attention: transformers' attention implementation, e.g. sdpa or flash_attention_2.
         gradient_checkpointing: recompute the layers in the backward pass to save memory.
+        quantization: nf4 holds the matrices of the layers in 4 bits (QLoRA, Dettmers et al. 2023, with
+            its double quantization; extra `qlora`), computes with them in `dtype`, and trains LoRA alone.
     """
 
     name: str | None = None
@@ -39,9 +41,12 @@ class LLMConf:
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     attention: str = "sdpa"
     gradient_checkpointing: bool = False
+    quantization: Literal["nf4"] | None = None
 
     def __post_init__(self) -> None:
         exactly_one(self.name, self.config)
+        if self.quantization is not None and self.name is None:
+            raise ValueError("`quantization` is of a pretrained LLM: give its `name`")
         if self.config is not None:
             if "model_type" not in self.config:
                 raise ValueError("`config.model_type` is missing (for example qwen2)")

@@ -11,6 +11,13 @@ from torch import nn
 from espnet_part.display import plain
 from espnet_part.errors import ConfigError
 from espnet_part.model.config import LoRAConf
+from espnet_part.model.quantization import (
+    dequantize,
+    is_quantized,
+    load_bitsandbytes,
+    weight_of,
+    with_weight,
+)
 
 
 def inject_lora(model: nn.Module, conf: LoRAConf) -> None:
@@ -23,6 +30,7 @@ def inject_lora(model: nn.Module, conf: LoRAConf) -> None:
         ConfigError: a target is no linear module of the model (the message lists those there are), or
             none that PEFT adapts.
     """
+    load_bitsandbytes()
     from peft import LoraConfig, inject_adapter_in_model
 
     head = getattr(model, "get_output_embeddings", lambda: None)()
@@ -58,7 +66,7 @@ def inject_lora(model: nn.Module, conf: LoRAConf) -> None:
     for _, layer in _lora_layers(model):
         for magnitude in layer.lora_magnitude_vector.values():
             # PEFT rounds the lengths to the base weights' dtype, so that DoRA would not start as they are
-            weight = layer.get_base_layer().weight.data.float()
+            weight = weight_of(layer.get_base_layer())
             magnitude.weight.data = magnitude.get_weight_norm(weight, 0.0, 1.0)
 
 
@@ -67,6 +75,7 @@ def merge_lora(model: nn.Module, dtype: torch.dtype) -> int:
 
     A step of decoding then has a third of the products. The sum is made in float32 and rounded once: in
     float32 it is that of the unmerged model within rounding; in bfloat16 small updates vanish.
+    Weights in 4 bits become ordinary ones.
 
     Returns:
         How many weights were changed.
@@ -74,16 +83,32 @@ def merge_lora(model: nn.Module, dtype: torch.dtype) -> int:
     found = list(_lora_layers(model))
     for name, layer in found:
         base = layer.get_base_layer()
-        base.weight = nn.Parameter(base.weight.float(), False)
-        layer.merge()
-        base.weight = nn.Parameter(base.weight.to(dtype), False)
+        if is_quantized(base):
+            base = with_weight(base, _sum_of(layer).to(dtype))
+        else:
+            base.weight = nn.Parameter(base.weight.float(), False)
+            layer.merge()
+            base.weight = nn.Parameter(base.weight.to(dtype), False)
         parent, _, own = name.rpartition(".")
         setattr(model.get_submodule(parent), own, base)
+    dequantize(model)
     model.to(dtype)
     return len(found)
 
 
+def _sum_of(layer: Any) -> torch.Tensor:
+    """What a layer in 4 bits and its LoRA amount to, in float32; PEFT would round it to 4 bits again."""
+    total = weight_of(layer.get_base_layer())
+    for name in layer.active_adapters:
+        total = total + layer.get_delta_weight(name).float()
+        if name in layer.lora_magnitude_vector:  # DoRA
+            length = layer.lora_magnitude_vector[name].weight
+            total = total * (length / torch.linalg.norm(total, dim=1))[:, None]
+    return total
+
+
 def _lora_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    load_bitsandbytes()
     from peft.tuners.lora import LoraLayer
 
     yield from ((n, m) for n, m in model.named_modules() if isinstance(m, LoraLayer))

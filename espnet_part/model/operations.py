@@ -96,6 +96,7 @@ class Part:
         widest: of any intermediate result.
         weight_bytes: of a value of its frozen or trained weights (LoRA's are float32 always).
         checkpointed: gradient checkpointing is on; None where the part has no such option.
+        quantized: names of the linear operations whose weights are in 4 bits.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Part:
     blocks: tuple[Block, ...]
     weight_bytes: int = 4
     checkpointed: bool | None = None
+    quantized: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

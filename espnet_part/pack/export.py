@@ -19,6 +19,7 @@ from espnet_part.model.base import BaseModel, describe_base
 from espnet_part.model.build import build_model
 from espnet_part.model.config import ModelConfig
 from espnet_part.model.encoders import ENCODERS
+from espnet_part.model.function import conf_digest
 from espnet_part.model.lora import merge_lora
 from espnet_part.model.speech_llm import SpeechLLM
 from espnet_part.pack.bases import tokenizer_files
@@ -68,8 +69,17 @@ def export(
     model_config = ModelConfig.from_mapping(load_run_config(config), str(config))
     if model_config.prompts is None:
         raise ConfigError(f"{config}: the key `prompts` is missing")
+    quantized = model_config.llm_conf.quantization is not None
+    if quantized and not merge_lora:
+        raise ConfigError(
+            "merge_lora: false: the LLM was trained in 4 bits (llm_conf: quantization), and becomes an "
+            "ordinary one only with its LoRA merged"
+        )
     model = build_model(model_config)
     load_trained(model, weights)
+    if quantized:  # what is written is of ordinary weights
+        plain = dataclasses.replace(model_config.llm_conf, quantization=None)
+        model.function = {**model.function, "llm": conf_digest("llm", plain)}
     aside = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
     try:
@@ -84,7 +94,8 @@ def export(
 
 def _write(model: SpeechLLM, config: ModelConfig, out: Path, merge: bool, dtype: str) -> None:
     out.mkdir(parents=True)
-    merged = merge and config.lora_conf is not None
+    has_lora = config.lora_conf is not None
+    merged = merge and (has_lora or config.llm_conf.quantization is not None)
     names = [name for name, _ in model.adapter.named_parameters(prefix="adapter")]
     if merged:
         count = merge_lora(model.llm.model, getattr(torch, dtype))
@@ -126,11 +137,10 @@ def _write(model: SpeechLLM, config: ModelConfig, out: Path, merge: bool, dtype:
         values["lora_conf"] = dataclasses.asdict(config.lora_conf)
     (out / "config.yaml").write_text(dump_yaml(values), encoding="utf-8")
     (out / "prompts.yaml").write_bytes(prompts_file(Path(config.prompts or "")))
-    has_lora = config.lora_conf is not None
     (out / "README.md").write_text(
         _README.format(
             encoder=encoder.source,
-            merged=" with LoRA merged" if merged else "",
+            merged=" with LoRA merged" if merged and has_lora else "",
             unmerged=" and the LLM's LoRA" if has_lora and not merged else "",
         ),
         encoding="utf-8",

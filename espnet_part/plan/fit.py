@@ -113,7 +113,7 @@ class Load:
         """
         fitting: list[str] = []
         least, longest = math.inf, self.longest(model, batching.encoder_cost)
-        for load, strategy in self._strategies():
+        for load, strategy in self._strategies(model):
             if fitting:
                 break
             for change, changed, cut in (
@@ -126,9 +126,11 @@ class Load:
                     fitting.append(" and ".join(filter(None, (strategy, change))))
         return tuple(fitting[:_SHOWN]), least
 
-    def _strategies(self) -> Iterator[tuple[Load, str]]:
-        """As it is, and with the model shared by the GPUs, which costs communication."""
+    def _strategies(self, model: Model) -> Iterator[tuple[Load, str]]:
+        """As it is, and with the model shared by the GPUs where it can be, which costs communication."""
         yield self, ""
+        if model.is_quantized:
+            return
         if self.training.gpus > 1 and not self.training.sharded:
             training = dataclasses.replace(self.training, sharded=True)
             yield dataclasses.replace(self, training=training), "parallel: fsdp2"

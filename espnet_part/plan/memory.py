@@ -2,8 +2,9 @@
 
 What is counted, and where it comes from:
 
-- weights: encoder and adapter in float32, the LLM in its ``dtype``, LoRA and whatever trains in
-  float32; all on every GPU, or under FSDP2 a share, as of gradients and optimizer states;
+- weights: encoder and adapter in float32, the LLM in its ``dtype`` or, where it is quantised, its
+  layers' matrices in 4 bits; LoRA and whatever trains in float32; all on every GPU, or under FSDP2 a
+  share, as of gradients and optimizer states;
 - gradients: float32 of what trains; under DDP they are views of its buckets
   (``gradient_as_bucket_view``), or else there are twice as many;
 - optimizer: Adam's two moments in float32 of what trains (Kingma & Ba 2015), nothing of what does not;
@@ -14,8 +15,8 @@ What is counted, and where it comes from:
 - activations: what the backward pass needs, operation by operation (Korthikanti et al. 2022,
   section 4, has the same sum for a plain Transformer); nothing below the lowest trained operation;
 - scores: the LLM's output layer at labelled positions, at most 1024 at once;
-- working memory: intermediate results that live for an operation, and what one checkpointed layer
-  keeps while it is computed again;
+- working memory: intermediate results that live for an operation, what one checkpointed layer keeps
+  while it is computed again, and of an LLM in 4 bits the matrix that is being multiplied;
 - reserve: the GPU's context, communication and the allocator's gaps, as the caller says.
 
 The optimizer's step comes when activations are gone, and needs a float32 of what trains beside the
@@ -36,6 +37,9 @@ from espnet_part.plan.compute import EMBEDDINGS, LABEL_CHUNK, head_trains
 from espnet_part.plan.operations import Model, Step, walk
 
 FLOAT = 4  # bytes of a float32
+#: Bytes of a value in 4 bits: NF4, with 8 bits for 64 values and a float32 for 256 of those (Dettmers et al.
+#: 2023, section 3).
+QUANTIZED = (4 + 8 / 64 + 32 / (64 * 256)) / 8
 GIB = 2**30  # what is sold as a GB of GPU memory
 
 #: Values that an optimizer of torch keeps for each value that trains.
@@ -154,7 +158,10 @@ def weight_bytes(model: Model, part: str, held: Collection[str]) -> float:
 
 
 def _held_bytes(model: Model, name: str, held: Collection[str]) -> float:
-    base = model[name.split(".")[0]].weight_bytes
+    part = model[name.split(".")[0]]
+    module, _, own = name.rpartition(".")
+    quantized = own == "weight" and module.removesuffix(".base_layer") in part.quantized
+    base = QUANTIZED if quantized else part.weight_bytes
     return math.prod(model.shapes[name]) * (FLOAT if ".lora_" in name or name in held else base)
 
 
@@ -264,7 +271,9 @@ def weight_casts(
     for step in walk(model, trained, held):
         operation, part = step.operation, step.part
         again = part.checkpointed and part.blocks[step.block].layer
-        if isinstance(operation, Linear) and step.weight_bytes == FLOAT and step.graph:
+        if not isinstance(operation, Linear) or operation.name in part.quantized:
+            continue  # a weight in 4 bits is not kept in another form
+        if step.weight_bytes == FLOAT and step.graph:
             total += 2.0 * operation.inputs * operation.outputs * (checkpointed or not again)
     if head_trains(model, {*trained, *held}):
         total += 2.0 * model.head.inputs * model.head.outputs
@@ -279,11 +288,17 @@ def _scores(model: Model, batch: Batch) -> float:
 def _working(
     model: Model, trained: Collection[str], batch: Batch, amp: bool, held: Collection[str]
 ) -> float:
-    """The widest intermediate result with its gradient, or one checkpointed layer."""
+    """The widest intermediate result with its gradient, one checkpointed layer, and one matrix that is
+    no longer in 4 bits."""
     layers: dict[tuple[str, int], float] = {}
+    matrix = 0.0
     for step in walk(model, trained, held):
+        operation = step.operation
+        if isinstance(operation, Linear) and operation.name in step.part.quantized:
+            size = _compute_bytes(step.part, amp) * operation.inputs * operation.outputs
+            matrix = max(matrix, size)
         if step.part.checkpointed and step.part.blocks[step.block].layer:
             key = step.part.name, step.block
             layers[key] = layers.get(key, 0.0) + _kept(step, batch, amp)
     widest = max(2 * FLOAT * batch.positions(p.name) * p.widest for p in model.parts)
-    return widest + max(layers.values(), default=0.0)
+    return widest + max(layers.values(), default=0.0) + matrix

@@ -52,6 +52,11 @@ class Model:
     def __getitem__(self, name: str) -> Part:
         return next(part for part in self.parts if part.name == name)
 
+    @property
+    def is_quantized(self) -> bool:
+        """Whether weights are in 4 bits."""
+        return any(part.quantized for part in self.parts)
+
     def without_answers(self) -> Model:
         """As a phase of `loss: adapter` trains it: the LLM's weights are there, but nothing runs it."""
         llm = replace(self["llm"], widest=0, blocks=())
@@ -184,6 +189,7 @@ def _llm(sizes: Mapping[str, Any], conf: LLMConf, shapes: Mapping[str, Shape]) -
         sliding = number < len(kinds) and kinds[number] == "sliding_attention"
         span = int(sizes["sliding_window"]) if sliding else 0
         blocks.append(Block(tuple(_layer(name, layer, heads, span, shapes)), layer=True))
+    linear = [f"{name}.{own}" for name, layer in layers.items() for own in layer.keys() & _NEEDED]
     (ff, width), (queries, _) = layer["mlp.gate_proj"], layer["self_attn.q_proj"]
     keys = layer["self_attn.k_proj"][0]
     return Part(
@@ -193,6 +199,7 @@ def _llm(sizes: Mapping[str, Any], conf: LLMConf, shapes: Mapping[str, Shape]) -
         (*blocks, Block((Norm(f"{_LLM}.norm", width, rms=True),))),
         weight_bytes=2 if conf.dtype == "bfloat16" else 4,
         checkpointed=conf.gradient_checkpointing,
+        quantized=frozenset(linear if conf.quantization is not None else ()),
     )
 
 

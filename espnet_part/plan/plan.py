@@ -13,6 +13,7 @@ from espnet_part.data import ENCODER_COST, Stratum
 from espnet_part.data.mixture_table import PhaseMixture
 from espnet_part.data.shares import Limits, limited_shares, natural_shares
 from espnet_part.errors import ConfigError
+from espnet_part.model.protected import NOT_SHARED
 from espnet_part.plan.batch import Example, Rates, make_batch
 from espnet_part.plan.compute import Flops, batch_flops
 from espnet_part.plan.data import Data
@@ -101,6 +102,8 @@ def plan_stage(
     Raises:
         ConfigError: an option that cannot be planned with.
     """
+    if model.is_quantized and options.get("parallel") == "fsdp2":
+        raise ConfigError(f"{path}: {NOT_SHARED}")
     trainable = schedule.resolve(list(model.shapes), model.protected)
     training = Training(
         amp=bool(options.get("use_amp", False)),

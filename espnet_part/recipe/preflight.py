@@ -22,7 +22,7 @@ from espnet_part.errors import ConfigError, UserError
 from espnet_part.kaldi import iter_table
 from espnet_part.model.adapters import ADAPTERS
 from espnet_part.model.config import ModelConfig
-from espnet_part.model.protected import protected
+from espnet_part.model.protected import check_quantized, protected
 from espnet_part.model.shapes import parameter_shapes
 from espnet_part.pack import arguments as packing
 from espnet_part.recipe.training_options import option_errors, word_criteria, word_errors
@@ -96,7 +96,9 @@ def check_training(
     if not names:
         return names is None
     for schedule in schedules:
-        found.attempt(partial(schedule.resolve, names, protected(model.encoder)))
+        trainable = found.attempt(partial(schedule.resolve, names, protected(model.encoder)))
+        trained = [name for phase in trainable or () for name in phase.names]
+        found.attempt(partial(check_quantized, model.llm_conf, trained))
     return True
 
 

@@ -13,6 +13,7 @@ from espnet2.tasks.abs_task import scheduler_classes
 from espnet2.utils.build_dataclass import build_dataclass
 
 from espnet_part.errors import ConfigError, did_you_mean
+from espnet_part.model.protected import NOT_SHARED
 from espnet_part.schedule.schedule import Schedule
 from espnet_part.train.arguments import (
     FOLLOWED,
@@ -151,6 +152,8 @@ def check_values(args: argparse.Namespace) -> None:
         for name in ("unused_parameters", "ddp_comm_hook"):
             if getattr(args, name):
                 raise ConfigError(f"{name}: has no meaning beside --parallel fsdp2; leave it out")
+        if (args.llm_conf or {}).get("quantization"):
+            raise ConfigError(NOT_SHARED)
     if args.use_tf32 and args.use_amp:
         raise ConfigError("use_tf32: has no meaning beside --use_amp true; leave out one of them")
     if args.scheduler is not None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 from typing import Any
 
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
@@ -14,6 +16,10 @@ from espnet_part.model.build import build_model
 from espnet_part.model.config import ModelConfig
 from espnet_part.model.speech_llm import SpeechLLM
 
+needs_bitsandbytes = pytest.mark.skipif(
+    importlib.util.find_spec("bitsandbytes") is None,
+    reason="needs bitsandbytes: tools/setup.sh --extras qlora",
+)
 WHISPER = {
     "d_model": 16,
     "encoder_layers": 2,

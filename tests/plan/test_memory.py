@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from espnet_part.plan.batch import Example, Rates, make_batch
 from espnet_part.plan.memory import (
@@ -18,7 +20,9 @@ from espnet_part.plan.memory import (
     weight_casts,
 )
 from espnet_part.plan.operations import describe_model
+from tests.model.tiny import needs_bitsandbytes
 from tests.plan.measure import (
+    LLM,
     MOE,
     PHASES,
     QFORMER,
@@ -27,6 +31,7 @@ from tests.plan.measure import (
     small_config,
     small_model,
 )
+from tests.train.tiny import make_tokenizer
 
 RATES = Rates(50, lambda states: -(-states // 2))
 
@@ -192,3 +197,27 @@ def test_text_alone_leaves_the_encoder_half_a_second_of_silence() -> None:
     assert batch.positions("llm") == 50 * 80
     kept = saved_activations(plan, {"encoder.conv1.weight"}, batch, amp=True)
     assert 0 < kept["encoder"] < kept["llm"]
+
+
+@needs_bitsandbytes
+def test_a_quantized_llm_takes_what_bitsandbytes_holds(tmp_path: Path) -> None:
+    make_tokenizer(tmp_path)
+    wide = {**LLM, "hidden_size": 256, "intermediate_size": 1024, "vocab_size": 320}
+    AutoModelForCausalLM.from_config(AutoConfig.for_model(**wide)).save_pretrained(tmp_path)
+    llm_conf = {"name": str(tmp_path), "dtype": "bfloat16", "quantization": "nf4"}
+    cfg = small_config(llm_conf=llm_conf)
+    model, trained = small_model(cfg, "joint")
+    plan = describe_model(cfg)
+    held = 0
+    for parameter in model.llm.parameters():
+        held += parameter.nbytes
+        if state := getattr(parameter, "quant_state", None):
+            held += state.absmax.nbytes + state.state2.absmax.nbytes  # tables apart, of each matrix
+    assert weight_bytes(plan, "llm", trained) == pytest.approx(held, rel=0.01)
+    batch, described = small_batch([48000] * 3)
+    counted = sum(saved_activations(plan, trained, described, amp=True).values())
+    counted += weight_casts(plan, trained) + 4 * described.labels * plan.head.outputs
+    assert counted == pytest.approx(measured_saved_bytes(model, batch), rel=0.12)
+    plain = describe_model(small_config(llm_conf={"name": str(tmp_path), "dtype": "bfloat16"}))
+    matrix = batch_memory(plan, trained, described, Training(amp=True)).working
+    assert matrix - batch_memory(plain, trained, described, Training(amp=True)).working == 2**19
