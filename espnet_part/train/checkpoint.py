@@ -293,6 +293,14 @@ def remove_old(newest: Path, keep: int, hours: float | None = None) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
+def put_back_replaced(parent: Path) -> None:
+    """Give back its name to a checkpoint that a kill has left between its own place and another's."""
+    for old in parent.glob(".[0-9]*.old"):
+        directory = old.with_name(old.name[1 : -len(".old")])
+        if not directory.exists():
+            old.rename(directory)
+
+
 def find_checkpoints(parent: Path) -> list[Path]:
     """The checkpoints below ``parent``, newest first."""
     if not parent.is_dir():

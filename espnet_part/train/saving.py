@@ -26,6 +26,7 @@ from espnet_part.train.checkpoint import (
     before_bad_steps,
     find_checkpoints,
     first_whole,
+    put_back_replaced,
     read_checkpoint,
     remove_old,
     restore_weights,
@@ -86,6 +87,8 @@ class Saver:
         self._parallel = parallel
         self._output_dir = Path(options.output_dir)
         self._checkpoints = self._output_dir / "checkpoints"
+        if parallel.is_main:
+            put_back_replaced(self._checkpoints)
         self._names = {parameter: name for name, parameter in model.named_parameters()}
         self._resumed: dict[str, Any] | None = None  # moments and rates that wait for their phase
         self._saved_at = time.monotonic()

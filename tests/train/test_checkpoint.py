@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
+import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from espnet_part.train.checkpoint import (
     find_checkpoints,
     first_whole,
     load_trained,
+    put_back_replaced,
     read_checkpoint,
     remove_old,
     save_trained,
@@ -118,24 +121,53 @@ def test_to_go_back_there_is_each_checkpoint_of_the_phase_once(
     assert not tried or tried[0] == (max(old) if old else min(tried))
 
 
-def test_a_kill_while_a_checkpoint_of_the_same_step_is_replaced_leaves_a_whole_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def killed_at(event: int, work: Callable[[], None]) -> bool:
+    """Do the work in a process that dies before its n-th change of files; whether it did."""
+    child = os.fork()
+    if child == 0:
+        left = event
+
+        def die(name: str, _: object) -> None:
+            nonlocal left
+            if name == "open" or name.startswith(("os.", "shutil.")):
+                left -= 1
+                if left < 0:
+                    os._exit(9)
+
+        sys.addaudithook(die)
+        work()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        pytest.param((1,), 1, id="in the place of one of the same step"),
+        pytest.param((1, 2), 3, id="after others"),
+        pytest.param((1, 5), 3, id="having gone back"),
+    ],
+)
+def test_a_kill_at_any_instant_leaves_a_whole_one_to_go_on_from(
+    tmp_path: Path, before: tuple[int, ...], now: int
 ) -> None:
-    write_checkpoint(tmp_path / "00000001", state(1))
-    remove = shutil.rmtree
+    def save(parent: Path, step: int, number: int) -> None:
+        write_checkpoint(parent / f"{step:08d}", state(number))
+        remove_old(parent / f"{step:08d}", 1)
 
-    def killed(path: Path, ignore_errors: bool = False) -> None:
-        if path.exists():
-            (path / "state.json").unlink()
-            raise SystemExit
-
-    monkeypatch.setattr(shutil, "rmtree", killed)
-    with pytest.raises(SystemExit):
-        write_checkpoint(tmp_path / "00000001", state(2))
-    assert read_newest(tmp_path).state == {"number": 2}
-    monkeypatch.setattr(shutil, "rmtree", remove)
-    write_checkpoint(tmp_path / "00000002", state(3))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["00000001", "00000002"]
+    is_killed, event, found = True, 0, set()
+    while is_killed:
+        parent = tmp_path / str(event)
+        for step in before:
+            write_checkpoint(parent / f"{step:08d}", state(step))
+        is_killed = killed_at(event, partial(save, parent, now, 9))
+        put_back_replaced(parent)
+        found.add(read_newest(parent).state["number"])
+        save(parent, 10, 10)  # it goes on, and nothing is left behind
+        assert [path.name for path in parent.iterdir()] == ["00000010"]
+        event += 1
+    assert event > 20
+    assert found == {before[-1], 9}
 
 
 def test_weights_can_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
