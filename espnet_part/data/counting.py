@@ -99,6 +99,7 @@ def collect(
         DataError: too many unusable utterances; nothing is written then.
     """
     statistics, good = Statistics(), 0
+    index = IndexWriter(out_dir / "index", data_dirs)
     with ExitStack() as stack:
         reader: ExampleReader | CombinedReader
         if nj > 1:
@@ -110,10 +111,7 @@ def collect(
         else:
             reader = CombinedReader(data_dirs)
             counted = count(reader, llm_conf, prompts)
-        with (
-            writing_token_counts(out_dir / "text_tokens") as add,
-            IndexWriter(out_dir / "index", data_dirs) as index,
-        ):
+        with writing_token_counts(out_dir / "text_tokens") as add, index:
             for examples, prompt, answer in counted:
                 good += len(examples)
                 for take in (add, index.add, statistics.add):

@@ -93,6 +93,10 @@ class ExampleTable(Examples):
                 self.strata[task, lang, tgt] = view["by_stratum"][start : start + count]
                 self._ids[task, lang, tgt] = str(ids)
                 start += count
+            # the steps follow from it; the rows, ten times as much, are as good as the tables' own bytes
+            found = file_sha256(self.directory / "numbers.arrow")
+            if about.get("numbers_sha256", found) != found:  # the first indices have none
+                raise DataError(f"{self.directory / 'numbers.arrow'}: is damaged")
             self.digest = str(about["digest"])
             self.bad = int(about["bad"])
             self.sources = about["sources"]
@@ -153,11 +157,14 @@ class IndexWriter:
     """Writes an index as examples come, whole or not at all; an older one is in its place until then.
 
     A context manager: the index appears when the block ends without an error. Of an example, memory
-    holds some 20 bytes.
+    holds some 20 bytes. To be made before the data directories are read.
 
     Args:
         directory: the index.
         data_dirs: where the examples are from.
+
+    Raises:
+        DataError: when the block ends: a table has changed since the writer was made.
 
     Attributes:
         bad: how many utterances of the data directories are faulty, and not among the examples.
@@ -166,6 +173,8 @@ class IndexWriter:
     def __init__(self, directory: str | Path, data_dirs: Sequence[str | Path]) -> None:
         self.directory, self.data_dirs = Path(directory), [Path(path) for path in data_dirs]
         self.bad = 0
+        tables = [Path(path, name) for path in self.data_dirs for name in TABLES]
+        self._stamps = {table: stamp(table) for table in tables}
         self._aside = self.directory.with_name(f".{self.directory.name}.tmp")
         self._waiting: list[Example] = []  # less than a block
         self._digest = hashlib.sha256()
@@ -255,9 +264,16 @@ class IndexWriter:
                 for stratum, count in zip(strata, counts, strict=True)
             ],
             "digest": self._digest.hexdigest(),
+            "numbers_sha256": file_sha256(self._aside / "numbers.arrow"),
             "bad": self.bad,
             "sources": [_describe(data_dir) for data_dir in self.data_dirs],
         }
+        for table, before in self._stamps.items():
+            if stamp(table) != before:
+                raise DataError(
+                    f"{table}: has changed while it was read; write the index again (stage 5, or "
+                    "part_collect_stats)"
+                )
         text = json.dumps(about, ensure_ascii=False)
         (self._aside / "index.json").write_text(text, encoding="utf-8")
         for path in self._aside.iterdir():

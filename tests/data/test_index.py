@@ -139,6 +139,30 @@ def test_a_damaged_index_is_named(index: Path, name: str, content: bytes | None)
         ExampleTable(index)
 
 
+@pytest.mark.parametrize("bit", range(0, 8 * 4096, 997))
+def test_a_flipped_bit_of_what_steps_follow_from_is_found(index: Path, bit: int) -> None:
+    path = index / "numbers.arrow"
+    content = bytearray(path.read_bytes())
+    content[bit // 8 % len(content)] ^= 1 << bit % 8
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="index"):
+        ExampleTable(index)
+
+
+def test_a_table_that_changes_while_it_is_read_is_named(
+    index: Path, examples: list[Example]
+) -> None:
+    data = index.parent / "data"
+    with (
+        pytest.raises(DataError, match=f"{data}/text: has changed while it was read"),
+        IndexWriter(index, [data]) as writer,
+    ):
+        writer.add(examples, *np.ones((2, len(examples)), dtype=int))
+        with (data / "text").open("a") as file:
+            file.write("one more\n")
+    assert len(ExampleTable(index)) == len(examples)  # the older one
+
+
 def test_it_is_replaced_as_a_whole(index: Path, examples: list[Example]) -> None:
     reading = ExampleTable(index)
     first = reading[0]
