@@ -71,11 +71,6 @@ class RemoteFile(io.RawIOBase):
         if stop <= self.at:
             return 0
         content = _patiently(self.url, functools.partial(_fetch, self.url, self.at, stop))
-        asked = stop - self.at
-        if len(content) != asked:
-            raise OSError(
-                f"{without_secrets(self.url)}: gave {len(content)} bytes where {asked} were asked for"
-            )
         view[: len(content)] = content
         self.at = stop
         return len(content)
@@ -116,7 +111,12 @@ def _fetch(url: str, start: int, stop: int) -> bytes:
     # not cat_file: it takes all that a server sends which knows no ranges
     with _filesystem(url).open(url, "rb", cache_type="none", size=_size(url)) as file:
         file.seek(start)
-        return bytes(file.read(stop - start))
+        content = bytes(file.read(stop - start))
+    if (
+        len(content) != stop - start
+    ):  # an answer that broke off, if its end is that of the connection
+        raise OSError(f"{len(content)} of {stop - start} bytes came")
+    return content
 
 
 @functools.lru_cache(maxsize=4096)
