@@ -19,6 +19,8 @@ from espnet_part.schedule.selectors import select
 
 Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, pydantic.Field(gt=0, le=1)]
+#: At less, the power of a large stratum would be more than a number can be.
+Temperature = Annotated[float, pydantic.Field(ge=0.1, allow_inf_nan=False)]
 Count = Annotated[int, pydantic.Field(gt=0, strict=True)]
 
 
@@ -53,7 +55,7 @@ class Phase:
     tasks: list[str] | dict[str, Positive]
     steps: Count | None = None
     epochs: Count | None = None
-    language_temperature: Positive = 1.0
+    language_temperature: Temperature = 1.0
     max_epochs: Positive | dict[str, Positive] | None = None
     min_share: Share | dict[str, Share] | None = None
     restart_warmup: bool = True

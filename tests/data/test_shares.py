@@ -202,6 +202,15 @@ def test_limits_that_set_nothing_change_nothing() -> None:
     assert shares == pytest.approx(natural, rel=1e-12)
 
 
+def test_the_sharpest_temperature_is_one_of_numbers() -> None:
+    sizes = {("asr", lang, lang): size for lang, size in [("de", 10**8), ("en", 10**7), ("sw", 1)]}
+    shares = natural_shares(sizes, ["asr"], 0.1)
+    german, english, swahili = shares.values()
+    assert german / english == pytest.approx(1e10) and english / swahili == pytest.approx(1e70)
+    found, _ = limited_shares(shares, sizes, Limits(2, 0.1), lambda _: 1e8)
+    assert sum(found.values()) == pytest.approx(sum(sizes.values()))
+
+
 def test_what_a_cap_takes_goes_to_the_others_of_the_task_in_proportion() -> None:
     sizes = {**asr(de=800, fr=200, ta=10), ("s2tt", "de", "en"): 990}
     natural = natural_shares(sizes, ["asr", "s2tt"], 1e15)

@@ -38,6 +38,7 @@ PHASE: dict[str, Any] = {
         ({"lr": {"adapter": -1}}, "lr"),
         ({"lr": {"adapter": float("nan")}}, "lr"),
         ({"language_temperature": 0}, "language_temperature"),
+        ({"language_temperature": 0.01}, "language_temperature.*or equal to 0.1"),
         ({"max_epochs": 0}, "max_epochs"),
         ({"max_epochs": {"de": -1}}, "max_epochs"),
         ({"max_epochs": True}, "max_epochs: must be a number, not true or false"),
