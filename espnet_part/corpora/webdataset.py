@@ -56,15 +56,18 @@ def read_shards(shards: Iterable[str], prefix: bool = False) -> Iterator[Record 
     for shard in shards:
         stem = f"{shard.rpartition('/')[2].removesuffix('.tar')}/" if prefix else ""
         faults: list[Unusable] = []
+        known = read_index(shard)
         try:
             with bad_input(DataError), open_file(shard) as file:
                 if isinstance(file, io.RawIOBase):  # a request brings more than one header
                     file = io.BufferedReader(file, _BUFFER)
-                members = read_index(shard) or _list(shard, file, faults)
-                for parts in _samples(members):
+                for parts in _samples(known or _list(shard, file, faults)):
                     yield _record(shard, file, stem, parts)
         except DataError as error:
-            yield Unusable(without_secrets(shard), "damaged or unreadable shard", str(error))
+            mend = (
+                f"; or its index is wrong: remove {without_secrets(_index(shard))}" if known else ""
+            )
+            yield Unusable(without_secrets(shard), "damaged or unreadable shard", f"{error}{mend}")
         yield from faults
 
 
@@ -114,7 +117,7 @@ def read_index(shard: str) -> list[TarMember] | None:
     """The members of a shard by its index; None where there is none, or an older or another one."""
     try:
         index = _index(shard)
-        if not is_url(shard) and Path(index).stat().st_mtime_ns < Path(shard).stat().st_mtime_ns:
+        if not is_url(shard) and _changed(index) < _changed(shard):
             return None
         with open_file(index) as file:
             most = min(file.seek(0, io.SEEK_END), _LARGEST_INDEX)
@@ -132,6 +135,12 @@ def read_index(shard: str) -> list[TarMember] | None:
                 return None
             members.append(TarMember(name, "file", start, length))
     return members
+
+
+def _changed(path: str) -> int:
+    """When a file came to be what it is: a copy may bring an old time along, but not the system's own."""
+    found = Path(path).stat()
+    return max(found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _index(shard: str) -> str:
