@@ -14,8 +14,8 @@ from espnet_part.data.examples import Examples
 from espnet_part.data.heard import Heard
 from espnet_part.errors import ConfigError
 
-#: Of the order of a pass so many pools are kept, and so many members at least. The whole order would be
-#: 4 bytes an example in every process; to make it anew takes 30 ms a million.
+#: Of the orders of passes so many pools are kept, and so many members of all strata at least. The whole
+#: orders would be 4 bytes an example in every process; to make them anew takes 30 ms a million.
 _POOLS_KEPT, _KEPT = 16, 1 << 18
 
 Shuffle = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -113,7 +113,7 @@ class Mixture:
         """Part of a pass over a stratum; what is likely to be drawn after it is kept."""
         kept = self._kept.get(stratum)
         if kept is None or not kept.holds(heard, lap, part):
-            size = max(_POOLS_KEPT * (part.stop - part.start), _KEPT)
+            size = max(_POOLS_KEPT * (part.stop - part.start), _KEPT // len(self.members))
             order = self._order(stratum, lap, heard)[part.start : part.start + size].copy()
             kept = self._kept[stratum] = _Kept(heard, lap, part.start, order)
         return kept.order[part.start - kept.start : part.stop - kept.start]

@@ -21,7 +21,7 @@ def number_shards(entries: Iterable[pa.Array]) -> np.ndarray:
         entries: of ``wav.scp`` in blocks; null for a text.
 
     Returns:
-        (N,) int32; -1 for all texts.
+        (N,) signed ints, as small as their number allows; -1 for all texts.
     """
     numbers: dict[str, int] = {}
     found = [np.empty(0, dtype=np.int32)]
@@ -30,7 +30,8 @@ def number_shards(entries: Iterable[pa.Array]) -> np.ndarray:
         own = [numbers.setdefault(name, len(numbers)) for name in files.dictionary.to_pylist()]
         codes = np.array([*own, _NO_AUDIO], dtype=np.int32)
         found.append(codes[files.indices.fill_null(len(own)).to_numpy(zero_copy_only=False)])
-    return np.concatenate(found)
+    # each process holds them; adding 1 must not overflow
+    return np.concatenate(found).astype(np.min_scalar_type(-len(numbers) - 2))
 
 
 def shard_order(

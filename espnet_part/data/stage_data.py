@@ -170,7 +170,10 @@ class StageData:
     def _shard_order(self) -> str:
         """What an order by shards depends on; "" for none. Each checkpoint asks, and there are millions."""
         window = self.loader.shuffle_window
-        return f", {window} shards of {_sha256(self.examples.shards.tobytes())}" if window else ""
+        if not window:
+            return ""
+        shards = hashlib.sha256(np.ascontiguousarray(self.examples.shards, dtype="<i4"))
+        return f", {window} shards of {shards.hexdigest()}"
 
     @functools.cached_property
     def _without_feats(self) -> list[str]:

@@ -232,6 +232,19 @@ def test_examples_are_asked_for_by_their_positions(count: int) -> None:
     assert Heard(0, ahead).is_ahead(positions).tolist() == ahead[positions].tolist()
 
 
+@pytest.mark.parametrize("strata", [1, 400])
+def test_what_is_kept_of_passes_does_not_grow_with_strata(strata: int) -> None:
+    size = 400_000 // strata
+    members = {
+        ("asr", str(n), str(n)): np.arange(n * size, (n + 1) * size, dtype=np.int32)
+        for n in range(strata)
+    }
+    drawn, heard = Mixture(members, dict.fromkeys(members, float(size))), Heard.nothing(400_000)
+    for start in range(0, 9000, 1000):
+        drawn.draw(start, start + 1000, heard)
+    assert sum(len(kept.order) for kept in drawn._kept.values()) <= mixture._KEPT
+
+
 def test_a_pass_of_which_a_part_is_kept_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     examples = make(asr_de=61, asr_en=7)
     rng = np.random.default_rng(0)

@@ -43,6 +43,16 @@ def test_a_shard_is_the_file_that_audio_is_in() -> None:
     assert number_shards([]).tolist() == []
 
 
+@pytest.mark.parametrize("count", [3, 126, 127, 32766, 32767])
+def test_numbers_of_shards_are_small_and_have_room(count: int) -> None:
+    entries = [None, *(f"{n}.tar:512:7" for n in range(count))]
+    numbers = number_shards([pa.array(entries)])
+    assert numbers.tolist() == list(range(-1, count))
+    assert numbers.itemsize == (1 if count < 127 else 2 if count < 32767 else 4)
+    order = shard_order(np.arange(count + 1), np.random.default_rng(0), numbers, 1)
+    assert sorted(order) == list(range(count + 1))
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 9), min_size=1, max_size=12),
