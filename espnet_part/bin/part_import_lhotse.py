@@ -48,12 +48,12 @@ def main(cmd: Sequence[str] | None = None) -> None:
         parser.error("give either --cuts or --supervisions")
     if args.supervisions and not args.recordings:
         parser.error("--supervisions needs --recordings")
-    from espnet_part.corpora.lhotse import read_cuts, read_recordings, read_supervisions
+    from espnet_part.corpora.lhotse import read_cuts, read_supervisions
     from espnet_part.corpora.patterns import find_files
     from espnet_part.corpora.records import read_options, write_records
 
     fields = read_options(args)
-    recordings = read_recordings(find_files("--recordings", args.recordings))
+    recordings = find_files("--recordings", args.recordings)
     if args.cuts:
         records = read_cuts(find_files("--cuts", args.cuts), recordings, args.audio_root)
     else:

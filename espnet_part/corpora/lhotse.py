@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import functools
 import gzip
+import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from espnet_part.errors import ConfigError, DataError
 from espnet_part.inputs import bad_input, open_input
 from espnet_part.parsing import parse_json
 from espnet_part.sample_rate import SAMPLE_RATE
+from espnet_part.sorting import LineSorter
 
 _LONGEST_LINE = 1 << 24
 _TOLERANCE = 0.05  # seconds that a span may reach beyond its recording, as in `data.audio`
@@ -31,55 +34,82 @@ _SHAR = re.compile(r"cuts(\.\d+)\.jsonl(\.gz)?")
 
 
 def read_cuts(
-    manifests: Iterable[str], recordings: Mapping[str, Any], root: str = ""
+    manifests: Iterable[str], recordings: Sequence[str], root: str = ""
 ) -> Iterator[Record | Unusable]:
     """The supervisions of cuts.
 
     Args:
         manifests: JSON lines, also compressed (``.jsonl.gz``).
-        recordings: of `read_recordings`, for cuts that hold none.
+        recordings: manifests of recordings, for cuts that hold none.
         root: directory that relative paths are relative to.
 
     Raises:
         ConfigError: another format.
-        DataError: a file cannot be read to its end.
+        DataError: a file cannot be read to its end; a line of ``recordings`` is no JSON.
     """
-    for manifest in manifests:
-        audio = _Audio(recordings, root, _shar_tar(manifest))
-        for where, cut in _lines(manifest):
-            if isinstance(cut, Unusable):
-                yield cut
-            else:
-                yield from _utterances(where, cut, audio)
+    places = ((manifest, _Audio(root, _shar_tar(manifest))) for manifest in manifests)
+    cuts = ((*line, audio) for manifest, audio in places for line in _lines(manifest))
+    return _read(cuts, recordings, root)
 
 
 def read_supervisions(
-    manifests: Iterable[str], recordings: Mapping[str, Any], root: str = ""
+    manifests: Iterable[str], recordings: Sequence[str], root: str = ""
 ) -> Iterator[Record | Unusable]:
     """Supervisions whose recordings are in a manifest of their own; see `read_cuts`."""
-    audio = _Audio(recordings, root, "")
-    for manifest in manifests:
-        for where, supervision in _lines(manifest):
-            if isinstance(supervision, Unusable):
-                yield supervision
+    audio = _Audio(root, "")
+
+    def as_cut(supervision: dict[str, Any] | Unusable) -> dict[str, Any] | Unusable:
+        if isinstance(supervision, Unusable):
+            return supervision
+        cut = {"start": 0, "channel": supervision.get("channel"), "type": "MonoCut"}
+        return {**cut, "supervisions": [supervision]}
+
+    lines = (line for manifest in manifests for line in _lines(manifest))
+    return _read(((where, as_cut(found), audio) for where, found in lines), recordings, root)
+
+
+def _read(
+    cuts: Iterable[tuple[str, dict[str, Any] | Unusable, _Audio]],
+    recordings: Sequence[str],
+    root: str,
+) -> Iterator[Record | Unusable]:
+    """The utterances of cuts. Those whose recordings are elsewhere are sorted beside these on the disk."""
+    with tempfile.TemporaryDirectory() as directory:
+        lines = LineSorter(Path(directory, "run"))
+        for manifest in recordings:
+            for where, recording in _lines(manifest):
+                if isinstance(recording, Unusable):
+                    raise DataError(f"{where}: {recording.reason}: {recording.detail}")
+                lines.add(_sortable(recording.get("id"), "", recording))
+        for where, cut, audio in cuts:
+            if isinstance(cut, Unusable):
+                yield cut
+            elif recordings and _is_of_others(cut):
+                for said in cut["supervisions"]:
+                    one = {**cut, "supervisions": [said]}
+                    lines.add(_sortable(said.get("recording_id"), where, one))
             else:
-                cut = {"start": 0, "channel": supervision.get("channel"), "type": "MonoCut"}
-                yield from _utterances(where, {**cut, "supervisions": [supervision]}, audio)
+                yield from _utterances(where, cut, audio)
+        audio, name, known = _Audio(root, ""), b"", None
+        for line in lines.merged():
+            of, _, content = line.partition(b"\t")
+            where, found = json.loads(content)
+            if where:
+                recording = known if of == name else None
+                yield from _utterances(where, {**found, "recording": recording}, audio)
+            else:  # before the cuts that are of it
+                name, known = of, found
 
 
-def read_recordings(manifests: Iterable[str]) -> dict[str, Any]:
-    """Recordings by their ids.
+def _is_of_others(cut: dict[str, Any]) -> bool:
+    """Whether a cut's recording may be in another manifest."""
+    said = cut.get("supervisions")
+    is_whole = isinstance(said, list) and all(isinstance(one, dict) for one in said)
+    return cut.get("type") == "MonoCut" and not cut.get("recording") and is_whole and bool(said)
 
-    Raises:
-        ConfigError, DataError: see `read_cuts`; a line that is no JSON.
-    """
-    found = {}
-    for manifest in manifests:
-        for where, recording in _lines(manifest):
-            if isinstance(recording, Unusable):
-                raise DataError(f"{where}: {recording.reason}: {recording.detail}")
-            found[str(recording.get("id"))] = recording
-    return found
+
+def _sortable(recording: Any, where: str, content: dict[str, Any]) -> bytes:
+    return f"{json.dumps(str(recording))}\t{json.dumps([where, content])}\n".encode()
 
 
 class _Wrong(Exception):
@@ -146,7 +176,7 @@ def _utterances(where: str, cut: dict[str, Any], audio: _Audio) -> Iterator[Reco
 
 
 def _record(cut: dict[str, Any], supervision: dict[str, Any], audio: _Audio) -> Record:
-    recording = cut.get("recording") or audio.recordings.get(str(supervision.get("recording_id")))
+    recording = cut.get("recording")
     if not isinstance(recording, dict):
         if cut.get("features"):
             raise _Wrong("features without audio")
@@ -170,12 +200,11 @@ class _Audio:
     """Finds what ``wav.scp`` is to say.
 
     Args:
-        recordings, root: see `read_cuts`.
+        root: see `read_cuts`.
         tar: with the cuts' audio, in lhotse's Shar layout; "" where there is none.
     """
 
-    def __init__(self, recordings: Mapping[str, Any], root: str, tar: str) -> None:
-        self.recordings = recordings
+    def __init__(self, root: str, tar: str) -> None:
         self.root = root
         self.tar = tar
 
