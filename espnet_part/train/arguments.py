@@ -353,8 +353,8 @@ def add_trainer_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="N",
         default=None,
-        help="A step that takes longer than so many minutes writes into the log what each thread of "
-        "each process is doing",
+        help="A step, or a batch of a validation, that takes longer than so many minutes writes into the log "
+        "what each thread of each process is doing",
     )
     group.add_argument(
         "--dist_timeout",

@@ -267,7 +267,6 @@ class Run:
             grad_clip_type=self.options.grad_clip_type,
             fault=self.outliers.fault,
         )
-        self.watch.end()  # what follows may take its time
         if result.updated:
             self.state.rates.after_step()
         self.position.after_step(after)
@@ -338,6 +337,12 @@ class Run:
 
     def _finish_epoch(self, phase: Phase, data: PhaseData, is_phase_end: bool) -> None:
         """Validate, report, keep the model, and write a checkpoint."""
+        self.watch.end()  # to make ready for a validation may take its time
+
+        def is_over() -> bool:
+            self.watch.begin()  # a batch of it may not
+            return self.notice.came
+
         validation = self.planning.validation(self.state.ever_trained)
         counts, bad = validate(
             self.model,
@@ -345,8 +350,9 @@ class Run:
             self.schedule.tasks,
             self.parallel,
             amp=self.options.use_amp,
-            is_over=lambda: self.notice.came,
+            is_over=is_over,
         )
+        self.watch.end()
         if any(self.parallel.any(self.notice.came)):
             self._stop(data)
         self.position.epoch += 1

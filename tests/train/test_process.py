@@ -123,6 +123,19 @@ def test_a_slow_step_goes_on(workspace: Workspace, log: Path) -> None:
     assert "Timeout (" not in log.read_text()
 
 
+@pytest.mark.parametrize(
+    "between", ["parallel:Parallel.is_over", "saving:Saver.is_due"], ids=["validation", "steps"]
+)
+def test_what_stands_still_in_a_validation_or_between_steps_shows_its_stacks(
+    workspace: Workspace, log: Path, between: str
+) -> None:
+    workspace.write("stage.yaml", stage([{**ADAPTER, "steps": 4}]))
+    cmd = workspace.command("stage.yaml", between.rpartition(".")[2], "--hang_minutes", "0.03")
+    hang = ((f"espnet_part.train.{between}", 1), 3.0)
+    assert part_train(cmd, log, hang=hang) == 0, log.read_text()
+    assert log.read_text().count("Timeout (") == 1
+
+
 def test_a_parent_of_ranks_says_who_was_killed_and_passes_a_notice_on() -> None:
     """What ESPnet does for several GPUs of a node."""
     from torch.multiprocessing.spawn import ProcessContext
