@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import gzip
 import json
-import math
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,6 +29,7 @@ from espnet_part.sorting import LineSorter
 _LONGEST_LINE = 1 << 24
 _TOLERANCE = 0.05  # seconds that a span may reach beyond its recording, as in `data.audio`
 _WHOLE = 0.001  # seconds that a span may lack of a recording and still be all of it
+_LONGEST = 1e9  # seconds
 _SHAR = re.compile(r"cuts(\.\d+)\.jsonl(\.gz)?")
 
 
@@ -273,6 +273,6 @@ def _listed(values: Mapping[str, Any], name: str) -> list[Any]:
 
 def _seconds(values: Mapping[str, Any], name: str) -> float:
     value = values.get(name)
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LONGEST:
         return float(value)
     raise _Wrong(f"no {name}", str(value)[:40])

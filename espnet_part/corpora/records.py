@@ -169,10 +169,17 @@ def _examples(record: Record, fields: Fields) -> Iterator[Example | Unusable]:
         yield wrong
         return
     said = _text(record, fields.text)
-    spk = "_".join(_text(record, fields.spk).split())
+    named = "_".join(_text(record, fields.spk).split())
+    spk = named if is_id(named) and _fits_line(named) else None
     for task in fields.tasks:
         example = Example(
-            name, task.name, lang, lang, said, said or None, spk=spk if is_id(spk) else None
+            name,
+            task.name,
+            lang,
+            lang,
+            said,
+            said or None,
+            spk=spk,
         )
         if task.speech:
             example = replace(

@@ -151,6 +151,9 @@ def test_what_a_data_directory_cannot_say_is_counted_and_named(tmp_path: Path, w
         one("beyond", sup={"start": 2.5}),
         one("backwards", sup={"duration": -1}),
         one("no_start", sup={"start": "0"}),
+        one("endless", recording(wav, duration=1e308), sup={"duration": 1e308}),
+        one("no_number", sup={"duration": float("nan")}),
+        one("half_a_speaker", sup={"speaker": "\ud800"}),
         one("no_text", sup={"text": None}),
         one("klingon", sup={"language": "Klingon-Tlh-x"}),
         one("no_list", recording(wav, transforms=5)),
@@ -165,9 +168,10 @@ def test_what_a_data_directory_cannot_say_is_counted_and_named(tmp_path: Path, w
     out = tmp_path / "data"
     main(["--cuts", write(tmp_path / "cuts.jsonl", lines), "--out", str(out)])
     found, _ = DataDir.load(out)
-    names = ["good", "one_file_a_channel", "resampled", "slightly_beyond", "url"]
+    names = ["good", "half_a_speaker", "one_file_a_channel", "resampled", "slightly_beyond", "url"]
     assert [e.utt_id for e in found] == names
-    assert found[1].audio == "1.wav" and found[3].segment == (2.0, 3.0)
+    assert found[1].spk is None
+    assert found[2].audio == "1.wav" and found[4].segment == (2.0, 3.0)
     reasons = {name: reason for name, (reason, _) in dropped(out).items()}
     assert reasons == {
         "mixed": "a mix of cuts, or a padded one",
@@ -185,14 +189,16 @@ def test_what_a_data_directory_cannot_say_is_counted_and_named(tmp_path: Path, w
         "beyond": "reaches beyond its recording",
         "backwards": "reaches beyond its recording",
         "no_start": "no start",
+        "endless": "no duration",
+        "no_number": "no duration",
         "no_text": "no text",
         "klingon": "unknown language",
         "no_list": "no list of transforms",
         "control": "odd name of a file",
         "half": "text too long, or not Unicode",
         "name\x00": "no name for an utterance",
-        f"{tmp_path}/cuts.jsonl:27": "no manifest's line",
-        f"{tmp_path}/cuts.jsonl:28": "no JSON",
+        f"{tmp_path}/cuts.jsonl:30": "no manifest's line",
+        f"{tmp_path}/cuts.jsonl:31": "no JSON",
         "odd": "no supervision",
         "good": "duplicate id",
     }
