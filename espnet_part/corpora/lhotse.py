@@ -95,8 +95,8 @@ def _read(
             of, _, content = line.partition(b"\t")
             where, found = json.loads(content)
             if where:
-                recording = known if of == name else None
-                yield from _utterances(where, {**found, "recording": recording}, audio)
+                own = known if of == name else None
+                yield from _utterances(where, {**found, "recording": own}, audio)
             else:  # before the cuts that are of it
                 name, known = of, found
 

@@ -172,15 +172,7 @@ def _examples(record: Record, fields: Fields) -> Iterator[Example | Unusable]:
     named = "_".join(_text(record, fields.spk).split())
     spk = named if is_id(named) and _fits_line(named) else None
     for task in fields.tasks:
-        example = Example(
-            name,
-            task.name,
-            lang,
-            lang,
-            said,
-            said or None,
-            spk=spk,
-        )
+        example = Example(name, task.name, lang, lang, said, said or None, spk=spk)
         if task.speech:
             example = replace(
                 example,

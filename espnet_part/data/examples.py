@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -42,6 +43,10 @@ class Examples(Sequence[Example]):
     @abstractmethod
     def ids_digest(self, stratum: Stratum) -> str:
         """What the ids of a stratum are, in their order."""
+
+    @abstractmethod
+    def utt_ids(self) -> Iterator[str]:
+        """The ids of all examples, in their order."""
 
     @property
     def tasks(self) -> list[str]:
@@ -89,9 +94,51 @@ class ExampleList(Examples):
             data.update(as_bytes(self._examples[start : start + BLOCK]))
         return data.hexdigest()
 
+    def utt_ids(self) -> Iterator[str]:
+        return (example.utt_id for example in self._examples)
+
     def ids_digest(self, stratum: Stratum) -> str:
         ids = (self._examples[n].utt_id for n in self.strata[stratum].tolist())
         return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
+
+class WithFeats(Examples):
+    """Examples with cached outputs of an encoder in the place of those that they had.
+
+    Args:
+        examples: the same but for these.
+        feats: utterance -> entry of ``feats.scp``.
+    """
+
+    def __init__(self, examples: Examples, feats: Mapping[str, str]) -> None:
+        self._examples = examples
+        self._entries = pa.array(map(feats.get, examples.utt_ids()), pa.string())
+        self.samples, self.strata = examples.samples, examples.strata
+        self.has_feats = self._entries.is_valid().to_numpy(zero_copy_only=False)
+        self.token_counts = examples.token_counts
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, position: Any) -> Any:
+        if isinstance(position, slice):
+            return [self[n] for n in range(*position.indices(len(self)))]
+        entry = self._entries[int(position)].as_py()
+        return dataclasses.replace(self._examples[position], feats=entry)
+
+    @property
+    def shards(self) -> np.ndarray:  # type: ignore[override]
+        return self._examples.shards
+
+    @property
+    def digest(self) -> str:  # type: ignore[override]
+        return self._examples.digest
+
+    def utt_ids(self) -> Iterator[str]:
+        return self._examples.utt_ids()
+
+    def ids_digest(self, stratum: Stratum) -> str:
+        return self._examples.ids_digest(stratum)
 
 
 def samples_of(example: Example) -> int:

@@ -14,7 +14,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,9 @@ class ExampleTable(Examples):
     @cached_property
     def shards(self) -> np.ndarray:  # type: ignore[override]
         return number_shards(self._rows.column("audio").chunks)
+
+    def utt_ids(self) -> Iterator[str]:
+        return (utt for chunk in self._rows.column("utt_id").chunks for utt in chunk.to_pylist())
 
     def ids_digest(self, stratum: tuple[str, str, str]) -> str:
         return self._ids[stratum]

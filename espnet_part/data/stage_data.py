@@ -15,7 +15,7 @@ import numpy as np
 from espnet_part.data.chat import ChatFormat
 from espnet_part.data.datadir import DataDir, check_share, report_faults
 from espnet_part.data.dataset import BatchConfig, Corpus, DataPosition, PhaseData, SpeechLengths
-from espnet_part.data.examples import ExampleList, Examples
+from espnet_part.data.examples import ExampleList, Examples, WithFeats
 from espnet_part.data.heard import Heard, Streams
 from espnet_part.data.index import ExampleTable
 from espnet_part.data.mixture_table import mixture_table, mixture_warnings
@@ -181,7 +181,9 @@ class StageData:
         if not self.feats_dirs:
             return []
         cached = {utt for directory in self.feats_dirs for utt in _read_cache(directory)[1]}
-        return [e.utt_id for e in self.examples if e.audio is not None and e.utt_id not in cached]
+        speech = (self.examples.samples != 0).tolist()
+        ids = zip(self.examples.utt_ids(), speech, strict=True)
+        return [utt for utt, is_speech in ids if is_speech and utt not in cached]
 
     def _data(
         self,
@@ -306,14 +308,7 @@ def _with_feats(examples: Examples, feats: Mapping[str, str]) -> Examples:
     """All examples at their places, with these cached outputs and no others."""
     if not feats and not examples.has_feats.any():
         return examples
-    return ExampleList(
-        [
-            e
-            if e.feats == feats.get(e.utt_id)
-            else dataclasses.replace(e, feats=feats.get(e.utt_id))
-            for e in examples
-        ]
-    )
+    return WithFeats(examples, feats)
 
 
 def log_mixtures(phases: Mapping[str, PhaseData], where: str) -> None:
