@@ -172,7 +172,7 @@ class StageData:
         window = self.loader.shuffle_window
         if not window:
             return ""
-        shards = hashlib.sha256(np.ascontiguousarray(self.examples.shards, dtype="<i4"))
+        shards = hashlib.sha256(np.ascontiguousarray(self.examples.shards, dtype="<i4").data)
         return f", {window} shards of {shards.hexdigest()}"
 
     @functools.cached_property

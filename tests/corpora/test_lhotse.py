@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from espnet_part import sorting
 from espnet_part.bin.part_format_data import main as format_data
 from espnet_part.bin.part_import_lhotse import main
 from espnet_part.data.audio import read_audio
@@ -113,6 +114,32 @@ def test_supervisions_and_recordings_in_manifests_of_their_own(tmp_path: Path, w
     path = write(tmp_path / "cuts.jsonl", [without])
     main(["--cuts", path, *options, "--out", f"{tmp_path}/data"])
     assert load(tmp_path / "data") == {"u1": example}
+
+
+def test_recordings_are_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sorting, "CHUNK", 50)
+    count, more = 600, "x" * 40_000
+    ids = [f"r{n:03}" for n in range(count)]
+    recordings = write(
+        tmp_path / "recordings.jsonl",
+        [recording(f"{name}.wav", id=name, custom=more) for name in reversed(ids)],
+    )
+    said = [supervision(f"u-{name}", recording_id=name) for name in ids]
+    supervisions = write(tmp_path / "supervisions.jsonl", said)
+    with peak_memory() as peak:
+        main(
+            [
+                "--supervisions",
+                supervisions,
+                "--recordings",
+                recordings,
+                "--out",
+                f"{tmp_path}/data",
+            ]
+        )
+        assert peak() < 12 << 20  # of 24
+    found = load(tmp_path / "data")
+    assert {utt: e.audio for utt, e in found.items()} == {f"u-{n}": f"{n}.wav" for n in ids}
 
 
 def test_what_a_data_directory_cannot_say_is_counted_and_named(tmp_path: Path, wav: Path) -> None:
