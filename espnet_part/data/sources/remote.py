@@ -112,9 +112,8 @@ def _fetch(url: str, start: int, stop: int) -> bytes:
     with _filesystem(url).open(url, "rb", cache_type="none", size=_size(url)) as file:
         file.seek(start)
         content = bytes(file.read(stop - start))
-    if (
-        len(content) != stop - start
-    ):  # an answer that broke off, if its end is that of the connection
+    # some answers end where the connection does, even where it broke
+    if len(content) != stop - start:
         raise OSError(f"{len(content)} of {stop - start} bytes came")
     return content
 
