@@ -207,6 +207,7 @@ class _Audio:
     def __init__(self, root: str, tar: str) -> None:
         self.root = root
         self.tar = tar
+        self.fault = ""  # why the tar cannot be read, at least to its end
 
     def find(self, cut: dict[str, Any], recording: dict[str, Any]) -> str:
         """The entry for the one channel that a cut is of.
@@ -233,7 +234,7 @@ class _Audio:
         if kind == "shar":
             found = self._members.get(str(cut.get("id")))
             if found is None:
-                raise _Wrong("no audio in the shard", self.tar)
+                raise _Wrong("no audio in the shard", self.fault or self.tar)
             return member(self.tar, found.offset, found.size)
         if kind not in ("file", "url") or not isinstance(place, str) or not place:
             raise _Wrong("a command, or another source that is no file", str(kind))
@@ -241,19 +242,18 @@ class _Audio:
 
     @functools.cached_property
     def _members(self) -> dict[str, TarMember]:
-        """The audio in the tar, by the cut's id.
-
-        Raises:
-            DataError: the tar cannot be read.
-        """
+        """The audio in the tar, by the cut's id; of a damaged one what stands before the fault."""
+        found: dict[str, TarMember] = {}
         if not self.tar:
-            return {}
-        found = {}
-        with bad_input(DataError, self.tar), open_input(self.tar) as file:
-            for one in list_tar(file, self.tar):
-                stem, _, kind = one.name.rpartition(".")
-                if one.kind == "file" and kind not in ("json", "nodata", "nometa"):
-                    found[stem] = one
+            return found
+        try:
+            with bad_input(DataError, self.tar), open_input(self.tar) as file:
+                for one in list_tar(file, self.tar):
+                    stem, _, kind = one.name.rpartition(".")
+                    if one.kind == "file" and kind not in ("json", "nodata", "nometa"):
+                        found[stem] = one
+        except DataError as error:
+            self.fault = str(error)
         return found
 
 

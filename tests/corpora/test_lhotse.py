@@ -319,6 +319,18 @@ def test_shar_is_read_where_it_lies(tmp_path: Path, wav: Path) -> None:
         assert example.audio is not None and example.audio.startswith(tar)
         expected = WAVE[number * 8000 : (number + 1) * 8000]
         np.testing.assert_allclose(read_audio(example), expected, atol=2**-15)
-    (tmp_path / "shar/recording.000001.tar").write_bytes(b"x" * 99)
-    with pytest.raises(SystemExit):
+    second = tmp_path / "shar/recording.000001.tar"
+    whole = second.read_bytes()
+    (cut_at,) = (
+        int(e.audio.split(":")[1]) for e in found.values() if e.utt_id == "u.4" and e.audio
+    )
+    for content, left in ((whole[:cut_at], "0123"), (b"x" * 99, "012"), (None, "012")):
+        second.unlink()
+        if content is not None:
+            second.write_bytes(content)
         main(command)
+        assert load(out).keys() == {f"u.{n}" for n in left}
+        faults = dropped(out)
+        assert {reason for reason, _ in faults.values()} == {"no audio in the shard"}
+        assert all(str(second) in detail for _, detail in faults.values())
+        second.touch()
