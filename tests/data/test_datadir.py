@@ -103,6 +103,7 @@ UTT = "es_000-s2tt-en"
         ("wav.scp", f"{UTT}\u00a0 a.wav", "odd space or control in the id"),
         ("utt2num_samples", f"{UTT} {'9' * 5000}", "wrong number of samples"),
         ("utt2num_samples", f"{UTT} {10**18}", "wrong number of samples"),
+        ("utt2num_samples", f"{UTT} {1 << 31}", "wrong number of samples"),
         ("utt2lang", f"{UTT} eng", "unknown language"),
         ("utt2lang", f"{UTT} zh-CN", "unknown language"),
     ],

@@ -33,6 +33,7 @@ _READ = (
     *("utt2task", "utt2lang", "utt2tgt", "text", "src_text", "wav.scp", "segments"),
     *("utt2spk", "utt2num_samples", "feats.scp"),
 )
+_MOST_SAMPLES = (1 << 31) - 1  # 37 hours; what follows counts in 32 bits
 _FREE = ("text", "src_text")  # tables whose values are texts
 _COLUMNS = {"wav.scp": None, "feats.scp": None, "segments": 3}  # after the id; of others 1
 # Faults are told in this order: those of each table, ids that are lacking in two and strange in the
@@ -319,7 +320,7 @@ class ExampleReader:
 
     def samples(self, utt: str, value: str) -> int | None:
         """The number of samples, None where it is wrong."""
-        if count := parse_count(value):
+        if (count := parse_count(value)) and count <= _MOST_SAMPLES:
             return count
         self.example_fault("wrong number of samples", "utt2num_samples", utt, value[:40])
         return None
