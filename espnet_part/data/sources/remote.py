@@ -11,6 +11,7 @@ import functools
 import io
 import re
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from espnet_part.errors import UserError
@@ -93,18 +94,41 @@ def _filesystem(url: str) -> Any:
     import fsspec
 
     scheme = url.partition("://")[0]
-    options: dict[str, Any] = {}
     try:
-        if PROTOCOLS[scheme] == "aiohttp":
-            import aiohttp
-
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT, sock_read=_TIMEOUT)
-            options["client_kwargs"] = {"timeout": timeout}
-        return fsspec.filesystem(scheme, **options)
+        found = fsspec.filesystem(scheme, **_patience(scheme, fsspec.config.conf.get(scheme, {})))
     except ImportError:
         raise UserError(
             f"{scheme}:// needs the package {PROTOCOLS[scheme]}: pip install {PROTOCOLS[scheme]}"
         ) from None
+    if scheme == "s3":
+        found.retries = 1
+    return found
+
+
+def _patience(scheme: str, of_user: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by which a library gives up in time, and leaves further tries to `_patiently`.
+
+    botocore's 5 tries, in each of 5 of s3fs, in each of ours, would take hours where a store does not answer.
+
+    Args:
+        of_user: fsspec's own configuration of the scheme, which counts before these.
+    """
+    own: dict[str, Any]
+    if PROTOCOLS[scheme] == "aiohttp":
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT, sock_read=_TIMEOUT)
+        name, own = "client_kwargs", {"timeout": timeout}
+    elif scheme == "s3":
+        own = {
+            "connect_timeout": _TIMEOUT,
+            "read_timeout": _TIMEOUT,
+            "retries": {"max_attempts": 0},
+        }
+        name = "config_kwargs"
+    else:
+        return {}
+    return {name: {**own, **of_user.get(name, {})}}
 
 
 def _fetch(url: str, start: int, stop: int) -> bytes:

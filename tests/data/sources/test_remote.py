@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import threading
@@ -244,6 +245,28 @@ def test_the_state_of_what_is_elsewhere_asks_nobody() -> None:
 def test_fsspec_s_memory(shard: tuple[bytes, str]) -> None:
     fsspec.filesystem("memory").pipe("/d/a.tar", shard[0])
     np.testing.assert_allclose(read_audio(f"memory://d/{shard[1]}"), WAVE, atol=2**-15)
+
+
+def test_a_store_that_never_answers_is_asked_no_more_often_than_is_meant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """botocore and s3fs try again on their own."""
+    pytest.importorskip("s3fs")
+    monkeypatch.setattr(remote, "_WAITS", (0.0, 0.0))
+    monkeypatch.setattr(remote, "_TIMEOUT", 0.2)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    with socket.create_server(("127.0.0.1", 0)) as stalled:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{stalled.getsockname()[1]}")
+        with pytest.raises(BadAudio, match=r"s3://bucket/stalled.wav: no answer: Read timeout"):
+            read_audio("s3://bucket/stalled.wav")
+        stalled.settimeout(0.1)
+        asked = 0
+        with contextlib.suppress(TimeoutError):
+            while True:
+                stalled.accept()[0].close()
+                asked += 1
+    assert asked == 3
 
 
 def test_s3(shard: tuple[bytes, str], monkeypatch: pytest.MonkeyPatch) -> None:
