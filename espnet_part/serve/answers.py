@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from espnet_part.decode.detect import Guess
 from espnet_part.decode.direction import Direction
 from espnet_part.decode.lines import one_line
 from espnet_part.decode.transcribe import Line, Transcript
@@ -38,20 +39,26 @@ def answer(form: str, transcript: Transcript, segments: Segments, direction: Dir
 
 
 def verbose(transcript: Transcript, segments: Segments, direction: Direction) -> dict[str, Any]:
-    """OpenAI's ``verbose_json``; languages are codes, null where nothing is said in any; there is the one
-    written as well, and how sure it is which one is spoken, where that was detected."""
-    found = transcript.language
+    """OpenAI's ``verbose_json``."""
     return {
         "task": "transcribe" if TASKS[direction.task].transcribes else "translate",
-        "language": direction.lang or None,
-        **({"language_probability": round(found.probability, 4)} if found else {}),
-        "to_language": direction.tgt or None,
+        **languages(direction, transcript.language),
         "duration": round(transcript.seconds, 4),
         "text": to_text(transcript, direction.tgt),
         "segments": [
             segment(number, line, decoded) for number, (line, decoded) in enumerate(segments)
         ],
         **({"words": _words(segments)} if direction.words else {}),
+    }
+
+
+def languages(direction: Direction, found: Guess | None) -> dict[str, Any]:
+    """The codes of the languages spoken and written, null where they are not known: nothing was said, say;
+    and how sure the first is, where it was detected."""
+    return {
+        "language": direction.lang or None,
+        **({"language_probability": round(found.probability, 4)} if found else {}),
+        "to_language": direction.tgt or None,
     }
 
 

@@ -134,6 +134,7 @@ class _Events(Response):
             values: dict[str, Any] = {"delta": deltas.add(line)}
             if self.verbose:
                 values["segment"] = answers.segment(len(segments), line, decoded)
+                values |= answers.languages(direction, self.job.transcript.language)
                 segments.append(first)
             if values["delta"] or self.verbose:
                 await self._event(send, "transcript.text.delta", values)

@@ -3,7 +3,8 @@
 What is said is cut as a file is (`cut_windows`), so that the texts that stay are those of the whole
 recording, with nothing lost or repeated at a seam. Where silence is, is known half a minute later. A
 guess cuts what was heard since the last window that stays as if it ended now; a window that was
-decoded for a guess is not decoded again.
+decoded for a guess is not decoded again. A language that is left out is detected when the first window
+stays, in what is heard by then, and kept; guesses before that detect it for themselves.
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ import contextlib
 import hashlib
 import json
 import logging
-import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 import numpy as np
 from fastapi import WebSocket, WebSocketDisconnect
 
+from espnet_part.decode.detect import Guess, take_opening, together
 from espnet_part.decode.direction import Direction
-from espnet_part.decode.longform import Windowing, cut_windows
+from espnet_part.decode.longform import Window, Windowing, cut_windows
 from espnet_part.decode.transcribe import Line, Transcript
 from espnet_part.decode.transcripts import to_subtitles, to_text
 from espnet_part.errors import UserError
@@ -109,11 +110,7 @@ async def _begin(websocket: WebSocket, service: Service) -> Direction:
     target = values.get("to_language", "")
     task = ASR if target in ("", values.get("language")) else S2TT
     language, context = values.get("language", ""), values.get("prompt", "")
-    direction = service.direction(task.name, language, target, context)
-    if not direction.lang:
-        said = "language: give the language that is spoken; of a stream it is not detected"
-        raise ApiError(400, said, "missing_language", "language")
-    return direction
+    return service.direction(task.name, language, target, context)
 
 
 def _control(message: Any) -> dict[str, Any]:
@@ -143,22 +140,21 @@ class _Session:
         self.client = client
         self.transcript = Transcript(unnamed("stream"))
         self.reason = "stop"
-        self._blocks: queue.SimpleQueue[np.ndarray | None] = queue.SimpleQueue()
         self._sent = self._taken = 0  # samples
-        self._lock = threading.Lock()  # of the tail and of what is known
-        self._tail: list[np.ndarray] = []  # what was heard since the last window that stays
+        self._lock = threading.Condition()  # of the next four; PCM, since frames may be tiny
+        self._coming = bytearray()  # what the thread has not taken
+        self._all_came = False
+        self._tail = bytearray()  # what was heard since the last window that stays
         self._tail_start = 0  # samples
-        self._known: dict[bytes, Future[Decoded]] = {}  # of the last guess, by what was decoded
-        self._finals: asyncio.Queue[_Piece | Exception | None] = asyncio.Queue()
+        self._known: dict[tuple[str, bytes], Future[Decoded]] = {}  # of the last guess
+        self._finals: asyncio.Queue[_Piece | Guess | Exception | None] = asyncio.Queue()
         self._changed = asyncio.Event()  # there is a new text, or the end
         self._ended = False
         self._loop = asyncio.get_running_loop()
 
     async def run(self) -> None:
         windowing = await asyncio.to_thread(self._windowing)
-        await self._send(
-            "ready", {"language": self.direction.lang, "to_language": self.direction.tgt}
-        )
+        await self._send("ready", self._languages())
         thread = threading.Thread(target=self._cut, args=(windowing,), name="stream", daemon=True)
         thread.start()
         tasks = [
@@ -176,7 +172,7 @@ class _Session:
             await self.websocket.close()
         finally:
             self.client.drop()
-            self._blocks.put(None)
+            self._end()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -192,11 +188,15 @@ class _Session:
     async def _send(self, kind: str, values: dict[str, Any]) -> None:
         await self.websocket.send_json({"type": kind, **values})
 
+    def _languages(self) -> dict[str, Any]:
+        return answers.languages(self.direction, self.transcript.language)
+
     def _all(self) -> dict[str, Any]:
         text = to_text(self.transcript, self.direction.tgt)
         subtitles = {form: to_subtitles(self.transcript, form) for form in ("srt", "vtt")}
         return {
             "reason": self.reason,
+            **self._languages(),
             "text": text,
             "duration": self.transcript.seconds,
             **subtitles,
@@ -225,24 +225,34 @@ class _Session:
                     break
                 if len(message["bytes"]) % 2:
                     raise ApiError(400, "a frame is whole samples of 16 bits", "bad_audio")
-                samples = np.frombuffer(message["bytes"], "<i2").astype(np.float32) / 32768
-                if self._sent + len(samples) > settings.max_duration * SAMPLE_RATE:
+                samples = len(message["bytes"]) // 2
+                if self._sent + samples > settings.max_duration * SAMPLE_RATE:
                     self.reason = "max_duration"
                     break
-                self._sent += len(samples)
-                self._blocks.put(samples)
-                while self._sent - self._taken > _AHEAD and not self.client.dropped:
+                self._sent += samples
+                with self._lock:
+                    self._coming += message["bytes"]
+                    self._lock.notify()
+                while len(self._coming) > 2 * _AHEAD and not self.client.dropped:
                     await asyncio.sleep(0.02)
                 receiving = asyncio.ensure_future(self.websocket.receive())
         finally:
             receiving.cancel()
-            self._blocks.put(None)
+            self._end()
+
+    def _end(self) -> None:
+        with self._lock:
+            self._all_came = True
+            self._lock.notify()
 
     async def _send_finals(self) -> None:
         number = 0
         while (entry := await self._finals.get()) is not None:
             if isinstance(entry, Exception):
                 raise entry
+            if isinstance(entry, Guess):
+                await self._send("language", self._languages())
+                continue
             try:
                 decoded = await asyncio.shield(asyncio.wrap_future(entry.future))
             except Undecodable as error:
@@ -263,21 +273,51 @@ class _Session:
             if (told, self._taken) == (guessed, heard):
                 continue
             guessed, heard = told, self._taken
-            pieces = await asyncio.to_thread(self._guess, windowing)
-            if pieces is None:  # others are first
-                continue
-            waits = [asyncio.shield(asyncio.wrap_future(piece.future)) for piece in pieces]
-            found = await asyncio.gather(*waits, return_exceptions=True)
-            if self._ended or told != len(self.transcript.lines):
-                continue
-            lines = [
-                Line(piece.start, piece.end, decoded.text, decoded.score)
-                for piece, decoded in zip(pieces, found, strict=True)
-                if isinstance(decoded, Decoded)
-            ]
-            text = to_text(Transcript(self.transcript.file, lines=lines), self.direction.tgt)
-            start = lines[0].start if lines else heard / SAMPLE_RATE
-            await self._send("partial", {"start": round(start, 4), "text": text})
+            guess = await self._guess(windowing)
+            if guess is not None and not self._ended and told == len(self.transcript.lines):
+                await self._send("partial", guess)
+
+    async def _guess(self, windowing: Windowing) -> dict[str, Any] | None:
+        """What may be said since the last window that stays; None where others are first."""
+        direction, language = self.direction, self.transcript.language
+        windows = await asyncio.to_thread(self._recut, windowing)
+        used: set[tuple[str, bytes]] = set()
+        try:
+            if windows and not direction.lang:
+                heard = await self._decode(direction, take_opening(iter(windows)), used)
+                if not heard:
+                    return None
+                language = together([decoded.languages for _, decoded in heard])[0]
+                direction = direction.hearing(language.lang)
+            found = await self._decode(direction, windows, used)
+        finally:
+            self._known = {key: self._known[key] for key in used}
+        if found is None or self.direction.lang not in ("", direction.lang):
+            return None
+        lines = [Line(w.start, w.end, decoded.text, decoded.score) for w, decoded in found]
+        text = to_text(Transcript(self.transcript.file, lines=lines), direction.tgt)
+        start = lines[0].start if lines else self._taken / SAMPLE_RATE
+        spoken = answers.languages(direction, language) if language else {}
+        return {"start": round(start, 4), **spoken, "text": text}
+
+    async def _decode(
+        self, direction: Direction, windows: Sequence[Window], used: set[tuple[str, bytes]]
+    ) -> list[tuple[Window, Decoded]] | None:
+        """What can be decoded of the windows; None where there is no room for all of them in the queue.
+
+        Args:
+            used: is told what is known of them, then or the next time.
+        """
+        futures = await asyncio.to_thread(self._ask, direction, windows, used)
+        if None in futures:
+            return None
+        waits = [asyncio.shield(asyncio.wrap_future(future)) for future in futures if future]
+        found = await asyncio.gather(*waits, return_exceptions=True)
+        return [
+            (window, decoded)
+            for window, decoded in zip(windows, found, strict=True)
+            if isinstance(decoded, Decoded)
+        ]
 
     # what follows runs in threads
 
@@ -285,65 +325,91 @@ class _Session:
         last: Exception | None = None
         try:
             for window in cut_windows(self._heard(windowing), windowing):
-                future = self._find(window.samples)
-                if future is None:
-                    future = self.client.submit(self.direction, window.samples)
+                if not self.direction.lang:
+                    self._detect(window, windowing)
+                future = self._submit(window)
                 self._forget(round(window.end * SAMPLE_RATE))
                 self._tell(_Piece(window.start, window.end, future))
         except Gone as error:
             last = error
+        except Undecodable as error:
+            last = ApiError(500, f"the language cannot be detected: {error}", "undecodable")
         except Exception as error:
             logging.exception("a stream cannot be cut")
             last = error
         self._tell(last)
 
+    def _detect(self, first: Window, windowing: Windowing) -> None:
+        """Keep the language that is heard up to now."""
+        opening = take_opening(iter(self._recut(windowing))) or [first]
+        heard = [self._submit(window) for window in opening]
+        found = together([future.result().languages for future in heard])[0]
+        self.transcript.language = found
+        self.direction = self.direction.hearing(found.lang)
+        self._tell(found)
+
+    def _submit(self, window: Window) -> Future[Decoded]:
+        """What is said in a window, if it is not known from a guess."""
+        known = self._known.get(_key(self.direction, window))
+        return known or self.client.submit(self.direction, window.samples)
+
     def _heard(self, windowing: Windowing) -> Iterator[np.ndarray]:
         keep = round((_DECIDED + 2 * windowing.max_window) * SAMPLE_RATE)
-        while (samples := self._blocks.get()) is not None:
+        while True:
             with self._lock:
-                self._tail.append(samples)
-                self._taken += len(samples)
-                self.transcript.seconds = self._taken / SAMPLE_RATE
+                self._lock.wait_for(lambda: self._coming or self._all_came)
+                pcm = bytes(self._coming)
+                self._coming.clear()
+                self._tail += pcm
+                self._taken += len(pcm) // 2
+            if self.client.dropped:
+                raise Gone
+            if not pcm:
+                break
+            self.transcript.seconds = self._taken / SAMPLE_RATE
             self._forget(self._taken - keep)  # of a long silence
-            yield samples
-        if self.client.dropped:
-            raise Gone
+            yield _samples(pcm)
         self._ended = True
 
     def _forget(self, end: int) -> None:
         """Drop the tail's samples before ``end``."""
         with self._lock:
-            while self._tail and self._tail_start + len(self._tail[0]) <= end:
-                self._tail_start += len(self._tail.pop(0))
-            if self._tail and self._tail_start < end:
-                self._tail[0] = self._tail[0][end - self._tail_start :]
-                self._tail_start = end
+            count = min(end - self._tail_start, len(self._tail) // 2)
+            if count > 0:
+                del self._tail[: 2 * count]
+                self._tail_start += count
 
-    def _find(self, samples: np.ndarray) -> Future[Decoded] | None:
+    def _recut(self, windowing: Windowing) -> list[Window]:
+        """The windows since the last one that stays, if the stream ended now."""
         with self._lock:
-            return self._known.get(_key(samples))
+            pcm, start = bytes(self._tail), self._tail_start / SAMPLE_RATE
+        return [
+            Window(start + window.start, start + window.end, window.samples)
+            for window in cut_windows([_samples(pcm)], windowing)
+        ]
 
-    def _guess(self, windowing: Windowing) -> list[_Piece] | None:
-        """Windows of the tail; None where there is no room for them in the queue."""
-        with self._lock:
-            blocks, start = list(self._tail), self._tail_start / SAMPLE_RATE
-        pieces, known = [], {}
-        for window in cut_windows(blocks, windowing):
-            future = self._find(window.samples)
-            if future is None:
-                future = self.client.try_submit(self.direction, window.samples)
-            if future is None:
-                return None
-            known[_key(window.samples)] = future
-            pieces.append(_Piece(start + window.start, start + window.end, future))
-        with self._lock:
-            self._known = known
-        return pieces
+    def _ask(
+        self, direction: Direction, windows: Sequence[Window], used: set[tuple[str, bytes]]
+    ) -> list[Future[Decoded] | None]:
+        """What is said in windows; None where there is no room in the queue."""
+        futures: list[Future[Decoded] | None] = []
+        for window in windows:
+            key = _key(direction, window)
+            future = self._known.get(key) or self.client.try_submit(direction, window.samples)
+            if future is not None:
+                self._known[key] = future
+                used.add(key)
+            futures.append(future)
+        return futures
 
-    def _tell(self, entry: _Piece | Exception | None) -> None:
+    def _tell(self, entry: _Piece | Guess | Exception | None) -> None:
         with contextlib.suppress(RuntimeError):  # the server has ended
             self._loop.call_soon_threadsafe(self._finals.put_nowait, entry)
 
 
-def _key(samples: np.ndarray) -> bytes:
-    return hashlib.blake2b(samples.tobytes(), digest_size=16).digest()
+def _samples(pcm: bytes) -> np.ndarray:
+    return np.frombuffer(pcm, "<i2").astype(np.float32) / 32768
+
+
+def _key(direction: Direction, window: Window) -> tuple[str, bytes]:
+    return direction.lang, hashlib.blake2b(window.samples.tobytes(), digest_size=16).digest()

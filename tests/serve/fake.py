@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from espnet_part.decode.detect import Guess
 from espnet_part.decode.direction import Direction
 from espnet_part.decode.longform import Windowing
 from espnet_part.sample_rate import SAMPLE_RATE
@@ -20,6 +21,8 @@ class Fake:
         gate: closed, batches wait at it.
         begun: whether a batch has come.
         batches: (direction, seconds) of the windows of each batch.
+        spoken: what is detected in a window of so many seconds.
+        detected: seconds of the windows of which the language was asked for.
     """
 
     trained_on: frozenset[tuple[str, str, str]] = frozenset()
@@ -30,6 +33,8 @@ class Fake:
         self.fails = fails
         self.gate, self.begun = threading.Event(), threading.Event()
         self.gate.set()
+        self.spoken = lambda seconds: [Guess("de", 0.75), Guess("en", 0.25)]
+        self.detected: list[float] = []
         self.batches: list[list[tuple[Direction, float]]] = []
 
     def why_strange(self, direction: Direction) -> str | None:
@@ -37,6 +42,12 @@ class Fake:
 
     def windowing(self, direction: Direction) -> Windowing:
         return Windowing(max_window=4.0)
+
+    def detect(self, direction: Direction, samples: np.ndarray) -> Decoded:
+        assert not direction.lang
+        seconds = len(samples) / SAMPLE_RATE
+        self.detected.append(seconds)
+        return Decoded("", [], 0.0, 0.0, self.spoken(seconds))
 
     def decode_stream(
         self, windows: Iterable[tuple[Direction, np.ndarray] | None]

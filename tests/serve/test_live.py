@@ -11,8 +11,9 @@ import soundfile
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from espnet_part.decode.detect import Guess
 from espnet_part.decode.transcripts import to_text
-from tests.serve.conftest import Running, until
+from tests.serve.conftest import TRAINED_ON, Running, until
 from tests.serve.fake import Fake
 from tests.serve.test_app import expected
 
@@ -28,6 +29,11 @@ def open_stream(server: Running, start: Any = None, **options: Any) -> ClientCon
     if start is not None:
         stream.send(json.dumps({"type": "start", **start}))
     return stream
+
+
+def send(stream: ClientConnection, content: bytes, size: int = 320_000) -> None:
+    for at in range(0, len(content), size):
+        stream.send(content[at : at + size])
 
 
 def hear(stream: ClientConnection) -> list[dict[str, Any]]:
@@ -54,8 +60,7 @@ def test_what_stays_is_what_the_file_gives(start, talk, model, task):
     want = expected(model, path, task, "de", tgt)
     server, content = start(), pcm(path)
     with open_stream(server, {"language": "de", "to_language": tgt}) as stream:
-        for at in range(0, len(content), FRAME):
-            stream.send(content[at : at + FRAME])
+        send(stream, content, FRAME)
         stream.send(json.dumps({"type": "stop"}))
         messages = hear(stream)
     assert messages[0] == {"type": "ready", "language": "de", "to_language": tgt}
@@ -94,20 +99,91 @@ def test_frames_in_any_pieces_give_the_same(start, talk):
     texts = set()
     for size in (322, 20_000, len(content)):
         with open_stream(server, {"language": "de"}) as stream:
-            for at in range(0, len(content), size):
-                stream.send(content[at : at + size])
+            send(stream, content, size)
             stream.send(json.dumps({"type": "stop"}))
             texts.add(hear(stream)[-1]["text"])
     assert len(texts) == 1
 
 
-def test_the_language_of_a_stream_is_not_detected(start):
-    with open_stream(start()) as stream:
-        stream.send(json.dumps({"type": "start"}))
+def test_a_language_that_is_left_out_is_detected_as_in_the_file(start, talk, model):
+    path = talk(-0.5, 2.0, -1.0, 9.0, -0.3, 1.0, -2.0, 3.0, suffix=".wav")
+    want = expected(model, path, lang="", tgt="")
+    spoken = {
+        "language": want.language.lang,
+        "language_probability": pytest.approx(want.language.probability, abs=1e-4),
+        "to_language": want.language.lang,
+    }
+    with open_stream(start(), {}) as stream:
+        send(stream, pcm(path))
+        stream.send(json.dumps({"type": "stop"}))
+        ready, language, *messages = hear(stream)
+    assert ready == {"type": "ready", "language": None, "to_language": None}
+    assert language == {"type": "language", **spoken}
+    assert [each["text"] for each in of(messages, "final")] == [line.text for line in want.lines]
+    assert spoken.items() <= messages[-1].items()
+
+
+def test_guesses_detect_the_language_until_it_is_known(start, talk):
+    """The first words sound like English, all of what is heard by half a minute like German."""
+    model = Fake()
+    model.trained_on = TRAINED_ON
+    model.spoken = lambda seconds: (
+        [Guess("en", 0.9), Guess("de", 0.1)]
+        if seconds < 1.5
+        else [Guess("de", 0.99), Guess("en", 0.01)]
+    )
+    server = start(model, partial_seconds=0.05)
+    first, rest, last = (
+        pcm(talk(*parts, suffix=".wav"))
+        for parts in ((-0.5, 1.0, -1.0), (2.5, -1.0, 3.0, -35.0), (-0.5, 3.5, -1.0))
+    )
+    with open_stream(server, {}) as stream:
+        assert json.loads(stream.recv(60))["language"] is None
+        stream.send(first)
+        guess = json.loads(stream.recv(60))
+        assert (guess["type"], guess["language"], guess["to_language"]) == ("partial", "en", "en")
+        send(stream, rest)
+        while (message := json.loads(stream.recv(60)))["type"] == "partial":
+            pass
+        assert (message["type"], message["language"]) == ("language", "de")
+        stream.send(last)
+        stream.send(json.dumps({"type": "stop"}))
+        messages = hear(stream)
+    assert {each["language"] for each in of(messages, "partial")} <= {"de"}
+    assert messages[-1]["language"] == "de" and len(of(messages, "final")) == 4
+    assert max(model.detected) < 3.4  # what is known is kept
+    assert server.idle()
+
+
+def test_guesses_are_made_bit_by_bit_where_the_queue_is_short(start, talk):
+    """What there was room for is not decoded again the next time."""
+    model = Fake()
+    server = start(model, partial_seconds=0.05, queue_size=1)
+    content = pcm(talk(-0.5, 1.0, -1.0, 1.5, -1.0, 2.0, -1.0, suffix=".wav"))
+    with open_stream(server, {"language": "de"}) as stream:
+        assert json.loads(stream.recv(60))["type"] == "ready"
+        stream.send(content)
+        while len(json.loads(stream.recv(60)).get("text", "").split()) < 3:
+            pass
+        stream.send(json.dumps({"type": "stop"}))
+        assert len(of(hear(stream), "final")) == 3
+    assert sum(map(len, model.batches)) == 3
+
+
+def test_without_a_language_a_model_that_knows_none_asks_for_it(start):
+    with open_stream(start(Fake()), {}) as stream:
         (error,) = of(hear(stream), "error")
-        assert (
-            "language: give the language that is spoken; of a stream" in error["error"]["message"]
-        )
+    assert error["error"]["message"].startswith("language: give the language that is spoken")
+
+
+def test_of_silence_no_language_is_known(start, talk):
+    model = Fake()
+    model.trained_on = TRAINED_ON
+    with open_stream(start(model), {}) as stream:
+        stream.send(pcm(talk(-2.0, suffix=".wav")))
+        stream.send(json.dumps({"type": "stop"}))
+        done = hear(stream)[-1]
+    assert (done["type"], done["language"], done["text"]) == ("done", None, "")
 
 
 @pytest.mark.parametrize(
@@ -160,8 +236,7 @@ def test_keys_and_places_count_for_streams(start):
 def test_a_limit_ends_the_stream_and_what_was_said_is_told(start, talk, settings, reason):
     server, content = start(Fake(), **settings), pcm(talk(-0.3, 1.0, -5.0, suffix=".wav"))
     with open_stream(server, {"language": "de"}) as stream:
-        for at in range(0, 2 * FRAME * 10, FRAME):
-            stream.send(content[at : at + FRAME])
+        send(stream, content[: 2 * FRAME * 10], FRAME)
         if reason == "max_duration":
             stream.send(content[:FRAME])
         messages = hear(stream)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from espnet_part.decode.detect import together
 from tests.report.page.browser import CHROMIUM, Browser, started_browser
 from tests.serve.conftest import Running
 from tests.serve.fake import Fake
@@ -71,6 +72,14 @@ def wait(browser: Browser, expression: str, seconds: float = 90.0) -> Any:
     return value
 
 
+def speak(browser: Browser, code: str) -> None:
+    """Choose the language that is spoken."""
+    browser.value(
+        f"{{const s = document.getElementById('language'); s.value = '{code}';"
+        "s.dispatchEvent(new Event('change'))}"
+    )
+
+
 def choose(browser: Browser, path: Path) -> None:
     document = browser.ask("DOM.getDocument")["root"]["nodeId"]
     found = browser.ask("DOM.querySelector", nodeId=document, selector="#file")
@@ -81,12 +90,11 @@ def test_a_file_becomes_segments_that_can_be_heard(browser, start, fake, spoken,
     server = start(fake)
     visit(browser, server)
     names = "[...document.querySelectorAll('#{} option')].map(e => e.textContent)"
-    assert browser.value(names.format("language")) == ["English", "German"]
+    assert browser.value(names.format("language")) == ["Detect", "English", "German"]
+    assert browser.value(names.format("target")) == ["The language spoken", "English"]
+    speak(browser, "en")
     assert browser.value(names.format("target")) == ["English"]
-    browser.value(
-        "{const s = document.getElementById('language'); s.value = 'de';"
-        "s.dispatchEvent(new Event('change'))}"
-    )
+    speak(browser, "de")
     assert browser.value(names.format("target")) == ["German", "English"]
     choose(browser, spoken)
     wait(browser, "!document.getElementById('downloads').hidden")
@@ -122,9 +130,40 @@ def test_a_file_becomes_segments_that_can_be_heard(browser, start, fake, spoken,
         )
 
 
-def test_the_microphone_is_heard(browser, start, fake):
+def test_what_is_spoken_is_detected_and_said_with_how_certain_that_is(browser, start, fake, spoken):
+    visit(browser, start(fake))
+    choose(browser, spoken)
+    wait(browser, "!document.getElementById('downloads').hidden")
+    certainty = round(100 * together([fake.spoken(2.0)] * 2)[0].probability)
+    said = f"Detected: German, {certainty} % certain"
+    assert browser.value("document.getElementById('spoken').textContent") == said
+    assert browser.value("document.getElementById('status').textContent").endswith(f" {said}.")
+    assert browser.value("document.querySelector('#segments span').lang") == "de"
+    assert fake.batches[0][0][0].stratum == ("asr", "de", "de")
+    browser.value("document.getElementById('target').value = 'en'")  # from German alone
+    choose(browser, spoken)
+    wait(browser, "!document.getElementById('downloads').hidden")
+    assert browser.value("document.getElementById('spoken').textContent") == "Detected: German"
+    assert fake.batches[-1][0][0].stratum == ("s2tt", "de", "en")
+    speak(browser, "en")
+    choose(browser, spoken)
+    wait(browser, "!document.getElementById('downloads').hidden")
+    assert browser.value("document.getElementById('spoken').textContent") == ""
+    assert browser.complaints == []
+
+
+def test_a_model_of_one_language_has_nothing_to_detect(browser, start, fake):
+    fake.trained_on = frozenset({("asr", "de", "de"), ("s2tt", "de", "en")})
+    visit(browser, start(fake))
+    names = "[...document.querySelectorAll('#language option')].map(e => e.textContent)"
+    assert browser.value(names) == ["German"]
+
+
+@pytest.mark.parametrize("language", ["", "de"])
+def test_the_microphone_is_heard(browser, start, fake, language):
     server = start(fake, partial_seconds=0.3)
     visit(browser, server)
+    speak(browser, language)
     browser.value("document.getElementById('record').click()")
     wait(browser, "document.getElementById('partial').textContent.trim().split(' ').length > 1")
     browser.value("document.getElementById('stop').click()")
@@ -132,6 +171,7 @@ def test_the_microphone_is_heard(browser, start, fake):
     assert len(browser.value(SEGMENTS)) >= 2
     browser.value("document.querySelector('#segments button').click()")
     wait(browser, "document.getElementById('player').currentTime > 0")
+    assert (" % certain" in browser.value("document.body.innerText")) == (language == "")
     assert browser.complaints == []
 
 

@@ -2,9 +2,11 @@ const RATE = 16000;
 const at = (id) => document.getElementById(id);
 const names = new Intl.DisplayNames(["en"], { type: "language" });
 const name = (code) => names.of(code) ?? code;
+const DETECT = ""; // in place of a language's code, for the server to detect it
 
 let work = null; // what is at work: stop() ends it
 let heard = null; // the address of the audio in this page
+let spoken = ""; // the language that was detected
 let documents = {}; // what can be downloaded, by form
 let end = 0; // seconds at which the segment that is heard ends
 
@@ -34,7 +36,7 @@ function addSegment({ start, end, text }) {
   button.type = "button";
   time.textContent = clock(start);
   words.textContent = text || "…";
-  words.lang = at("target").value || at("language").value;
+  words.lang = at("target").value || spoken || at("language").value;
   words.dir = "auto";
   button.append(time, words);
   button.addEventListener("click", () => hear(item, start, end));
@@ -42,7 +44,15 @@ function addSegment({ start, end, text }) {
   at("segments").append(item);
 }
 
+function tellSpoken({ language, language_probability: certainty }) {
+  if (at("language").value !== DETECT || !language) return;
+  spoken = language;
+  const sure = certainty === undefined ? "" : `, ${Math.round(100 * certainty)} % certain`;
+  at("spoken").textContent = `Detected: ${name(language)}${sure}`;
+}
+
 function begin(what) {
+  spoken = at("spoken").textContent = "";
   at("segments").replaceChildren();
   at("partial").textContent = "";
   at("downloads").hidden = true;
@@ -55,7 +65,8 @@ function finish({ text, srt, vtt, duration }) {
   documents = { txt: `${text}\n`, srt, vtt };
   at("downloads").hidden = false;
   at("partial").textContent = "";
-  tell(text ? `Done: ${clock(duration)} of audio.` : "Done: nothing was said.");
+  const found = at("spoken").textContent;
+  tell(text ? `Done: ${clock(duration)} of audio.${found && ` ${found}.`}` : "Done: nothing was said.");
 }
 
 function setBusy(busy) {
@@ -144,6 +155,7 @@ async function sendFile(file) {
     let last = null;
     for await (const event of events(answer.body)) {
       if (event.type === "error") throw new Error(event.error.message);
+      tellSpoken(event);
       if (event.segment) {
         addSegment(event.segment);
         tell(`At ${clock(event.segment.end)} …`);
@@ -211,6 +223,7 @@ async function useMicrophone() {
   socket.onclose = () => close("the server has gone");
   socket.onmessage = async ({ data }) => {
     const message = JSON.parse(data);
+    tellSpoken(message);
     if (message.type === "ready") {
       await context.audioWorklet.addModule("recorder.js");
       const recorder = new AudioWorkletNode(context, "recorder");
@@ -258,9 +271,10 @@ function wav(pieces) {
 
 // --- choices
 
-function options(select, codes) {
+function options(select, codes, open) {
   const before = select.value;
-  select.replaceChildren(...codes.map((code) => new Option(name(code), code)));
+  const label = (code) => (code === DETECT ? open : name(code));
+  select.replaceChildren(...codes.map((code) => new Option(label(code), code)));
   if (codes.includes(before)) select.value = before;
 }
 
@@ -282,10 +296,15 @@ function offer(model) {
   const sorted = (codes) => [...new Set(codes)].sort((a, b) => name(a).localeCompare(name(b)));
   const targets = () => {
     const lang = at("language").value;
-    const known = sorted(pairs.filter(([one]) => one === lang).map(([, tgt]) => tgt));
-    options(at("target"), known.includes(lang) ? [lang, ...known.filter((c) => c !== lang)] : known);
+    const from = lang === DETECT ? s2tt : pairs.filter(([one]) => one === lang);
+    const known = sorted(from.map(([, tgt]) => tgt));
+    const same = lang === DETECT || known.includes(lang);
+    const others = known.filter((code) => code !== lang);
+    options(at("target"), same ? [lang, ...others] : known, "The language spoken");
   };
-  options(at("language"), sorted(pairs.map(([lang]) => lang)));
+  const langs = sorted(pairs.map(([lang]) => lang));
+  // the server tells those apart that the model transcribes
+  options(at("language"), asr.length > 1 ? [DETECT, ...langs] : langs, "Detect");
   at("language").addEventListener("change", () => {
     at("target").value = "";
     targets();
