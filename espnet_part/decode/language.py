@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 
+from espnet_part.display import plain
 from espnet_part.errors import ConfigError
 from espnet_part.tasks import ASR, S2TT, TASKS
 
@@ -19,6 +20,8 @@ _COMMON = (
     "si sk sl so sq sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo yue zh"
 )
 
+_LONGEST = 60  # characters of a code or a name; searching takes long of what is much longer
+
 
 def check_language(code: str, option: str) -> str:
     """The code of a language, as training data have it.
@@ -32,6 +35,8 @@ def check_language(code: str, option: str) -> str:
     """
     import langcodes
 
+    if len(code) > _LONGEST or not code.isprintable():
+        raise _unknown(code, option, None)
     if code in _CONFUSED:
         raise _unknown(code, option, _CONFUSED[code])
     if langcodes.tag_is_valid(code):
@@ -73,7 +78,7 @@ def _unknown(code: str, option: str, meant: str | None) -> ConfigError:
 
     mend = f"; did you mean {meant} ({language_name(meant)})?" if meant else ""
     return ConfigError(
-        f"{option} {code}: not the code of a language (ISO 639, such as de, yue){mend}"
+        f"{option} {plain(code, _LONGEST)}: not the code of a language (ISO 639, such as de, yue){mend}"
     )
 
 

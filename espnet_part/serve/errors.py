@@ -37,7 +37,8 @@ class ApiError(Exception):
             self.status, "invalid_request_error" if self.status < 500 else "server_error"
         )
         said = {"message": plain(str(self), 1000), "type": kind}
-        return {"error": {**said, "param": self.param, "code": self.code}}
+        param = None if self.param is None else plain(self.param, 100)
+        return {"error": {**said, "param": param, "code": self.code}}
 
     def headers(self) -> dict[str, str]:
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}

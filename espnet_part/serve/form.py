@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -29,9 +29,13 @@ _FIELDS = (
     *("temperature", "prompt", "timestamp_granularities[]", "timestamp_granularities"),
     *("include[]", "include", "chunking_strategy"),
 )
-_LONGEST = 10_000  # bytes of a field that is no file
+LONGEST = 10_000
+"""Bytes of a field that is no file."""
 _MOST = 50  # parts
 _BESIDE = MEGABYTE  # bytes of all that is not the file
+_SLOWEST = (
+    500  # bytes a second in which a body has to come, after the time in which it may be silent
+)
 _DRAIN_SECONDS = 5.0
 
 
@@ -147,18 +151,24 @@ async def read_form(
     length = headers.get("content-length", "")
     if length.isdigit() and len(length) < 19 and int(length) > settings.max_upload + _BESIDE:
         raise _too_large(settings)
-    end = time.monotonic() + settings.request_timeout
+    start, size = time.monotonic(), 0
     with _Reader(options[b"boundary"], form, spool, settings) as reader:
         more = True
         while more:
-            wait = min(settings.idle_timeout, end - time.monotonic())
+            spent = time.monotonic() - start
+            slowest = settings.idle_timeout + size / _SLOWEST
+            wait = min(settings.idle_timeout, min(settings.request_timeout, slowest) - spent)
             try:
                 message = await asyncio.wait_for(receive(), max(0.0, wait))
             except asyncio.TimeoutError:
                 raise ApiError(408, "the rest of the request did not come", "timeout") from None
             if message["type"] == "http.disconnect":
                 raise Gone
-            reader.write(message.get("body", b""))
+            body = message.get("body", b"")
+            size += len(body)
+            if size > settings.max_upload + _BESIDE:
+                raise _too_large(settings)
+            reader.write(body)
             more = message.get("more_body", False)
         reader.finish()
     if form.path is None:
@@ -220,9 +230,9 @@ class _Reader:
         except FormParserError as error:
             raise ApiError(400, f"not multipart/form-data: {error}", "bad_form") from None
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise ApiError(503, "the server has no space for the file", "no_space") from None
+            logging.error("an upload cannot be written: %s", error)
+            said = f"the server cannot keep the file: {error.strerror}"
+            raise ApiError(503, said, "no_space") from None
 
     def finish(self) -> None:
         if not self.ended:
@@ -261,7 +271,7 @@ class _Reader:
             return
         self.value += data[start:end]
         self.beside += end - start
-        if len(self.value) > _LONGEST or self.beside > _BESIDE:
+        if len(self.value) > LONGEST or self.beside > _BESIDE:
             raise _bad(self.name, f"{plain(self.name, 100)}: too long")
 
     def on_part_end(self) -> None:
@@ -289,4 +299,4 @@ def _too_large(settings: Settings) -> ApiError:
 
 
 def _bad(param: str, message: str) -> ApiError:
-    return ApiError(400, message, "invalid_value", plain(param, 100))
+    return ApiError(400, message, "invalid_value", param)

@@ -79,4 +79,4 @@ def check_origin(headers: Mapping[str, str]) -> None:
 
 
 def _hash(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,7 @@ from espnet_part.sample_rate import SAMPLE_RATE
 from espnet_part.serve import answers
 from espnet_part.serve.errors import ApiError, Gone
 from espnet_part.serve.file_job import unnamed
+from espnet_part.serve.form import LONGEST
 from espnet_part.serve.keys import check_origin
 from espnet_part.serve.model import Decoded
 from espnet_part.serve.scheduler import Client, Undecodable
@@ -43,6 +45,7 @@ from espnet_part.tasks import ASR, S2TT
 _AHEAD = 60 * SAMPLE_RATE  # samples that a client may send before they are cut
 _POLL = 0.5  # seconds between two looks at whether the server stops
 _DECIDED = 32.0  # seconds after which `cut_windows` knows what is silence, and a margin
+_NO_TEXT = re.compile("[\ud800-\udfff]")  # halves of characters, which JSON can hold
 _POLICY, _FAILED, _LATER = 1008, 1011, 1013  # codes with which a WebSocket is closed
 
 
@@ -97,12 +100,10 @@ async def _begin(websocket: WebSocket, service: Service) -> Direction:
     service.keys.check(authorization)
     known = ("type", "api_key", "model", "language", "to_language", "prompt")
     wrong = [key for key in values if key not in known]
-    if (
-        values.get("type") != "start"
-        or wrong
-        or not all(isinstance(v, str) for v in values.values())
-    ):
-        said = 'the first message is {"type": "start", "language": "de"}; other keys are texts: '
+    if values.get("type") != "start" or wrong or not all(map(_is_text, values.values())):
+        said = (
+            'the first message is {"type": "start", "language": "de"}; other keys are short texts: '
+        )
         raise ApiError(400, said + ", ".join(known[1:]), "bad_message", wrong[0] if wrong else None)
     if service.scheduler.state() in ("loading", "stopping"):
         service.scheduler.admit()  # says why not
@@ -111,6 +112,10 @@ async def _begin(websocket: WebSocket, service: Service) -> Direction:
     task = ASR if target in ("", values.get("language")) else S2TT
     language, context = values.get("language", ""), values.get("prompt", "")
     return service.direction(task.name, language, target, context)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST and not _NO_TEXT.search(value)
 
 
 def _control(message: Any) -> dict[str, Any]:
@@ -204,7 +209,8 @@ class _Session:
 
     async def _receive(self) -> None:
         """Take frames until the client, the server or a limit says that it is enough."""
-        settings, waited = self.service.settings, 0.0
+        settings = self.service.settings
+        begun = heard = time.monotonic()
         receiving = asyncio.ensure_future(self.websocket.receive())
         try:
             while True:
@@ -212,33 +218,41 @@ class _Session:
                 if self.service.scheduler.state() == "stopping":
                     self.reason = "stopping"
                     break
-                if not done:
-                    waited += _POLL
-                    if waited >= settings.idle_timeout:
-                        self.reason = "silent"
+                pcm = b""
+                if done:
+                    message = receiving.result()
+                    if message.get("bytes") is None:
+                        if _control(message).get("type") != "stop":
+                            said = 'after the start, only {"type": "stop"}'
+                            raise ApiError(400, said, "bad_message")
                         break
-                    continue
-                message, waited = receiving.result(), 0.0
-                if message.get("bytes") is None:
-                    if _control(message).get("type") != "stop":
-                        raise ApiError(400, 'after the start, only {"type": "stop"}', "bad_message")
-                    break
-                if len(message["bytes"]) % 2:
-                    raise ApiError(400, "a frame is whole samples of 16 bits", "bad_audio")
-                samples = len(message["bytes"]) // 2
-                if self._sent + samples > settings.max_duration * SAMPLE_RATE:
+                    pcm = message["bytes"]
+                    if len(pcm) % 2:
+                        raise ApiError(400, "a frame is whole samples of 16 bits", "bad_audio")
+                    receiving = asyncio.ensure_future(self.websocket.receive())
+                now = time.monotonic()
+                seconds = (self._sent + len(pcm) // 2) / SAMPLE_RATE
+                if max(seconds, now - begun - settings.request_timeout) > settings.max_duration:
                     self.reason = "max_duration"
                     break
-                self._sent += samples
-                with self._lock:
-                    self._coming += message["bytes"]
-                    self._lock.notify()
-                while len(self._coming) > 2 * _AHEAD and not self.client.dropped:
-                    await asyncio.sleep(0.02)
-                receiving = asyncio.ensure_future(self.websocket.receive())
+                if pcm:
+                    await self._take(pcm)
+                    heard = time.monotonic()
+                elif now - heard >= settings.idle_timeout:
+                    self.reason = "silent"
+                    break
         finally:
             receiving.cancel()
             self._end()
+
+    async def _take(self, pcm: bytes) -> None:
+        """Give PCM to the thread; wait as long as too much of it is not cut."""
+        self._sent += len(pcm) // 2
+        with self._lock:
+            self._coming += pcm
+            self._lock.notify()
+        while len(self._coming) > 2 * _AHEAD and not self.client.dropped:
+            await asyncio.sleep(0.02)
 
     def _end(self) -> None:
         with self._lock:

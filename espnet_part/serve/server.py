@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import math
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ import uvicorn
 
 from espnet_part.errors import ConfigError
 from espnet_part.serve.app import create_app
+from espnet_part.serve.connection import Connection
 from espnet_part.serve.keys import Keys
 from espnet_part.serve.model import ServedModel
 from espnet_part.serve.service import Service
@@ -133,7 +135,7 @@ class Server(uvicorn.Server):
     def __init__(self, service: Service):
         config = uvicorn.Config(
             create_app(service),
-            http="h11",
+            http=Connection,
             loop="asyncio",
             lifespan="off",
             log_config=None,
@@ -142,6 +144,7 @@ class Server(uvicorn.Server):
             server_header=False,
             proxy_headers=False,
             ws_max_size=_FRAME,
+            timeout_keep_alive=math.ceil(service.settings.idle_timeout),
             timeout_graceful_shutdown=1,
         )
         super().__init__(config)

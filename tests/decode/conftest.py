@@ -76,16 +76,14 @@ def make_speech(seconds: float, seed: int) -> np.ndarray:
 SECONDS = {"u1": 0.5, "u2": 1.9, "u3": 1.1, "u4": 0.03, "u5": 4.6, "u6": 1.0, "u7": 2.2}
 
 
-@pytest.fixture(scope="session")
-def exp(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training's directory: config.yaml, weights, prompts and tokenizer."""
+def make_exp(path: Path, **metadata: Any) -> None:
+    """A training's directory: config.yaml, weights (whose header has the metadata), prompts and tokenizer."""
     import torch
 
     from espnet_part.model.build import build_model
     from espnet_part.model.config import ModelConfig
     from espnet_part.train.checkpoint import save_trained
 
-    path = tmp_path_factory.mktemp("exp")
     make_tokenizer(path / "tokenizer")
     (path / "prompts.yaml").write_text(yaml.safe_dump(PROMPTS))
     config = {**MODEL, "prompts": str(path / "prompts.yaml"), "seed": 1, "max_epoch": 3}
@@ -100,7 +98,15 @@ def exp(tmp_path_factory: pytest.TempPathFactory) -> Path:
             elif name.startswith("encoder.") and parameter.ndim > 1:
                 parameter.mul_(8)  # different clips then lead to different tokens
     # everything random is kept, as if all of it had been trained
-    save_trained(path / "model.safetensors", model, [n for n, _ in model.named_parameters()], {})
+    names = [name for name, _ in model.named_parameters()]
+    save_trained(path / "model.safetensors", model, names, metadata)
+
+
+@pytest.fixture(scope="session")
+def exp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training's directory, see `make_exp`."""
+    path = tmp_path_factory.mktemp("exp")
+    make_exp(path)
     return path
 
 

@@ -1,4 +1,8 @@
+import contextlib
+
 import pytest
+from hypothesis import given as any_of
+from hypothesis import strategies as st
 
 from espnet_part.decode.language import check_language, language_pair
 from espnet_part.errors import ConfigError
@@ -22,10 +26,20 @@ def test_what_was_meant(given, meant):
         check_language(given, "--to")
 
 
-@pytest.mark.parametrize("nonsense", ["", "xx", "q", "12", "a b", "--"])
+@pytest.mark.parametrize(
+    "nonsense",
+    ["", "xx", "q", "12", "a b", "--", "\0", "\ud800", "German\n", "x" * 10**6, "a-" * 10**6],
+)
 def test_nonsense(nonsense):
-    with pytest.raises(ConfigError, match="not the code of a language"):
+    with pytest.raises(ConfigError, match="not the code of a language") as refused:
         check_language(nonsense, "--lang")
+    assert str(refused.value).isprintable() and len(str(refused.value)) < 200
+
+
+@any_of(st.text(max_size=70))
+def test_any_text_is_a_language_or_an_error(text):
+    with contextlib.suppress(ConfigError):
+        assert check_language(text, "--lang") == text
 
 
 def test_pairs():

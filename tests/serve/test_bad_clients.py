@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import socket
 import struct
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,6 +133,60 @@ def test_who_sends_nothing_more_is_told_and_gives_the_place_back(start):
         assert client.recv(100).startswith(b"HTTP/1.1 408 ")
     assert server.idle()
     assert server.post(GOOD, language="de").status == 200
+
+
+def test_who_sends_too_slowly_is_told_and_gives_the_place_back(start):
+    server = start(Fake(), idle_timeout=0.5, queue_size=1)
+    with half(server) as client:
+        client.settimeout(0.1)
+        answer = b""
+        while not answer:
+            client.sendall(b"\0")
+            with contextlib.suppress(TimeoutError):
+                answer = client.recv(100)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+    assert server.idle()
+    assert server.post(GOOD, language="de").status == 200
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /health HTTP/1.1\r\nHost: x\r\n"])
+def test_a_connection_without_a_request_is_closed(start, sent):
+    """Bytes that come now and then do not keep it open, nor does a request before."""
+    server = start(Fake(), idle_timeout=0.5)
+    for before in (b"", b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"):
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.settimeout(0.1)
+            client.sendall(before)
+            if before:
+                until(lambda: client.recv(10_000).endswith(b'{"status":"ok"}'))
+            client.sendall(sent)
+            for _ in range(300):
+                try:
+                    assert client.recv(100) == b""
+                    break
+                except TimeoutError:
+                    with contextlib.suppress(BrokenPipeError):
+                        client.sendall(b"X: y\r\n" if sent else b"")
+                except ConnectionResetError:
+                    break
+            else:
+                pytest.fail("it is still open")
+
+
+def test_a_full_disk_is_told_and_harms_no_other(start, tmp_path, monkeypatch):
+    server = start(Fake())
+    whole = Path.open
+
+    def full(path, mode="r", *args, **kwargs):
+        if mode == "xb" and path.suffix == ".mp3":
+            path, mode = Path("/dev/full"), "wb"
+        return whole(path, mode, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", full)
+    answer = server.post(GOOD, name="a.mp3", language="de")
+    assert answer.error == "503 the server cannot keep the file: No space left on device"
+    assert server.post(GOOD, language="de").status == 200
+    assert server.idle()
 
 
 def test_a_connection_that_breaks_leaves_nothing(start):

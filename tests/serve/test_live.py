@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,7 @@ def test_guesses_come_while_one_speaks_and_are_not_decoded_twice(start, talk):
 def test_frames_in_any_pieces_give_the_same(start, talk):
     server, content = start(Fake()), pcm(talk(-0.3, 1.0, -1.0, 2.0, suffix=".wav"))
     texts = set()
-    for size in (322, 20_000, len(content)):
+    for size in (2, 322, 20_000, len(content)):
         with open_stream(server, {"language": "de"}) as stream:
             send(stream, content, size)
             stream.send(json.dumps({"type": "stop"}))
@@ -197,6 +198,9 @@ def test_of_silence_no_language_is_known(start, talk):
         ([{"type": "start", "language": 7}], "the first message is"),
         ([{"type": "start", "language": "xx"}], "not the code of a language"),
         ([{"type": "start", "language": "de", "model": "other"}], "no model 'other' here"),
+        ([{"type": "start", "language": "x" * 900_000}], "the first message is"),
+        ([{"type": "start", "language": "de", "prompt": "\ud800"}], "the first message is"),
+        ([{"type": "start", "\ud800\x1b": "de"}], "the first message is"),
         ([{"type": "start", "language": "de"}, b"\0" * 3], "whole samples of 16 bits"),
         ([{"type": "start", "language": "de"}, {"type": "pause"}], "after the start, only"),
     ],
@@ -215,8 +219,12 @@ def test_wrong_messages_end_the_stream_with_an_error(start, messages, said):
 def test_keys_and_places_count_for_streams(start):
     server = start(Fake(), keys=["right-key-1"], queue_size=1)
     bearer = {"additional_headers": {"Authorization": "Bearer right-key-1"}}
-    with open_stream(server, {"language": "de"}) as stream:
-        assert "no API key" in hear(stream)[0]["error"]["message"]
+    for given in ({}, {"api_key": ""}):
+        with open_stream(server, {"language": "de", **given}) as stream:
+            assert "no API key" in hear(stream)[0]["error"]["message"]
+    for wrong in ("right-key-2", "\ud800", "\0", "ключ", 7, ["right-key-1"], "x" * 900_000):
+        with open_stream(server, {"language": "de", "api_key": wrong}) as stream:
+            assert "a wrong API key" in hear(stream)[0]["error"]["message"]
     with open_stream(server, {"language": "de"}, **bearer) as first:
         assert json.loads(first.recv(60))["type"] == "ready"
         with open_stream(server, {"language": "de", "api_key": "right-key-1"}) as second:
@@ -241,6 +249,29 @@ def test_a_limit_ends_the_stream_and_what_was_said_is_told(start, talk, settings
             stream.send(content[:FRAME])
         messages = hear(stream)
     assert messages[-1]["reason"] == reason and len(of(messages, "final")) == 1
+
+
+def test_frames_without_samples_keep_no_stream_open(start):
+    server = start(Fake(), idle_timeout=0.6)
+    with open_stream(server, {"language": "de"}) as stream:
+        assert json.loads(stream.recv(60))["type"] == "ready"
+        with pytest.raises(ConnectionClosed):
+            for _ in range(1000):
+                stream.send(b"")
+                time.sleep(0.05)
+    assert server.idle()
+
+
+def test_a_stream_that_trickles_ends(start):
+    server = start(Fake(), max_duration=0.5, request_timeout=0.5)
+    with open_stream(server, {"language": "de"}) as stream:
+        assert json.loads(stream.recv(60))["type"] == "ready"
+        with pytest.raises(ConnectionClosed):
+            for _ in range(1000):
+                stream.send(b"\1\0")
+                time.sleep(0.05)
+        assert hear(stream)[-1]["reason"] == "max_duration"
+    assert server.idle()
 
 
 def test_a_server_that_stops_tells_what_was_said(start, talk):
