@@ -12,6 +12,7 @@ import numpy as np
 
 from espnet_part.decode.detect import Guess, candidates
 from espnet_part.decode.direction import Direction
+from espnet_part.decode.halving import reason_of
 from espnet_part.decode.longform import Windowing
 from espnet_part.decode.transcribe import fit_windows
 from espnet_part.decode.word_times import Word, word_times
@@ -126,10 +127,13 @@ class ServedModel:
                 if done is None:
                     return
                 number, direction, samples = given.pop(id(done.row))
-                decoded = None
+                decoded, reason = None, done.reason
                 if done.hypotheses:
-                    decoded = self._decoded(done.hypotheses[0], direction, samples)
-            yield number, decoded, done.reason
+                    try:
+                        decoded = self._decoded(done.hypotheses[0], direction, samples)
+                    except Exception as error:  # of one window, with which others are decoded
+                        reason = reason_of(error)
+            yield number, decoded, reason
 
     def _unlocked(self, windows: Iterable[Window]) -> Iterator[Window]:
         """The windows; while the next one is waited for, others may use the model."""

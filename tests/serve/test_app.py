@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -260,3 +261,27 @@ def test_times_of_words_of_a_model_that_hears(start, talk, spelling):
     ]
     assert found["words"] == want and len(want) > 1
     assert "words" not in server.post(path, language="de", response_format="verbose_json").json
+
+
+def test_times_of_words_that_fail_harm_no_other(start, talk, spelling, monkeypatch):
+    spelling.trained_on = frozenset({("asr", "de", "de")})
+    server, path = start(ServedModel(spelling, dict(WINDOWS))), talk(*PARTS)
+
+    def fails(*_):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr("espnet_part.serve.model.word_times", fails)
+    wanted = {"response_format": "verbose_json", "timestamp_granularities[]": "word"}
+    answers = {}
+
+    def ask(number):
+        wishes = wanted if number % 2 else {}
+        answers[number] = server.post(path, language="de", **wishes)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [answers[n].status for n in range(4)] == [200, 500, 200, 500]
+    assert "RuntimeError: no memory" in answers[1].error and server.idle()

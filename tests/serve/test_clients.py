@@ -31,6 +31,11 @@ def test_openai_s_client(start, talk, model):
                 )
 
         assert ask().text == text
+        beside = {"temperature": 0.0, "prompt": "", "chunking_strategy": "auto", "stream": False}
+        assert ask(**beside).text == text
+        for wrong in ({"temperature": 0.2}, {"include": ["logprobs"]}):
+            with pytest.raises(BadRequestError, match=f"^Error code: 400.*{next(iter(wrong))}"):
+                ask(**wrong)
         assert ask(response_format="text") == f"{text}\n"
         assert ask(response_format="srt").startswith("1\n00:00:00,")
         verbose = ask(response_format="verbose_json", timestamp_granularities=["segment"])
