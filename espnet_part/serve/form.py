@@ -33,9 +33,7 @@ LONGEST = 10_000
 """Bytes of a field that is no file."""
 _MOST = 50  # parts
 _BESIDE = MEGABYTE  # bytes of all that is not the file
-_SLOWEST = (
-    500  # bytes a second in which a body has to come, after the time in which it may be silent
-)
+_SLOWEST = 500  # bytes a second of a body, after as long as it may be silent
 _DRAIN_SECONDS = 5.0
 
 

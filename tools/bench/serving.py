@@ -39,6 +39,7 @@ import numpy as np
 import soundfile
 from websockets.sync.client import connect
 
+ROOT = Path(__file__).resolve().parents[2]
 RATE = 16000
 FRAME = 3200  # bytes: a tenth of a second
 KINDS = ("json", "json", "json", "json", "json", "events", "microphone", "hangs up")
@@ -307,6 +308,7 @@ def model_of(name: str) -> Iterator[str]:
     if name != "tiny":
         yield name
         return
+    sys.path.insert(0, str(ROOT))
     from tests.decode.conftest import make_exp
 
     with tempfile.TemporaryDirectory() as folder:
@@ -369,7 +371,8 @@ def main(words: list[str]) -> int:
         "exit status": code,
     }
     print(f"after: {machine()}")
-    print(json.dumps(found, indent=1, ensure_ascii=False))
+    for what, value in found.items():
+        print(f"{what}: {json.dumps(value, ensure_ascii=False)}")
     return int(bool(load.refused) or not all(answer.same for answer in load.answers) or code != 0)
 
 
