@@ -115,15 +115,15 @@ def test_files_over_the_limit_are_not_read_to_their_end(start):
     assert server.idle()
 
 
-def half(server, fields=b""):
-    """A connection that has sent half of its request."""
+def half(server, count=None):
+    """A connection that has sent half of its request's body, or so many bytes of it."""
     body, kind = multipart(GOOD, "a.wav", {"language": "de"})
     client = socket.create_connection(("127.0.0.1", server.port))
     head = (
         "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x\r\n"
         f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    client.sendall(head.encode() + body[: len(body) // 2])
+    client.sendall(head.encode() + body[: count or len(body) // 2])
     return client
 
 
@@ -137,7 +137,7 @@ def test_who_sends_nothing_more_is_told_and_gives_the_place_back(start):
 
 def test_who_sends_too_slowly_is_told_and_gives_the_place_back(start):
     server = start(Fake(), idle_timeout=0.5, queue_size=1)
-    with half(server) as client:
+    with half(server, 200) as client:
         client.settimeout(0.1)
         answer = b""
         for _ in range(300):
