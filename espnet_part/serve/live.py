@@ -286,9 +286,12 @@ class _Session:
             told = len(self.transcript.lines)
             if (told, self._taken) == (guessed, heard):
                 continue
-            guessed, heard = told, self._taken
+            taken = self._taken
             guess = await self._guess(windowing)
-            if guess is not None and not self._ended and told == len(self.transcript.lines):
+            if guess is None:
+                continue
+            guessed, heard = told, taken
+            if not self._ended and told == len(self.transcript.lines):
                 await self._send("partial", guess)
 
     async def _guess(self, windowing: Windowing) -> dict[str, Any] | None:
