@@ -68,7 +68,7 @@ def sbatch_options(
     gpus, nodes = launch.number("gpu", 0), launch.number("num_nodes", 1)
     threads = launch.number("num_threads", 1)
     given = launch.options
-    options = settings.options()
+    options = settings.options(gpus)
     options += [f"--job-name={given.get('name') or Path(launch.log).stem}"]
     options += [f"--output={log_pattern(launch, Path.cwd())}", "--open-mode=append"]
     names = forwarded(environment, settings.forward)
@@ -106,7 +106,7 @@ def begin(launch: Launch, kind: str) -> Submission:
     Raises:
         UserError: the job of another command writes this log; settings are wrong; sbatch refuses.
     """
-    settings, files = load_settings(kind)
+    settings = load_settings(kind)
     text = script(launch, settings, Path.cwd())
     command = _digest(text)
     known = _on_its_way(launch)
@@ -125,9 +125,10 @@ def begin(launch: Launch, kind: str) -> Submission:
         log.parent.mkdir(parents=True, exist_ok=True)
         if log.exists():  # of an earlier job, which says nothing of this one
             log.replace(f"{log}.old")
-    if not files:
+    if settings == JobSettings():
         say(
-            f"the cluster's default partition, for there is no {LOCAL} (conf/slurm.yaml explains it)"
+            f"the cluster's default partition, for {LOCAL} says nothing of jobs of the kind {kind} "
+            "(conf/slurm.yaml explains it)"
         )
     submission = Submission(_name(launch), submit(options, text), command)
     submission.write()

@@ -28,6 +28,10 @@ def test_what_sbatch_is_asked_for() -> None:
     assert not any("gres" in word for word in found)
     assert "--array=1-9%2" in options("--max-jobs-run", "2", "JOB=1:9")
     assert "--gres=gpu:a100:1" in options("--gpu", "1", gres="gpu:a100")
+    assert "--mem=400G" in options("--gpu", "8", mem_per_gpu="50G", mem="9G")
+    found = options("--gpu", "1", mem_per_gpu="50000", mem_per_cpu="4G")
+    assert [word for word in found if "mem" in word] == ["--mem=50000"]
+    assert "--mem-per-cpu=4G" in options(mem_per_gpu="50G", mem_per_cpu="4G")
     assert not any("signal" in word for word in (*found, *options(kind="train", warning=0)))
     assert {"--requeue", "--signal=B:USR1@120"} <= set(options(kind="train"))
 
