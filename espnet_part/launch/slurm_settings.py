@@ -25,7 +25,7 @@ from espnet_part.config import build, load_yaml
 from espnet_part.errors import ConfigError, did_you_mean
 
 KINDS = ("cpu", "decode", "train", "driver")
-GOING_ON = ("train", "driver")
+GOING_ON = ("decode", "train", "driver")
 """Kinds of jobs that end at a warning, with status 75, and go on where they were."""
 SHARED, LOCAL = Path("conf/slurm.yaml"), Path("conf/slurm.local.yaml")
 #: Names of variables that a job gets, besides those of `forward`: * stands for anything.
@@ -49,8 +49,8 @@ class JobSettings:
         gres: the name of a GPU in --gres, such as gpu or gpu:a100.
         cpus_per_gpu: CPUs with each GPU: a process of training and its loading workers.
         warning: seconds before its end, by the time limit or for another job, at which a job that goes on
-            (a training writes a checkpoint) is put in the queue again; 0 for never. Not less than a step
-            and a checkpoint need.
+            (a training writes a checkpoint, a decoding keeps what it has) is put in the queue again; 0 for
+            never. Not less than a step and a checkpoint need.
         setup: lines of shell that run first in each job, such as module load cuda.
         forward: names of more environment variables that jobs get; * stands for anything.
         sbatch: more words for sbatch.

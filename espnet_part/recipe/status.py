@@ -17,7 +17,7 @@ from espnet_part.errors import UserError
 from espnet_part.launch.command_line import exit_code
 from espnet_part.launch.slurm_client import JobState, SlurmError, my_jobs
 from espnet_part.launch.submission import SUFFIX, Submission
-from espnet_part.recipe.progress import newest_progress
+from espnet_part.recipe.progress import newest_progress, shortened
 from espnet_part.report.history import read_stage_times
 
 _MARKER = re.compile(r"stage(\d+)(?:_.*)?")
@@ -221,9 +221,8 @@ def _newest(logs: Sequence[Path]) -> str:
     logs = [path for path in logs if path.is_file()]
     unfinished = [path for path in logs if exit_code(path) is None]
     for path in sorted(unfinished or logs, key=lambda path: path.stat().st_mtime, reverse=True):
-        said = newest_progress(path).split(" | ")
-        if said[0]:  # the step, the loss and the estimate, without rates
-            return " | ".join([*said[:2], *said[-1:]] if len(said) > 3 else said)
+        if said := newest_progress(path):
+            return shortened(said)
     return ""
 
 

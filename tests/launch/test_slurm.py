@@ -33,7 +33,8 @@ def test_what_sbatch_is_asked_for() -> None:
     assert [word for word in found if "mem" in word] == ["--mem=50000"]
     assert "--mem-per-cpu=4G" in options(mem_per_gpu="50G", mem_per_cpu="4G")
     assert not any("signal" in word for word in (*found, *options(kind="train", warning=0)))
-    assert {"--requeue", "--signal=B:USR1@120"} <= set(options(kind="train"))
+    for kind in ("decode", "train", "driver"):
+        assert {"--requeue", "--signal=B:USR1@120"} <= set(options(kind=kind))
 
 
 @pytest.fixture

@@ -224,7 +224,7 @@ def test_ctrl_c_in_a_terminal_asks_what_becomes_of_the_job(recipe: Recipe, clust
 
     for answer, known in (("\n", "RUNNING"), ("y\n", "")):
         with Terminal(recipe, *more) as terminal:
-            until(lambda: log.is_file() and "step 5/1000" in log.read_text(), 120)
+            terminal.read_until("ETA")  # it shows the training
             terminal.type("\x03")
             printed = terminal.read_until("now? [y/N] ")
             assert re.search(r"job \d+ goes on; the same command follows it", printed)
@@ -257,7 +257,7 @@ class Terminal:
     def read_until(self, words: str) -> str:
         """What it has shown since it was read last, up to these words."""
         while words not in self._said:
-            ready, _, _ = select.select([self._end], [], [], 60)
+            ready, _, _ = select.select([self._end], [], [], 120)
             assert ready, self._said
             self._said += os.read(self._end, 1 << 16).decode("utf-8", "replace")
         shown, _, self._said = self._said.partition(words)
