@@ -12,8 +12,8 @@ jobs (at most 254).
 
 A job of the kind decode, train or driver is told by SIGUSR1 that its time is nearly up, or by SIGTERM
 that its place is taken; one that then ends with status 75 is put in the queue again, unless it was
-cancelled, and goes on. A driver, which submits jobs itself, has all variables of the shell. With --detach true a job is
-submitted and not waited for.
+cancelled, and goes on. A driver, which submits jobs itself, has all variables of the shell. With --detach
+true a job is submitted and not waited for.
 
 A job outlives its launcher. LOG.slurm says which job writes LOG: the same command typed again follows it
 if it still waits or runs, and another command is refused until it has ended.
