@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -41,11 +41,13 @@ class Jobs:
 
     Attributes:
         held: descriptors of locks that a job holds, too.
+        makes: what the jobs are to make.
     """
 
     def __init__(self, options: RecipeOptions) -> None:
         self._options = options
         self.held: list[int] = []
+        self.makes: Sequence[Path] = ()
         self._log: Path | None = None
 
     def on_slurm(self) -> str | None:
@@ -239,6 +241,8 @@ class Jobs:
         self._log = log if Path(words[0]).name == "slurm.pl" else None
         status = run_on_leash(words, stdout, stderr, self.held)
         self._log = None
+        for path in self.makes:
+            look_anew(path)
         return status
 
 
@@ -274,7 +278,7 @@ def run_on_leash(
             raise
 
 
-@contextmanager
+@contextlib.contextmanager
 def _pipe() -> Iterator[tuple[int, list[int]]]:
     """A pipe's reading end, and its writing end as long as it is in the list."""
     end, writing = os.pipe()
@@ -284,6 +288,13 @@ def _pipe() -> Iterator[tuple[int, list[int]]]:
     finally:
         for descriptor in (end, *kept):
             os.close(descriptor)
+
+
+def look_anew(path: Path) -> None:
+    """Forget that a path was not there, as NFS remembers for up to a minute; another machine has made it."""
+    for directory in (*reversed(path.parents), path):
+        with contextlib.suppress(OSError), os.scandir(directory):
+            pass
 
 
 def show_failure(logs: Sequence[Path]) -> tuple[Path | None, str]:
