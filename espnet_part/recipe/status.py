@@ -28,7 +28,11 @@ _NAMES = {
 #: Of the stages that serve all experiments: the name, and below the recipe's directory markers and logs.
 _SHARED = {
     1: ("data preparation", "dump/.done/stage1*", ["dump/logs/data.*"]),
-    2: ("format audio", "dump/.done/stage2_*", ["dump/raw/logs/[af]*t_*", "dump/raw/org/logs/*"]),
+    2: (
+        "format audio",
+        "dump/.done/stage2_*",
+        ["dump/raw/logs/format_*", "dump/raw/logs/augment_*", "dump/raw/org/logs/*"],
+    ),
     3: ("filter", "dump/.done/stage3_*", ["dump/raw/logs/filter_*"]),
     4: ("base models", "exp/.done/stage4_*", ["exp/logs/base_models_*"]),
     5: ("statistics", "exp/part_stats_*/.done/stage5_*", ["exp/part_stats_*/logs/*"]),
@@ -127,7 +131,7 @@ def _shared(expdir: Path, alive: Mapping[str, JobState], holder: str) -> Experim
         elif markers:
             stages.append(StageStatus(number, name, "done"))
     is_at_work = any(stage.state == "at work" for stage in stages)
-    return ExperimentStatus(expdir.with_name("dump"), holder if is_at_work else "", jobs, stages)
+    return ExperimentStatus(expdir.parent / "dump", holder if is_at_work else "", jobs, stages)
 
 
 def experiment(directory: Path, alive: Mapping[str, JobState]) -> ExperimentStatus:
