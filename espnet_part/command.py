@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from espnet_part.display import plain
-from espnet_part.errors import ConfigError, UserError
+from espnet_part.errors import AGAIN, ConfigError, UserError
 
 Main = Callable[..., None]
 
@@ -39,6 +41,19 @@ def command(main: Main) -> Main:
             sys.exit(130)
 
     return run
+
+
+@contextlib.contextmanager
+def ending_before_its_limit() -> Iterator[None]:
+    """End in the block, to go on when started again, by the signal before a job's time limit (SIGUSR1).
+
+    For work that keeps what it has done as it goes.
+    """
+    before = signal.signal(signal.SIGUSR1, lambda *_: sys.exit(AGAIN))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 class HelpFormatter(argparse.HelpFormatter):

@@ -1,12 +1,15 @@
-"""espnet_part/command.py: how commands show their help."""
+"""espnet_part/command.py: how commands show their help, and end before a job's time limit."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 
 import pytest
 
-from espnet_part.command import HelpFormatter
+from espnet_part.command import HelpFormatter, ending_before_its_limit
+from espnet_part.errors import AGAIN
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +49,10 @@ def test_prose_is_wrapped_and_examples_stay_as_they_are(capsys: pytest.CaptureFi
     said = shown(capsys, description="word " * 60, epilog=example)
     assert example in said
     assert max(map(len, said.splitlines())) <= 80
+
+
+def test_a_command_that_can_go_on_says_so_when_its_time_is_nearly_up() -> None:
+    before = signal.getsignal(signal.SIGUSR1)
+    with pytest.raises(SystemExit) as ended, ending_before_its_limit():
+        os.kill(os.getpid(), signal.SIGUSR1)
+    assert ended.value.code == AGAIN and signal.getsignal(signal.SIGUSR1) == before

@@ -126,7 +126,7 @@ SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
 ReturnToService=2
 SlurmdParameters=config_overrides
 MpiDefault=none
-KillWait=5
+KillWait=10
 MinJobAge=300
 END
         for ((n = 1; n <= nodes; n++)); do

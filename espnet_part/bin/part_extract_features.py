@@ -7,7 +7,13 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_part.command import HelpFormatter, check_job, command, count
+from espnet_part.command import (
+    HelpFormatter,
+    check_job,
+    command,
+    count,
+    ending_before_its_limit,
+)
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -89,9 +95,10 @@ def main(cmd: Sequence[str] | None = None) -> None:
     out_dir = Path(args.out_dir)
     parts = ExampleReader(args.data_dir, need_text=False)
     examples = (example for part in parts for example in part)
-    encoded = extract_features(
-        examples, encoder, out_dir, args.batch_bins, args.max_bad_share, args.job, args.nj
-    )
+    with ending_before_its_limit():
+        encoded = extract_features(
+            examples, encoder, out_dir, args.batch_bins, args.max_bad_share, args.job, args.nj
+        )
     logging.info("%d clips encoded; see %s", encoded, out_dir)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from espnet_part.command import command
+from espnet_part.command import command, ending_before_its_limit
 from espnet_part.decode.arguments import SEARCH, get_parser, parse
 
 __all__ = ["get_parser", "main", "parse"]
@@ -80,14 +80,15 @@ def main(cmd: Sequence[str] | None = None) -> None:
                 logging.warning("%s", strange)
         return model
 
-    times = decode_shard(
-        examples,
-        bad,
-        Path(args.output_dir),
-        load,
-        settings,
-        args.max_bad_share,
-    )
+    with ending_before_its_limit():
+        times = decode_shard(
+            examples,
+            bad,
+            Path(args.output_dir),
+            load,
+            settings,
+            args.max_bad_share,
+        )
     logging.info(
         "%d utterances, %d failed; %.1f s of audio in %.1f s: real-time factor %.3f",
         times["utterances"],

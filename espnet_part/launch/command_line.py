@@ -106,10 +106,15 @@ def shell_line(command: Sequence[str]) -> str:
 
 
 def exit_code(log: Path) -> int | None:
-    """The exit status at the end of a job's log; None where it has none."""
+    """The exit status at the end of a job's log; None where it has none, or the job has begun anew."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return None
-    ended = [match for line in lines[-20:] if (match := _ENDED.match(line))]
-    return int(ended[-1][1]) if ended else None
+    code = None
+    for line in lines[-20:]:  # processes that are left behind may write after it
+        if match := _ENDED.match(line):
+            code = int(match[1])
+        elif line.startswith("# Running on "):
+            code = None
+    return code

@@ -10,10 +10,10 @@ ended. What a cluster wants to know (partition, account …) stands in conf/slur
 shell operator by itself (| || && ; > >> < 2>&1) is left to the shell. Exit status: the number of failed
 jobs (at most 254).
 
-A job of the kind train or driver is told by SIGUSR1 that its time is nearly up, or by SIGTERM that its
-place is taken; one that then ends with status 75 is put in the queue again, unless it was cancelled, and
-goes on. A driver, which submits jobs itself, has all variables of the shell. With --detach true a job is
-submitted and not waited for.
+A job of the kind decode, train or driver is told by SIGUSR1 that its time is nearly up, or by SIGTERM
+that its place is taken; one that then ends with status 75 is put in the queue again, unless it was
+cancelled, and goes on. A driver, which submits jobs itself, has all variables of the shell. With --detach
+true a job is submitted and not waited for.
 
 A job outlives its launcher. LOG.slurm says which job writes LOG: the same command typed again follows it
 if it still waits or runs, and another command is refused until it has ended.
@@ -68,7 +68,7 @@ def sbatch_options(
     gpus, nodes = launch.number("gpu", 0), launch.number("num_nodes", 1)
     threads = launch.number("num_threads", 1)
     given = launch.options
-    options = settings.options()
+    options = settings.options(gpus)
     options += [f"--job-name={given.get('name') or Path(launch.log).stem}"]
     options += [f"--output={log_pattern(launch, Path.cwd())}", "--open-mode=append"]
     names = forwarded(environment, settings.forward)
@@ -106,7 +106,7 @@ def begin(launch: Launch, kind: str) -> Submission:
     Raises:
         UserError: the job of another command writes this log; settings are wrong; sbatch refuses.
     """
-    settings, files = load_settings(kind)
+    settings = load_settings(kind)
     text = script(launch, settings, Path.cwd())
     command = _digest(text)
     known = _on_its_way(launch)
@@ -125,9 +125,10 @@ def begin(launch: Launch, kind: str) -> Submission:
         log.parent.mkdir(parents=True, exist_ok=True)
         if log.exists():  # of an earlier job, which says nothing of this one
             log.replace(f"{log}.old")
-    if not files:
+    if settings == JobSettings():
         say(
-            f"the cluster's default partition, for there is no {LOCAL} (conf/slurm.yaml explains it)"
+            f"the cluster's default partition, for {LOCAL} says nothing of jobs of the kind {kind} "
+            "(conf/slurm.yaml explains it)"
         )
     submission = Submission(_name(launch), submit(options, text), command)
     submission.write()

@@ -109,6 +109,15 @@ def writing(pattern: str) -> tuple[str, str] | None:
     return None
 
 
+def cancel(job: str) -> None:
+    """End a job, or all of an array.
+
+    Raises:
+        SlurmError: nobody answers, or it is another user's.
+    """
+    call("scancel", job)
+
+
 def states(job: str) -> dict[int | None, JobState]:
     """The states of a job (by None) or of an array's tasks (by their numbers); none that is forgotten.
 

@@ -70,7 +70,8 @@ _MEETING = """\
 first=$(scontrol show hostnames "${SLURM_JOB_NODELIST}" | head -n 1)
 address=$(scontrol show node "${first}" | sed -n 's/.*NodeAddr=\\([^ ]*\\).*/\\1/p')
 export MASTER_ADDR="${address:-${first}}" WORLD_SIZE="${SLURM_NNODES}" NCCL_DEBUG="${NCCL_DEBUG:-WARN}"
-export MASTER_PORT="$((12000 + (SLURM_JOB_ID * 7 + ${SLURM_RESTART_COUNT:-0}) % 20000))\""""
+export MASTER_PORT="$((12000 + (SLURM_JOB_ID * 7 + ${SLURM_RESTART_COUNT:-0}) % 20000))"
+export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}" # from 22.05 on srun gives a task one CPU without it"""
 
 
 def script(launch: Launch, settings: JobSettings, directory: Path) -> str:

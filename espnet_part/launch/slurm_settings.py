@@ -25,13 +25,14 @@ from espnet_part.config import build, load_yaml
 from espnet_part.errors import ConfigError, did_you_mean
 
 KINDS = ("cpu", "decode", "train", "driver")
-GOING_ON = ("train", "driver")
+GOING_ON = ("decode", "train", "driver")
 """Kinds of jobs that end at a warning, with status 75, and go on where they were."""
 SHARED, LOCAL = Path("conf/slurm.yaml"), Path("conf/slurm.local.yaml")
 #: Names of variables that a job gets, besides those of `forward`: * stands for anything.
 FORWARDED = (
     *("HOME", "USER", "LOGNAME", "PATH", "LANG", "LC_*", "LD_LIBRARY_PATH", "VIRTUAL_ENV"),
-    *("CONDA_*", "PYTHON*", "OMP_*", "MKL_*", "KMP_*", "TOKENIZERS_*", "MODULEPATH", "LMOD_*"),
+    *("CONDA_*", "PYTHON*", "OMP_*", "MKL_*", "KMP_*", "TOKENIZERS_*"),
+    *("MODULE*", "LMOD_*", "BASH_ENV"),  # BASH_ENV defines `module` for scripts
     *("HF_*", "TRANSFORMERS_*", "WANDB_*", "*_proxy", "*_PROXY", "NCCL_*", "GLOO_*", "TORCH_*"),
     *("ESPNET_*", "XDG_CACHE_HOME", "CUDA_HOME"),
 )
@@ -43,12 +44,13 @@ class JobSettings:
 
     Attributes:
         partition, account, qos, reservation, constraint, nodelist, exclude, time: options of sbatch.
-        mem: of a node, such as 64G. mem_per_cpu: instead of it.
+        mem: of a node, such as 64G. mem_per_cpu: instead of it. mem_per_gpu: instead of both where a job
+            has GPUs; of those that train with several, decoding gets one a job.
         gres: the name of a GPU in --gres, such as gpu or gpu:a100.
         cpus_per_gpu: CPUs with each GPU: a process of training and its loading workers.
         warning: seconds before its end, by the time limit or for another job, at which a job that goes on
-            (a training writes a checkpoint) is put in the queue again; 0 for never. Not less than a step
-            and a checkpoint need.
+            (a training writes a checkpoint, a decoding keeps what it has) is put in the queue again; 0 for
+            never. Not less than a step and a checkpoint need.
         setup: lines of shell that run first in each job, such as module load cuda.
         forward: names of more environment variables that jobs get; * stands for anything.
         sbatch: more words for sbatch.
@@ -64,6 +66,7 @@ class JobSettings:
     time: str | None = None
     mem: str | None = None
     mem_per_cpu: str | None = None
+    mem_per_gpu: str | None = pydantic.Field(default=None, pattern=r"^[1-9]\d*[KMGT]?$")
     gres: str = "gpu"
     cpus_per_gpu: int = pydantic.Field(default=4, ge=1)
     warning: int = pydantic.Field(default=120, ge=0, le=65535)
@@ -71,11 +74,15 @@ class JobSettings:
     forward: list[str] = field(default_factory=list)
     sbatch: list[str] = field(default_factory=list)
 
-    def options(self) -> list[str]:
-        """The words for sbatch that do not depend on the job."""
+    def options(self, gpus: int = 0) -> list[str]:
+        """The words for sbatch that are alike for all jobs with so many GPUs a node."""
         names = ("partition", "account", "qos", "reservation", "constraint", "nodelist", "exclude")
         values = {name: getattr(self, name) for name in (*names, "time", "mem")}
         values["mem-per-cpu"] = self.mem_per_cpu
+        if gpus and self.mem_per_gpu:
+            number = self.mem_per_gpu.rstrip("KMGT")
+            values["mem"] = f"{int(number) * gpus}{self.mem_per_gpu.removeprefix(number)}"
+            values["mem-per-cpu"] = None
         return [f"--{name}={value}" for name, value in values.items() if value] + self.sbatch
 
 
@@ -85,8 +92,8 @@ def settings_files() -> list[Path]:
     return [SHARED, config / "espnet_part/slurm.yaml", LOCAL]
 
 
-def load_settings(kind: str) -> tuple[JobSettings, list[Path]]:
-    """The settings of a kind of job, and the files that they are from.
+def load_settings(kind: str) -> JobSettings:
+    """The settings of a kind of job.
 
     Raises:
         ConfigError: no such kind, or a file is wrong; names the file, the key and the mend.
@@ -94,12 +101,12 @@ def load_settings(kind: str) -> tuple[JobSettings, list[Path]]:
     if kind not in KINDS:
         raise ConfigError(f"--kind: {did_you_mean(kind, KINDS)}")
     values: dict[str, Any] = {}
-    read = []
+    where = "slurm"
     for path in settings_files():
         if not path.is_file():
             continue
         content = load_yaml(path)
-        read.append(path)
+        where = str(path)
         for section, given in content.items():
             if section not in ("all", *KINDS):
                 raise ConfigError(f"{path}: {did_you_mean(str(section), ('all', *KINDS))}")
@@ -108,7 +115,7 @@ def load_settings(kind: str) -> tuple[JobSettings, list[Path]]:
             _check(given or {}, f"{path}: {section}")
         for section in ("all", kind):
             values |= content.get(section) or {}
-    return build(JobSettings, values, str(read[-1]) if read else "slurm"), read
+    return build(JobSettings, values, where)
 
 
 def _check(values: dict[str, Any], where: str) -> None:

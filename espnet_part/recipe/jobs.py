@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
 import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from espnet_part.data import tables
 from espnet_part.data.splits import useful_jobs
+from espnet_part.launch.command_line import exit_code
+from espnet_part.launch.submission import Submission
 from espnet_part.recipe import leash
 from espnet_part.recipe.options import RecipeOptions, is_cluster
 from espnet_part.recipe.progress import Progress
 
 Words = Sequence[str | Path]
-_ENDED = re.compile(r"# Ended \(code (\d{1,3})\)")
 
 
 class JobFailed(Exception):
@@ -41,11 +41,19 @@ class Jobs:
 
     Attributes:
         held: descriptors of locks that a job holds, too.
+        makes: what the jobs are to make.
     """
 
     def __init__(self, options: RecipeOptions) -> None:
         self._options = options
         self.held: list[int] = []
+        self.makes: Sequence[Path] = ()
+        self._log: Path | None = None
+
+    def on_slurm(self) -> str | None:
+        """The number of Slurm's job that is at work for this recipe, or was when it was stopped."""
+        submission = None if self._log is None else Submission.read(self._log)
+        return None if submission is None else submission.job
 
     def run(
         self, words: Words, output: Path | None = None, both: bool = False, what: str = ""
@@ -88,7 +96,7 @@ class Jobs:
         log.parent.mkdir(parents=True, exist_ok=True)
         with Progress([log], echo=True):
             status = self._start(
-                [*start, "--num_threads", str(self._options.nj), log, *words], None, None
+                [*start, "--num_threads", str(self._options.nj), log, *words], None, None, log
             )
         if status:
             raise JobFailed([log], what)
@@ -102,7 +110,8 @@ class Jobs:
             launcher = [*options.launchers["cuda_cmd"], "--gpu", str(gpus)]
         log.parent.mkdir(parents=True, exist_ok=True)
         with Progress([log]):
-            status = self._start([*launcher, log, options.python, "-m", module, *words], None, None)
+            job = [*launcher, log, options.python, "-m", module, *words]
+            status = self._start(job, None, None, log)
         if status:
             raise JobFailed([log])
 
@@ -158,7 +167,8 @@ class Jobs:
         limit = [] if at_once is None else ["--max-jobs-run", str(at_once)]
         logs.parent.mkdir(parents=True, exist_ok=True)
         with Progress(files):
-            status = self._start([*launcher, *limit, f"JOB=1:{count}", logs, *words], None, None)
+            words = [*launcher, *limit, f"JOB=1:{count}", logs, *words]
+            status = self._start(words, None, None, Path(str(logs).replace("JOB", "all")))
         if status:
             raise JobFailed(files)
 
@@ -182,7 +192,7 @@ class Jobs:
         else:
             command = self._by_espnet(launcher, log, job)
         with launch_log.open("wb") as file, Progress([log], notes=launch_log):
-            status = self._start(command, file, file)
+            status = self._start(command, file, file, log)
         if status:
             raise JobFailed([log, launch_log])
 
@@ -200,8 +210,9 @@ class Jobs:
             job += [] if options.ngpu else ["--dist_backend", "gloo"]
             as_rank = 'RANK=$SLURM_PROCID exec "$@"'
             job = ["srun", "--export=ALL", "--kill-on-bad-exit=1", "bash", "-c", as_rank, "-", *job]
-        nodes = ["--num_nodes", str(options.num_nodes)]
-        return [*launcher, "--gpu", str(options.ngpu), *nodes, log, *job]
+        asked = ["--gpu", str(options.ngpu), "--num_nodes", str(options.num_nodes)]
+        asked += ["--num_threads", str(options.num_threads * max(1, options.ngpu))]
+        return [*launcher, *asked, log, *job]
 
     def _by_espnet(self, launcher: Words, log: Path, job: Words) -> Words:
         """Through ``espnet2.bin.launch``."""
@@ -218,9 +229,21 @@ class Jobs:
         command += ["--multiprocessing_distributed", "true", *more, "--"]
         return [*command, *job]
 
-    def _start(self, words: Words, stdout: IO[bytes] | None, stderr: IO[bytes] | None) -> int:
+    def _start(
+        self,
+        words: Words,
+        stdout: IO[bytes] | None,
+        stderr: IO[bytes] | None,
+        log: Path | None = None,
+    ) -> int:
+        """Args: log: that a launcher is given, of an array as `Submission` has it."""
         sys.stdout.flush()
-        return run_on_leash(words, stdout, stderr, self.held)
+        self._log = log if Path(words[0]).name == "slurm.pl" else None
+        status = run_on_leash(words, stdout, stderr, self.held)
+        self._log = None
+        for path in self.makes:
+            look_anew(path)
+        return status
 
 
 def run_on_leash(
@@ -255,7 +278,7 @@ def run_on_leash(
             raise
 
 
-@contextmanager
+@contextlib.contextmanager
 def _pipe() -> Iterator[tuple[int, list[int]]]:
     """A pipe's reading end, and its writing end as long as it is in the list."""
     end, writing = os.pipe()
@@ -265,6 +288,13 @@ def _pipe() -> Iterator[tuple[int, list[int]]]:
     finally:
         for descriptor in (end, *kept):
             os.close(descriptor)
+
+
+def look_anew(path: Path) -> None:
+    """Forget that a path was not there, as NFS remembers for up to a minute; another machine has made it."""
+    for directory in (*reversed(path.parents), path):
+        with contextlib.suppress(OSError), os.scandir(directory):
+            pass
 
 
 def show_failure(logs: Sequence[Path]) -> tuple[Path | None, str]:
@@ -278,8 +308,7 @@ def show_failure(logs: Sequence[Path]) -> tuple[Path | None, str]:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             continue
-        ended = _ENDED.match(lines[-1]) if lines else None
-        code = int(ended[1]) if ended else None
+        code = exit_code(path)
         if code == 0:
             continue
         print(f"---------- the end of {path}:", file=sys.stderr)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from espnet_part.errors import AGAIN, UserError
+from espnet_part.launch.slurm_client import SlurmError, cancel
 from espnet_part.recipe.options import is_cluster
 from espnet_part.recipe.stages import Runner
 
@@ -30,8 +31,9 @@ class _Stopped(BaseException):
 def run_program(script: str, main: Callable[[Callable[[Runner], None]], None]) -> NoReturn:
     """Run ``main`` as the program that ``script`` has become.
 
-    SIGINT, SIGTERM and SIGHUP end what it has started, and say how to go on. So does the end of the
-    script that called it, by SIGKILL too; and SIGUSR1, by which a cluster says that the time of a job is
+    SIGINT, SIGTERM and SIGHUP end what it has started here, and say how to go on; a job of Slurm goes on,
+    unless the user who typed Ctrl-C in a terminal ends it, too, when asked. So does the end of the script
+    that called it, by SIGKILL too; and SIGUSR1, by which a cluster says that the time of a job is
     nearly up, with the status of what goes on when it is started again.
 
     Args:
@@ -61,11 +63,11 @@ def run_program(script: str, main: Callable[[Callable[[Runner], None]], None]) -
         name = signal.Signals(stopped.number).name
         if runners:
             print(
-                f"{script}: stopped by {name}{where}, and what it had started; the same command goes on "
-                "from here",
+                f"{script}: stopped by {name}{where}, and what it had started here; the same command goes "
+                "on from here",
                 file=sys.stderr,
             )
-        _hint_at_cluster(runners)
+            _hint_at_cluster(runners[0], asks=stopped.number == signal.SIGINT)
         sys.exit(AGAIN if stopped.number == signal.SIGUSR1 else 128 + stopped.number)
     except UserError as error:
         sys.stdout.flush()
@@ -86,23 +88,47 @@ def run_program(script: str, main: Callable[[Callable[[Runner], None]], None]) -
     sys.exit(0)
 
 
-def _hint_at_cluster(runners: list[Runner]) -> None:
-    if not runners:
-        return
-    words = runners[0].options.launchers["cuda_cmd"]
-    launcher = words[0]
-    if Path(launcher).name == "slurm.pl":
+def _hint_at_cluster(runner: Runner, asks: bool) -> None:
+    """Say what becomes of jobs that were handed to a cluster.
+
+    Args:
+        asks: whether the user may be asked to end them.
+    """
+    words = runner.options.launchers["cuda_cmd"]
+    job = runner.jobs.on_slurm()
+    if job is not None:
         print(
-            "jobs that it had handed to Slurm go on; the same command follows them, part_status shows "
-            "them, and scancel ends them",
+            f"job {job} goes on; the same command follows it, part_status shows it, and `scancel {job}` "
+            "ends it",
             file=sys.stderr,
         )
-    elif is_cluster(words):
+        if asks and _agrees(f"end job {job} now? [y/N] "):
+            try:
+                cancel(job)
+            except SlurmError as error:
+                print(error, file=sys.stderr)
+    elif is_cluster(words) and Path(words[0]).name != "slurm.pl":
         print(
-            f"jobs that {launcher} had handed to the cluster may run on: look for them there, and "
+            f"jobs that {words[0]} had handed to the cluster may run on: look for them there, and "
             "cancel them before you go on",
             file=sys.stderr,
         )
+
+
+def _agrees(question: str) -> bool:
+    """Whether a user at a terminal says yes; no where there is nobody to be asked."""
+    if not sys.stderr.isatty():
+        return False
+    for number in _SIGNALS:  # Ctrl-C once more is an answer, too
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        with Path("/dev/tty").open(encoding="utf-8", errors="replace") as terminal:
+            if os.tcgetpgrp(terminal.fileno()) != os.getpgrp():  # the shell has it
+                return False
+            print(question, end="", file=sys.stderr, flush=True)
+            return terminal.readline().strip().lower() in ("y", "yes")
+    except OSError:
+        return False
 
 
 def _follow_parent() -> None:

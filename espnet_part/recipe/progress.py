@@ -33,6 +33,19 @@ def newest_progress(log: Path) -> str:
     return "".join(c for c in line if c.isprintable())
 
 
+def shortened(line: str, width: int = 0) -> str:
+    """Of a training's progress the step, the loss and the estimate; any other line as it is.
+
+    Args:
+        width: all of it where that is not too long; the loss is left out, too, where it must be.
+    """
+    said = line.split(" | ")
+    if len(said) <= 3 or len(line) <= width:
+        return line
+    short = " | ".join([*said[:2], said[-1]])
+    return short if not width or len(short) <= width else f"{said[0]} | {said[-1]}"
+
+
 class _Follower:
     def __init__(self, path: Path, label: str) -> None:
         self.path = path
@@ -140,6 +153,7 @@ class Progress:
         line = "".join(c for c in self._latest if c.isprintable())
         if self._terminal:
             width = shutil.get_terminal_size().columns
-            print(f"\r\033[K  {line}"[: width + 4], end="", file=self._stream, flush=True)
+            line = shortened(line, width - 2)[: width - 2]
+            print(f"\r\033[K  {line}", end="", file=self._stream, flush=True)
         else:
             print(f"  {line}", file=self._stream, flush=True)

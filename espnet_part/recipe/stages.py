@@ -140,6 +140,7 @@ class Runner:
         if not piece.is_interrupted:
             piece.clear()
         piece.marker.begin(piece.key)
+        self.jobs.makes = piece.makes
         piece.run()
         for path in piece.makes:
             if not path.exists():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,6 +22,11 @@ from espnet_part.train.nested import map_tensors
 
 Result = TypeVar("Result")
 SECONDS_TO_ANSWER = 5.0
+
+
+def node() -> str:
+    """This machine's name, on a cluster of Slurm the node's."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 def _is_of_communication(error: Exception) -> bool:
@@ -150,7 +156,7 @@ class Parallel:
         except (UserError, OSError) as error:
             if self.world == 1:
                 raise
-            fault = f"process {self.rank} of {self.world} on {socket.gethostname()}: {error}"
+            fault = f"process {self.rank} of {self.world} on {node()}: {error}"
         faults = [fault for fault in self.gather(fault) if fault is not None]
         if faults:
             raise DataError(faults[0])
@@ -198,7 +204,7 @@ class Parallel:
         Raises:
             DataError: names the first process that differs from the main one, and the sections.
         """
-        everyone = self.gather((socket.gethostname(), dict(sections)))
+        everyone = self.gather((node(), dict(sections)))
         first_host, first = everyone[0]
         for rank, (host, own) in enumerate(everyone):
             differing = [name for name in first if own.get(name) != first[name]]
@@ -216,19 +222,22 @@ class Parallel:
             step: the number of the step that is being done.
 
         Raises:
-            DataError: names the processes that do not answer.
+            DataError: names the processes that do not answer, and their nodes.
         """
+        where: dict[int, str] = {}
         try:
+            nodes = self.gather(node())
+            where |= {rank: f" on {name}" for rank, name in enumerate(nodes)}
             yield
         except UserError:
             raise
         except Exception as error:
             if self.world == 1 or not _is_of_communication(error):
                 raise
-            gone = ", ".join(map(str, self._silent())) or "another one"
+            gone = ", ".join(f"{rank}{where.get(rank, '')}" for rank in self._silent())
             raise DataError(
-                f"process {gone} of {self.world} is gone (after step {step()}; this is process "
-                f"{self.rank} on {socket.gethostname()}); its own last lines say why. The training "
+                f"process {gone or 'another'} is gone (one of {self.world}, after step {step()}; this is "
+                f"process {self.rank} on {node()}); its own last lines say why. The training "
                 "goes on from its last checkpoint when it is started again"
             ) from None
 

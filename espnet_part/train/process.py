@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import resource
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from espnet_part.errors import AGAIN, DataError
 from espnet_part.files import is_disk_full
 from espnet_part.lock import locked
 from espnet_part.train import notice
+from espnet_part.train.parallel import node
 
 FEW_FILES = 1024  # the usual limit; loading processes may need several hundred descriptors
 
@@ -102,7 +102,7 @@ def parent_of_ranks() -> Iterator[None]:
         if error.signal_name is None:  # it has said itself what is wrong
             sys.exit(error.exit_code)
         raise DataError(
-            f"process {error.error_index} on {socket.gethostname()} was ended by {error.signal_name}"
+            f"process {error.error_index} on {node()} was ended by {error.signal_name}"
             + ("; often for lack of memory" if error.signal_name == "SIGKILL" else "")
         ) from None
 

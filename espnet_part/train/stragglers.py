@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import socket
 import statistics
 from collections.abc import Sequence
 
-from espnet_part.train.parallel import Parallel
+from espnet_part.train.parallel import Parallel, node
 
 #: More than this many times the median of all processes,
 TIMES = 1.5
@@ -39,7 +38,7 @@ class Stragglers:
 
     def __init__(self, parallel: Parallel) -> None:
         self._parallel = parallel
-        self._where = f"process {parallel.rank} on {socket.gethostname()}"
+        self._where = f"process {parallel.rank} on {node()}"
         self._restart()
 
     def _restart(self) -> None:

@@ -93,7 +93,8 @@ class PARTTrainer:
         if trainer_options.dist_timeout is not None:
             parallel.wait_at_most(trainer_options.dist_timeout)
         naming = parallel.naming_lost(lambda: run.position.total_step)
-        with naming, run.notice.awaited(), run.saver.writer, run.watch.ended():
+        # srun, too, notices that a process is gone, and tells the others to end while they name it
+        with run.notice.awaited(), naming, run.saver.writer, run.watch.ended():
             run.run()
 
 

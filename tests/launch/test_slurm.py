@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from espnet_part.launch import slurm
 from espnet_part.launch.command_line import Launch, parse
 from espnet_part.launch.slurm import explain, follow, sbatch_options
-from espnet_part.launch.slurm_client import JobState, SlurmError
+from espnet_part.launch.slurm_client import JobState, SlurmError, accounted
 from espnet_part.launch.slurm_settings import JobSettings
 
 
@@ -28,8 +29,13 @@ def test_what_sbatch_is_asked_for() -> None:
     assert not any("gres" in word for word in found)
     assert "--array=1-9%2" in options("--max-jobs-run", "2", "JOB=1:9")
     assert "--gres=gpu:a100:1" in options("--gpu", "1", gres="gpu:a100")
+    assert "--mem=400G" in options("--gpu", "8", mem_per_gpu="50G", mem="9G")
+    found = options("--gpu", "1", mem_per_gpu="50000", mem_per_cpu="4G")
+    assert [word for word in found if "mem" in word] == ["--mem=50000"]
+    assert "--mem-per-cpu=4G" in options(mem_per_gpu="50G", mem_per_cpu="4G")
     assert not any("signal" in word for word in (*found, *options(kind="train", warning=0)))
-    assert {"--requeue", "--signal=B:USR1@120"} <= set(options(kind="train"))
+    for kind in ("decode", "train", "driver"):
+        assert {"--requeue", "--signal=B:USR1@120"} <= set(options(kind=kind))
 
 
 @pytest.fixture
@@ -87,6 +93,49 @@ def test_what_slurm_has_forgotten_is_read_from_the_log(
     if log is not None:
         (tmp_path / "a.log").write_text(log)
     assert follow(job(tmp_path / "a.log"), "5")[1].state == state
+
+
+SACCT = """#!/bin/sh
+[ "$*" = "--noheader --parsable2 --allocations --jobs=5 -o JobID,State,Start,NodeList" ] || exit 1
+echo '5_1|CANCELLED by 1000|2026-11-27T10:00:00|n1'
+echo '5_2|OUT_OF_MEMORY|2026-11-27T10:00:00|n[1-2]'
+echo '5_[3-9]|PENDING|Unknown|None assigned'
+"""
+
+
+def test_what_squeue_has_forgotten_is_asked_of_the_accounting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sacct = tmp_path / "sacct"
+    sacct.write_text(SACCT)
+    sacct.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    found = accounted("5")
+    assert [found[task].state for task in (1, 2)] == ["CANCELLED", "OUT_OF_MEMORY"]
+    assert found[1].has_ended and found[2].nodes == "n[1-2]"
+    assert accounted("6") == {}  # as without accounting
+    monkeypatch.setattr(slurm, "states", lambda job: {})
+    launch = Launch({}, "JOB", range(1, 3), str(tmp_path / "x.JOB.log"), ["true"])
+    assert follow(launch, "5") == {task: found[task] for task in (1, 2)}
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("TIMEOUT", "job 5: TIMEOUT (why): its time limit: ask for more by `time` in "),
+        ("OUT_OF_MEMORY", "job 5: OUT_OF_MEMORY (why): ask for more by `mem` in "),
+        ("NODE_FAIL", "job 5: NODE_FAIL (why): its node went down; typed again, it goes on"),
+        (
+            "PREEMPTED",
+            "job 5: PREEMPTED (why): another job took its place; typed again, it goes on",
+        ),
+        ("CANCELLED", "job 5: CANCELLED (why): somebody, or the cluster, ended it"),
+        ("FAILED", "job 5 failed with status 3"),
+    ],
+)
+def test_why_a_job_has_ended_is_said(tmp_path: Path, state: str, said: str) -> None:
+    (tmp_path / "a.log").write_text("x\n# Ended (code 3) at now\n")
+    assert explain("5", job(tmp_path / "a.log"), 1, JobState(state, "why")).startswith(said)
 
 
 def test_a_requeued_job_has_not_ended(answers: list[object], tmp_path: Path) -> None:

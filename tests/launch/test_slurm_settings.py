@@ -28,28 +28,28 @@ def test_the_nearest_file_and_the_kind_of_job_count(recipe: Path) -> None:
         "all: {partition: mine}\ntrain: {gres: 'gpu:a100', qos: long}"
     )
     (recipe / "conf/slurm.local.yaml").write_text("train: {qos: null, sbatch: [--exclusive]}")
-    train, files = load_settings("train")
+    train = load_settings("train")
     assert train.options() == ["--partition=mine", "--account=x", "--time=1:00", "--exclusive"]
-    assert train.gres == "gpu:a100" and len(files) == 3
-    assert load_settings("cpu")[0].options() == ["--partition=mine", "--account=x", "--time=1:00"]
+    assert train.gres == "gpu:a100"
+    assert load_settings("cpu").options() == ["--partition=mine", "--account=x", "--time=1:00"]
 
 
 def test_nothing_is_needed() -> None:
-    assert load_settings("decode") == (JobSettings(), [])
+    assert load_settings("decode") == JobSettings()
 
 
 def test_the_example_holds_what_it_says(recipe: Path) -> None:
     shown = EXAMPLE.read_text()
     (recipe / "conf/slurm.yaml").write_text(shown)
-    assert load_settings("train")[0] == JobSettings()  # all of it is a comment
+    assert load_settings("train") == JobSettings()  # all of it is a comment
     lines = shown.splitlines()
     begin = lines.index("# all:")
     (recipe / "conf/slurm.local.yaml").write_text("\n".join(line[2:] for line in lines[begin:]))
-    assert load_settings("train")[0].options() == [
+    assert load_settings("train").options(gpus=8) == [
         *("--partition=gpu", "--account=speech", "--time=2-00:00:00", "--mem=400G"),
         "--comment=speech",
     ]
-    assert load_settings("cpu")[0].mem_per_cpu == "4G"
+    assert load_settings("cpu").mem_per_cpu == "4G"
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,7 @@ def test_the_example_holds_what_it_says(recipe: Path) -> None:
         ("train: [a]", "conf/slurm.local.yaml: train: must be a mapping of keys"),
         ("decode: {time: 4:00:00}", "decode: time: YAML reads this as the number 14400: put it in"),
         ("decode: {setup: module load x}", "conf/slurm.local.yaml: decode: setup"),
+        ("train: {mem_per_gpu: 50 GB}", "conf/slurm.local.yaml: train: mem_per_gpu"),
         ("[]", "must be a mapping"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -77,3 +78,22 @@ def test_features_are_made_on_as_many_gpus_as_a_training_has(
     monkeypatch.setattr(jobs, "_start", start)
     jobs.launch_on_gpus(tmp_path / "x.log", "module")
     assert found == started
+
+
+def test_what_another_machine_has_made_is_looked_for_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where NFS remembers that something is not there, a look into the directory makes it forget."""
+    looked: list[str] = []
+    scan = os.scandir
+
+    def look(path: Path) -> object:
+        looked.append(str(path))
+        return scan(path)
+
+    made = tmp_path / "dump/raw/train"
+    jobs = Jobs(SimpleNamespace())  # type: ignore[arg-type]
+    jobs.makes = [made]
+    monkeypatch.setattr(os, "scandir", look)
+    jobs.run(["mkdir", "-p", made])
+    assert looked[-3:] == [str(tmp_path / "dump"), str(tmp_path / "dump/raw"), str(made)]

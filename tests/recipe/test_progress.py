@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from espnet_part.recipe.progress import Progress
+from espnet_part.recipe.progress import Progress, shortened
 
 
 def test_the_newest_bar_of_a_new_log_is_shown(tmp_path: Path) -> None:
@@ -43,3 +43,15 @@ def test_what_a_launcher_says_is_shown_once(tmp_path: Path) -> None:
             )
         (tmp_path / "a.log").write_text("x 50%|#|\n")
     assert shown.getvalue() == "  slurm.pl: job 7: queued (Resources)\n  x 50%|#|\n"
+
+
+def test_the_estimate_is_seen_on_a_narrow_terminal() -> None:
+    line = "adapter: step 2/4 (50%) | loss 5.793 (asr 5.794) | 557 tokens/s | padding 8% | ETA 1 second"
+    short = "adapter: step 2/4 (50%) | loss 5.793 (asr 5.794) | ETA 1 second"
+    assert [shortened(line, width) for width in (len(line), 80, 60)] == [
+        line,
+        short,
+        "adapter: step 2/4 (50%) | ETA 1 second",
+    ]
+    assert shortened(line) == short
+    assert shortened("x:  50%|##   | 5/10", 9) == "x:  50%|##   | 5/10"

@@ -88,7 +88,7 @@ class Work:
         ("# Ended (code 143) at noon\n", "was killed by SIGTERM; see"),
         ("# Ended (code 1) at noon\n", "failed; see"),
         ("# Ended (code 255) at noon\n", "failed; see"),
-        ("# Ended (code 137) at noon\nthen it began anew\n", "failed; see"),
+        ("# Ended (code 137) at noon\n# Running on n2, job 7\n", "failed; see"),
         ("", "failed; see"),
     ],
 )

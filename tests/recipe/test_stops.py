@@ -113,7 +113,7 @@ def test_nothing_is_left_running(
     assert "and on" not in said
     name = number.name if number in (signal.SIGINT, signal.SIGTERM) else "SIGTERM"
     assert (
-        f"part.sh: stopped by {name} in stage 8 (PART stage 2), and what it had started; the same "
+        f"part.sh: stopped by {name} in stage 8 (PART stage 2), and what it had started here; the same "
         "command goes on from here\n"
     ) in said
     assert not (tmp_path / "done").exists() and (tmp_path / "done.begun").exists()

@@ -52,7 +52,10 @@ def test_a_job_runs_as_run_pl_would_run_it(launch: Launch) -> None:
     assert lines[2] == "# bash -c 'echo out; echo err >&2'"
     assert lines[3:5] == ["out", "err"]
     assert re.fullmatch(r"# Ended \(code 0\) at .*, elapsed time \d+ seconds", lines[-1])
-    assert "there is no conf/slurm.local.yaml" in done.stderr
+    assert (
+        "default partition, for conf/slurm.local.yaml says nothing of jobs of the kind cpu"
+        in done.stderr
+    )
     assert "queued" in done.stderr
 
 
@@ -87,7 +90,7 @@ def test_a_job_has_its_variables_and_no_others(
     for name in ("HF_HOME", "https_proxy", "NCCL_DEBUG", "MINE_1", "OTHERS", "SSH_CONNECTION"):
         monkeypatch.setenv(name, f"value of, {name}")
     done = launch("v.log", "env")
-    assert done.returncode == 0 and "there is no" not in done.stderr
+    assert done.returncode == 0 and "default partition" not in done.stderr
     log = Path("v.log").read_text()
     for name in ("HF_HOME", "https_proxy", "NCCL_DEBUG", "MINE_1"):
         assert f"\n{name}=value of, {name}\n" in log
@@ -96,15 +99,19 @@ def test_a_job_has_its_variables_and_no_others(
 
 
 def test_several_nodes(launch: Launch) -> None:
-    text = "echo $SLURMD_NODENAME $SLURM_PROCID $HF_X"
+    text = "echo $SLURMD_NODENAME $SLURM_PROCID $SRUN_CPUS_PER_TASK $HF_X"
     os.environ["HF_X"] = "seen"
     try:
-        done = launch("--num_nodes", "2", "n.log", "srun", "--export=ALL", "bash", "-c", text)
+        words = ("--num_threads", "2", "--num_nodes", "2", "n.log", "srun", "--export=ALL")
+        done = launch(*words, "bash", "-c", text)
     finally:
         del os.environ["HF_X"]
     assert done.returncode == 0, done.stderr
     lines = Path("n.log").read_text().splitlines()
-    assert sorted(line for line in lines if line.endswith(" seen")) == ["n1 0 seen", "n2 1 seen"]
+    assert sorted(line for line in lines if line.endswith(" seen")) == [
+        "n1 0 2 seen",
+        "n2 1 2 seen",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,11 @@ import dataclasses
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -238,6 +240,30 @@ def test_torchrun_starts_it_as_well(
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
     assert_close(trained(workspace, "torchrun"), one_process)
+
+
+def test_torchrun_starts_again_what_a_process_has_left(workspace: Workspace, log: Path) -> None:
+    """By default torchrun shares one store among attempts, in which they find the addresses of the dead."""
+    conf = {"save_interval": 1, "log_interval": 1, "batch_size": 8}
+    workspace.write("stage.yaml", stage([{**ADAPTER, "steps": 60}], **conf))
+    cmd = workspace.command("stage.yaml", "restarted", "--dist_backend", "gloo", "--resume", "true")
+    run = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    with log.open("w") as out:
+        running = subprocess.Popen(
+            [sys.executable, *run, "--max-restarts", "1", "-m", "espnet_part.bin.part_train", *cmd],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
+        )
+    deadline = time.monotonic() + 300
+    while "step 9/60" not in log.read_text():
+        assert running.poll() is None and time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    assert running.wait(timeout=300) == 0, log.read_text()
+    text = log.read_text()
+    assert text.count(": step 2/60") == text.count(": step 60/60") == 1
 
 
 def test_more_processes_than_examples_never_hang(workspace: Workspace, log: Path) -> None:
