@@ -41,7 +41,7 @@ from espnet_part.train.arguments import (
 from espnet_part.train.checkpoint import load_trained
 from espnet_part.train.learning_rate import parameter_groups
 from espnet_part.train.options import check_values, refuse_foreign
-from espnet_part.train.precision import hold_in_float32
+from espnet_part.train.precision import hold_in_float32, masters
 from espnet_part.train.process import parent_of_ranks, prepared
 from espnet_part.train.sharding import shard, take_all_at_once
 from espnet_part.train.trainer import PARTTrainer
@@ -150,12 +150,14 @@ class PARTTask(AbsTask):
         """
         model = build_model(_model_config(args))
         ever = _ever_trained(args, model)
-        hold_in_float32(model, ever, args.use_amp)
+        in_float32 = masters(model, ever, args.use_amp)
+        if args.parallel == "fsdp2" and _world() > 1:
+            shard(model, "cuda" if args.ngpu else "cpu", in_float32)
+        else:
+            hold_in_float32(model, in_float32)
         if args.part_init is not None:
             load_trained(model, args.part_init)
         activate(model, ever)  # all of the stage's; each phase chooses its own
-        if args.parallel == "fsdp2" and _world() > 1:
-            shard(model, "cuda" if args.ngpu else "cpu")
         return model
 
     @classmethod

@@ -11,8 +11,19 @@ from torch import nn
 from espnet_part.errors import ConfigError
 
 
-def hold_in_float32(model: nn.Module, names: Collection[str], amp: bool) -> None:
-    """Hold the parameters ``names`` in float32, and let autocast compute with them in bfloat16.
+def hold_in_float32(module: nn.Module, names: Collection[str], prefix: str = "") -> None:
+    """Make the parameters ``names`` float32, those of them that lie in a module.
+
+    Args:
+        prefix: what the module's own names have before them in ``names``.
+    """
+    for name, parameter in module.named_parameters(prefix):
+        if name in names:
+            parameter.data = parameter.data.float()
+
+
+def masters(model: nn.Module, names: Collection[str], amp: bool) -> list[str]:
+    """Those of the parameters ``names`` that are to be held in float32 (autocast computes in bfloat16).
 
     At a learning rate of 1e-5 most updates are smaller than half a step of bfloat16 (8 bits), so
     that the weights would stay where they are.
@@ -20,25 +31,27 @@ def hold_in_float32(model: nn.Module, names: Collection[str], amp: bool) -> None
     Args:
         amp: whether the training uses autocast, without which layers cannot mix dtypes.
 
+    Returns:
+        The names of what is in a shorter type now.
+
     Raises:
         ConfigError: there are such parameters, and no autocast.
     """
-    chosen = [
-        parameter
+    chosen = {
+        name: parameter
         for name, parameter in model.named_parameters()
         if name in names and parameter.dtype in (torch.bfloat16, torch.float16)
-    ]
-    if not chosen:
-        return
-    if not amp:
+    }
+    dtypes = [parameter.dtype for parameter in chosen.values()]
+    if chosen and not amp:
         raise ConfigError(
-            f"use_amp: {len(chosen)} tensors that train are in {str(chosen[0].dtype)[6:]}, in which "
+            f"use_amp: {len(chosen)} tensors that train are in {str(dtypes[0])[6:]}, in which "
             "small updates are lost; use --use_amp true (they are then held in float32), or "
             "`llm_conf.dtype: float32`"
         )
-    for parameter in chosen:
-        parameter.data = parameter.data.float()
-    size = sum(parameter.numel() for parameter in chosen)
-    logging.info(
-        "%d tensors (%.1f million values) that train are held in float32", len(chosen), size / 1e6
-    )
+    if chosen:
+        size = sum(parameter.numel() for parameter in chosen.values()) / 1e6
+        logging.info(
+            "%d tensors (%.1f million values) that train are held in float32", len(chosen), size
+        )
+    return list(chosen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -18,9 +18,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from espnet_part.errors import ConfigError
 from espnet_part.train.parallel import Parallel
+from espnet_part.train.precision import hold_in_float32
 
 
-def shard(model: Any, device_type: str) -> None:
+def shard(model: Any, device_type: str, in_float32: Collection[str] = ()) -> None:
     """Leave each process its rows of each parameter of a `SpeechLLM`, in place and in their dtypes.
 
     A block is gathered before it runs and freed afterwards, the table of embeddings and the output layer
@@ -30,6 +31,7 @@ def shard(model: Any, device_type: str) -> None:
     Args:
         model: on the CPU, from where one block at a time is moved; its optimizer comes afterwards.
         device_type: "cpu" or "cuda", where the rows live.
+        in_float32: names of those to be held in float32, of which a block at a time is whole.
 
     Raises:
         ConfigError: a parameter that cannot be cut into rows.
@@ -38,7 +40,9 @@ def shard(model: Any, device_type: str) -> None:
         if parameter.ndim == 0:
             raise ConfigError(f"parallel: fsdp2 cannot shard the scalar {name}; use ddp")
     mesh = init_device_mesh(device_type, (dist.get_world_size(),))
+    prefixes = {module: name for name, module in model.named_modules()}
     for module in (*reversed(model.shards), model):
+        hold_in_float32(module, in_float32, prefixes[module])
         fully_shard(module, mesh=mesh)
     model.in_step = True
     # between passes the parameters are the rows; a training pass frees the rest when it comes back

@@ -15,7 +15,7 @@ from espnet_part.plan.batch import Batch
 from espnet_part.plan.operations import Model
 from espnet_part.schedule.activation import activate
 from espnet_part.schedule.selectors import select
-from espnet_part.train.precision import hold_in_float32
+from espnet_part.train.precision import hold_in_float32, masters
 from tests.model.tiny import LORA, QWEN2, make_batch, make_config
 
 WHISPER = {
@@ -68,7 +68,7 @@ def small_model(cfg: ModelConfig, phase: str) -> tuple[SpeechLLM, set[str]]:
     names = [name for name, _ in model.named_parameters()]
     trained = {name for s in PHASES[phase] for name in select(s, names, model.protected)}
     activate(model, trained)
-    hold_in_float32(model, trained, amp=True)
+    hold_in_float32(model, masters(model, trained, amp=True))
     return model, trained
 
 

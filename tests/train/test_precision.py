@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from espnet_part.errors import ConfigError
-from espnet_part.train.precision import hold_in_float32
+from espnet_part.train.precision import hold_in_float32, masters
 from tests.train.launch import part_train
 from tests.train.tiny import LORA_ONLY, Workspace, model_config, stage
 
@@ -18,9 +18,9 @@ from tests.train.tiny import LORA_ONLY, Workspace, model_config, stage
 def test_without_autocast_it_is_refused() -> None:
     model = nn.Linear(2, 2).to(torch.bfloat16)
     with pytest.raises(ConfigError, match="use --use_amp true"):
-        hold_in_float32(model, ["weight"], amp=False)
-    hold_in_float32(model, [], amp=False)
-    hold_in_float32(model, ["weight"], amp=True)
+        masters(model, ["weight"], amp=False)
+    assert not masters(model, [], amp=False)
+    hold_in_float32(model, masters(model, ["weight"], amp=True))
     assert (model.weight.dtype, model.bias.dtype) == (torch.float32, torch.bfloat16)
 
 

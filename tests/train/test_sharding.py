@@ -21,7 +21,7 @@ from espnet_part.train.learning_rate import forget_frozen, optimizer_state, para
 from espnet_part.train.nested import map_tensors
 from espnet_part.train.outliers import Outliers
 from espnet_part.train.parallel import Parallel
-from espnet_part.train.precision import hold_in_float32
+from espnet_part.train.precision import hold_in_float32, masters
 from espnet_part.train.sharding import Sharded, rows_of, shard
 from espnet_part.train.step import train_step, validate
 from tests.model.tiny import LORA, QWEN2, WHISPER, make_batch, make_model
@@ -120,10 +120,11 @@ def compare(rank: int, world: int, amp: bool) -> dict[str, Any]:
         for name, chosen in PHASES.items()
     }
     ever = sorted({name for names in phases.values() for name in names})
-    hold_in_float32(model, ever, amp)
+    in_float32 = masters(model, ever, amp)
     whole = copy.deepcopy(model)
+    hold_in_float32(whole, in_float32)
+    shard(model, "cpu", in_float32)
     activate(model, ever)
-    shard(model, "cpu")
     sides = [
         Side(parallel, held, ever, foreach=amp)  # as on GPUs
         for parallel, held in ((Parallel(rank, world), whole), (Sharded(rank, world), model))
