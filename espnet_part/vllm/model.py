@@ -51,8 +51,8 @@ class PartForConditionalGeneration(
         super().__init__()
         config = vllm_config.model_config.hf_config
         self.dtype = vllm_config.model_config.dtype
+        self.rows = config.text_config.vocab_size
         model: Any = self  # where there is no vLLM, type checkers know only torch's base class
-        model.configure_mm_token_handling(config.text_config.vocab_size, [config.speech_token_id])
         in_float32 = set_default_torch_dtype(torch.float32)
         with model._mark_tower_model(vllm_config, "audio"), in_float32:
             self.speech = Speech(config)
@@ -72,6 +72,18 @@ class PartForConditionalGeneration(
         low = self.dtype != torch.float32
         with torch.autocast(clips[0].device.type, self.dtype if low else None, enabled=low):
             return [embeddings.to(self.dtype) for embeddings in self.speech(clips)]
+
+    def embed_input_ids(
+        self,
+        input_ids: Tensor,
+        multimodal_embeddings: Any = None,
+        *,
+        is_multimodal: Tensor | None = None,
+    ) -> Tensor:
+        """Embeddings of tokens, and of clips in the places that are theirs."""
+        # of the speech token the LLM's table has no row; it stands for clips, and in texts of strangers
+        known = input_ids.clamp(max=self.rows - 1)
+        return super().embed_input_ids(known, multimodal_embeddings, is_multimodal=is_multimodal)
 
     def forward(
         self,

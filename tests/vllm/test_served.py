@@ -23,6 +23,7 @@ from espnet_part.decode.engines import vllm as engine
 from espnet_part.decode.speech2text import Speech2Text
 from espnet_part.errors import ConfigError
 from espnet_part.sample_rate import SAMPLE_RATE
+from espnet_part.vllm.config import SPEECH_TOKEN
 from tests.decode.conftest import make_speech
 from tests.vllm import models
 from tests.vllm.test_export import export
@@ -30,7 +31,13 @@ from tests.vllm.test_export import export
 SECONDS = (0.5, 1.9, 1.1, 0.03, 4.6, 2.2, 3.3, 0.8)
 RATE = 8  # tokens a second
 MODELS: dict[str, dict[str, Any]] = {
-    "whisper": {"encoder": models.WHISPER, "adapter": "transformer_cnn"},
+    "whisper": {
+        "encoder": models.WHISPER,
+        "adapter": "transformer_cnn",
+        # a table without a row for the token that stands for speech; vLLM adds rows up to 64s
+        "more_tokens": [f"<|{number}|>" for number in range(63)],
+        "vocab_size": 320,
+    },
     "wav2vec2": {
         "encoder": models.WAV2VEC2,
         "adapter": "qformer",
@@ -142,6 +149,12 @@ def server(python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
         process.wait()
 
 
+def same(found: str | None, wanted: str) -> bool:
+    """Whether texts are the same, but for a letter at the end of which there are not all bytes: vLLM
+    leaves that out."""
+    return bool(wanted) and (found or "").strip().rstrip("\ufffd") == wanted.rstrip("\ufffd")
+
+
 def test_openai_s_client_gets_transcriptions_translations_and_chats(
     server: tuple[str, Path], tmp_path: Path
 ) -> None:
@@ -159,12 +172,12 @@ def test_openai_s_client_gets_transcriptions_translations_and_chats(
         heard = client.audio.transcriptions.create(
             model="tiny", file=("clip.wav", audio), language="de", prompt="Names: Nguyen", **short
         )
-        assert heard.text == own(speech, lang="de", context="Names: Nguyen")[0].text
+        assert same(heard.text, own(speech, lang="de", context="Names: Nguyen")[0].text)
         more = {"language": "de", "to_language": "fr", "max_completion_tokens": 9}
         translated = client.audio.translations.create(
             model="tiny", file=("clip.wav", audio), extra_body=more
         )
-        assert translated.text == own(speech, "s2tt", lang="de", tgt="fr")[0].text
+        assert same(translated.text, own(speech, "s2tt", lang="de", tgt="fr")[0].text)
         part = {"data": base64.b64encode(audio).decode(), "format": "wav"}
         content: Any = [
             {"type": "input_audio", "input_audio": part},
@@ -173,10 +186,22 @@ def test_openai_s_client_gets_transcriptions_translations_and_chats(
         said = client.chat.completions.create(
             model="tiny", messages=[{"role": "user", "content": content}], max_tokens=9
         )
-        assert (said.choices[0].message.content or "").strip() == own(speech, lang="de")[0].text
+        assert same(said.choices[0].message.content, own(speech, lang="de")[0].text)
         with pytest.raises(BadRequestError, match="`language` is missing"):
             client.audio.transcriptions.create(model="tiny", file=("clip.wav", audio))
         with pytest.raises(BadRequestError, match=re.escape("unknown language code 'German!'")):
             client.audio.transcriptions.create(
                 model="tiny", file=("clip.wav", audio), language="German!"
             )
+
+
+def test_the_speech_token_in_a_text_harms_nobody(server: tuple[str, Path]) -> None:
+    from openai import OpenAI
+
+    with OpenAI(base_url=f"{server[0]}/v1", api_key="none", max_retries=0) as client:
+        for text in (SPEECH_TOKEN, f"{SPEECH_TOKEN} and {SPEECH_TOKEN}"):
+            said = client.chat.completions.create(
+                model="tiny", messages=[{"role": "user", "content": text}], max_tokens=3
+            )
+            assert said.choices[0].message.content is not None
+    urllib.request.urlopen(f"{server[0]}/health", timeout=10)
