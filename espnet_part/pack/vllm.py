@@ -18,6 +18,7 @@ from espnet_part.config import load_yaml
 from espnet_part.errors import ConfigError
 from espnet_part.files import apply_umask
 from espnet_part.model.adapters import ADAPTERS
+from espnet_part.model.base import check_weights
 from espnet_part.model.config import ModelConfig
 from espnet_part.model.encoders import ENCODERS
 from espnet_part.model.lora import merge_lora
@@ -92,20 +93,22 @@ def _write(model: SpeechLLM, config: ModelConfig, out: Path, dtype: str) -> None
         for number, shard in enumerate(shards, 1):
             tensors = {f"language_model.{n}": t for n, t in load_file(shard).items()}
             index |= _save(tensors, out / f"llm-{number:05d}.safetensors")
+    packing = ENCODERS.packing(config.encoder)
     part_config = PartConfig(
-        text_config,
-        config.encoder,
-        ENCODERS.packing(config.encoder).without_files(model.encoder, config.encoder_conf),
-        config.speech_adapter,
-        dataclasses.asdict(config.speech_adapter_conf),
-        load_yaml(config.prompts or ""),
-        tokenizer.convert_tokens_to_ids(SPEECH_TOKEN),
+        text_config=text_config,
+        encoder=config.encoder,
+        encoder_conf=packing.without_files(model.encoder, config.encoder_conf),
+        speech_adapter=config.speech_adapter,
+        speech_adapter_conf=dataclasses.asdict(config.speech_adapter_conf),
+        prompts=load_yaml(config.prompts or ""),
+        speech_token_id=tokenizer.convert_tokens_to_ids(SPEECH_TOKEN),
         architectures=[ARCHITECTURE],
         dtype=dtype,
     )
-    speech = Speech(part_config)  # as vLLM will build it, from the configuration alone
-    speech.load(weights_of(nn.ModuleDict({"encoder": model.encoder, "adapter": model.adapter})))
-    tensors = {f"speech.{name}": tensor for name, tensor in weights_of(speech).items()}
+    own = weights_of(nn.ModuleDict({"encoder": model.encoder, "adapter": model.adapter}))
+    # as vLLM will build them, from the configuration alone
+    check_weights(weights_of(Speech.sizes(part_config)), own, "encoder and adapter for vLLM")
+    tensors = {f"speech.{name}": tensor for name, tensor in own.items()}
     index |= _save(tensors, out / "speech.safetensors")
     _write_json(out / "model.safetensors.index.json", {"metadata": {}, "weight_map": index})
     part_config.save_pretrained(out)
