@@ -138,7 +138,8 @@ setup(
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
     entry_points={
-        "console_scripts": [f"{name} = espnet_part.bin.{name}:main" for name in COMMANDS]
+        "console_scripts": [f"{name} = espnet_part.bin.{name}:main" for name in COMMANDS],
+        "vllm.general_plugins": ["espnet_part = espnet_part.vllm:register"],
     },
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

@@ -21,7 +21,7 @@ LAYERS = (
     {"analysis", "baseline", "compare", "corpora", "launch", "plan", "serve", "stage_file"},
     {"decode", "report", "task"},
     {"pack"},
-    {"score", "train"},
+    {"score", "train", "vllm"},
     {"data"},
     {"model", "schedule"},
     {
@@ -51,7 +51,7 @@ ONLY_IN = {
     },
     "espnet3": {"espnet3"},
     "torch.distributed": {"task", "train.parallel", "train.sharding"},
-    "vllm": {"decode.engines.vllm.program"},
+    "vllm": {"decode.engines.vllm.program", "vllm"},
     "transformers": {
         "baseline.whisper",
         "convert",
@@ -59,6 +59,7 @@ ONLY_IN = {
         "decode.engines.transformers",
         "model",
         "pack.export",
+        "vllm",
     },
 }
 

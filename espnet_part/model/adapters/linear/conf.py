@@ -29,3 +29,5 @@ class LinearConf:
 
 
 Conf = LinearConf
+#: See `espnet_part.model.kinds.ConfPart`.
+EXACT_LENGTHS = True

@@ -30,3 +30,5 @@ class MoEConf:
 
 
 Conf = MoEConf
+#: See `espnet_part.model.kinds.ConfPart`.
+EXACT_LENGTHS = True

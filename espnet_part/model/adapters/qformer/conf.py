@@ -32,3 +32,5 @@ class QFormerConf:
 
 
 Conf = QFormerConf
+#: See `espnet_part.model.kinds.ConfPart`.
+EXACT_LENGTHS = True

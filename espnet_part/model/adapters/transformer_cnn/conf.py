@@ -64,3 +64,5 @@ class TransformerCNNConf:
 
 
 Conf = TransformerCNNConf
+#: See `espnet_part.model.kinds.ConfPart`.
+EXACT_LENGTHS = True

@@ -55,6 +55,11 @@ def export(encoder: Any, conf: TransformersEncoderConf, directory: Path) -> Pack
     return PackedBase(dataclasses.replace(base, name="."), {"name": "."}, "transformers' AutoModel")
 
 
+def without_files(encoder: Any, conf: TransformersEncoderConf) -> dict[str, Any]:
+    """See `espnet_part.model.kinds.PackingPart`."""
+    return {"config": encoder.model.config.to_dict(), "normalize": conf.normalizes()}
+
+
 def check(conf: Mapping[str, Any], where: Path) -> None:
     """See `espnet_part.model.kinds.PackingPart`: `build` takes sizes, numbers and safetensors from it,
     and nothing that a configuration names: no code, no kernel of the hub, no quantisation."""

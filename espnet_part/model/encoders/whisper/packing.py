@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from espnet_part.model.base import BaseModel, describe_base
-from espnet_part.model.encoders.whisper.conf import PROTECTED, WhisperEncoderConf
+from espnet_part.model.encoders.whisper.conf import (
+    PROTECTED,
+    WHISPER_CONFIG_KEYS,
+    WhisperEncoderConf,
+)
 from espnet_part.model.packing import PackedBase, pack_directory
 
 
@@ -51,6 +55,12 @@ def export(encoder: Any, conf: WhisperEncoderConf, directory: Path) -> PackedBas
     if conf.silence:
         values["silence"] = conf.silence
     return PackedBase(dataclasses.replace(base, name="."), values, "transformers' WhisperEncoder")
+
+
+def without_files(encoder: Any, conf: WhisperEncoderConf) -> dict[str, Any]:
+    """See `espnet_part.model.kinds.PackingPart`."""
+    sizes = {key: getattr(encoder.config, key) for key in WHISPER_CONFIG_KEYS}
+    return {"config": sizes, "pad_to_30s": conf.pad_to_30s, "silence": conf.silence}
 
 
 def check(conf: Mapping[str, Any], where: Path) -> None:
