@@ -10,7 +10,7 @@ import os
 
 from espnet_part import _espnetez
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 
 def _wait_asleep() -> None:
