@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_part.command import command, ending_before_its_limit
-from espnet_part.decode.arguments import SEARCH, get_parser, parse
+from espnet_part.decode.arguments import BUDGET, SEARCH, get_parser, parse
 
 __all__ = ["get_parser", "main", "parse"]
 
@@ -21,6 +21,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         format="%(asctime)s (%(module)s:%(lineno)d) %(levelname)s: %(message)s",
     )
     from espnet_part.config import build
+    from espnet_part.decode.budget import Budget
     from espnet_part.decode.search import Search
     from espnet_part.errors import ConfigError, DataError
     from espnet_part.model.base import file_sha256, fingerprint
@@ -28,8 +29,10 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_part.model.tokenizer import tokenizer_sha256
     from espnet_part.pack.locations import load_run_config
 
+    # wrong settings are told before anything is loaded
     search = {key: getattr(args, key) for key in SEARCH}
-    build(Search, search, "part_inference")  # wrong settings are told before anything is loaded
+    build(Search, search, "part_inference")
+    build(Budget, {key: getattr(args, key) for key in BUDGET}, "part_inference")
     files = [Path(args.part_train_config)]
     if args.part_model_file:
         files.append(Path(args.part_model_file))
@@ -72,6 +75,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
             device="cuda" if args.ngpu else "cpu",
             dtype=args.dtype,
             batch_size=args.batch_size,
+            batch_bins=args.batch_bins,
             engine=args.engine,
             **search,
         )

@@ -73,7 +73,19 @@ def add_search_arguments(parser: argparse._ActionsContainer) -> None:
         help="bfloat16 is quicker and smaller; float32 gives the same tokens at any batch size",
     )
     parser.add_argument(
-        "--batch_size", type=int, default=8, help="utterances or windows decoded at once"
+        "--batch_size",
+        type=int,
+        default=8,
+        help="utterances or windows decoded at once; does not count with --batch_bins",
+    )
+    parser.add_argument(
+        "--batch_bins",
+        type=int,
+        metavar="N",
+        help="in place of --batch_size: as many at once as have so many positions of the LLM, padding "
+        "included. One has those of its prompt (with the speech) and of its longest answer "
+        "(--max_tokens_per_second), --beam_size times; one that has more is decoded alone. Not with "
+        "--engine vllm",
     )
     parser.add_argument("--beam_size", type=int, default=1, help="1 is greedy search")
     parser.add_argument(
@@ -159,15 +171,15 @@ def search_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Those of `add_search_arguments` that are settings of `Search`.
 
     Raises:
-        ConfigError: one is wrong, or the batch size is.
+        ConfigError: one is wrong, or the budget is.
     """
     from espnet_part.config import build
+    from espnet_part.decode.budget import Budget
     from espnet_part.decode.search import Search
 
     search = {key: getattr(args, key) for key in SEARCH if hasattr(args, key)}
     build(Search, search, "search")
-    if args.batch_size < 1:
-        raise ConfigError(f"--batch_size must be at least 1, not {args.batch_size}")
+    build(Budget, {key: getattr(args, key) for key in BUDGET}, "decoding")
     return search
 
 
@@ -194,12 +206,14 @@ def load_model(
         device="cuda" if gpu else "cpu",
         dtype=args.dtype,
         batch_size=args.batch_size,
+        batch_bins=args.batch_bins,
         engine=args.engine,
         **search,
     )
 
 
 WINDOWS = ("max_window", "min_window", "min_silence", "pad")
+BUDGET = ("batch_size", "batch_bins")
 REQUIRED = ("part_train_config", "data_dir", "output_dir")
 SEARCH = (
     "beam_size",

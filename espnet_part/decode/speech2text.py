@@ -20,6 +20,7 @@ from espnet_part.data.collate import Row, collate, make_row
 from espnet_part.data.datadir import Example
 from espnet_part.data.prompts import Prompts, Wording, parse_wording
 from espnet_part.decode import engines
+from espnet_part.decode.budget import Budget
 from espnet_part.decode.detect import CTC_WEIGHT, TOKENS, Guess, candidates, weigh
 from espnet_part.decode.direction import Direction
 from espnet_part.decode.engines.base import Prompt
@@ -76,7 +77,8 @@ class Speech2Text:
         part_model_file: trained weights; without any, the adapter is random.
         device: as torch names it.
         dtype: "float32" or "bfloat16" (weights of the LLM in it, the rest under autocast).
-        batch_size: most utterances decoded at once.
+        batch_size: most utterances decoded at once; does not count where ``batch_bins`` is given.
+        batch_bins: most positions of the LLM at once; see `espnet_part.decode.budget`.
         merge_lora: put LoRA into the LLM's weights, which is faster; in float32 alone.
         engine: what runs the LLM: "transformers", or "vllm", which takes the LLM out of ``model`` and
             merges LoRA in any dtype; see `espnet_part.decode.engines`.
@@ -97,6 +99,7 @@ class Speech2Text:
         batch_size: int = 8,
         merge_lora: bool = True,
         engine: str = engines.DEFAULT,
+        batch_bins: int | None = None,
         **search: Any,
     ):
         from espnet_part.model import lora
@@ -115,7 +118,9 @@ class Speech2Text:
         settings.check_adapter(
             ADAPTERS.conf(config.speech_adapter).HEARS
         )  # before weights are read
-        engines.find(engine).check(settings)
+        most = {"batch_size": batch_size, "batch_bins": batch_bins}
+        budget = build(Budget, most, "decoding")
+        engines.find(engine).check(settings, budget)
         prompts = Prompts.load(config.prompts)
         llm = dataclasses.replace(config.llm_conf, dtype=dtype)  # type: ignore[arg-type]
         model = build_model(dataclasses.replace(config, llm_conf=llm))
@@ -127,7 +132,7 @@ class Speech2Text:
         if merge_lora and dtype == "float32" and llm.quantization is None:
             lora.merge_lora(model.llm.model, torch.float32)
         tokenizer = load_tokenizer(llm)
-        self._set(model.to(device), tokenizer, prompts, settings, dtype, batch_size, engine)
+        self._set(model.to(device), tokenizer, prompts, settings, dtype, budget, engine)
 
     @classmethod
     def from_pretrained(
@@ -147,7 +152,7 @@ class Speech2Text:
                 `part_export`; an experiment (``exp/part``) or a ``config.yaml`` of one; or
                 ``owner/name`` of the Hugging Face hub.
             revision: branch, tag or commit of the hub's model.
-            settings: of `Speech2Text`: device, dtype, batch_size, beam_size, …; and
+            settings: of `Speech2Text`: device, dtype, batch_bins, beam_size, …; and
                 ``part_model_file`` for other weights than the model's own.
 
         Raises:
@@ -170,10 +175,12 @@ class Speech2Text:
         dtype: str = "float32",
         batch_size: int = 8,
         engine: str = engines.DEFAULT,
+        batch_bins: int | None = None,
     ) -> Speech2Text:
         """Decode with a model that is in memory already."""
         self = cls.__new__(cls)
-        self._set(model, tokenizer, prompts, search or Search(), dtype, batch_size, engine)
+        budget = build(Budget, {"batch_size": batch_size, "batch_bins": batch_bins}, "decoding")
+        self._set(model, tokenizer, prompts, search or Search(), dtype, budget, engine)
         return self
 
     def _set(
@@ -183,11 +190,9 @@ class Speech2Text:
         prompts: Prompts,
         search: Search,
         dtype: str,
-        batch_size: int,
+        budget: Budget,
         engine: str,
     ) -> None:
-        if batch_size < 1:
-            raise ConfigError(f"batch_size: must be at least 1, not {batch_size}")
         self._hears = hasattr(model.adapter, "second_opinion")
         search.check_adapter(self._hears)
         self.model = model.eval()
@@ -196,9 +201,8 @@ class Speech2Text:
         self.prompts = prompts
         self.search = search
         self.dtype = dtype
-        self.batch_size = batch_size
         self.device = next(model.parameters()).device
-        self.engine = engines.find(engine)(model.llm, search, batch_size, self._running)
+        self.engine = engines.find(engine)(model.llm, search, budget, self._running)
 
     def __call__(
         self,
@@ -286,10 +290,11 @@ class Speech2Text:
         asked = [Direction(ASR.name, lang, lang).example(lang) for lang in langs]
         rows = [self.prepare(example, samples) for example in asked]
         read: list[tuple[Prompt, _Heard | None]] = []
-        for _, each, reason in run_or_name(rows, partial(self._read, keep=True)):
-            if each is None:
-                raise DataError(reason)
-            read.append(each)
+        for group in self._encoded_together(rows):
+            for _, each, reason in run_or_name(group, partial(self._read, keep=True)):
+                if each is None:
+                    raise DataError(reason)
+                read.append(each)
         prompts = [prompt._replace(limit=min(prompt.limit, TOKENS)) for prompt, _ in read]
         answers = dict(self.engine.generate(prompts))
         scores = []
@@ -364,21 +369,34 @@ class Speech2Text:
         Raises:
             DataError: prompt and answer do not fit into the LLM's context.
         """
-        prompt = len(row.tokens.prefix_ids) + len(row.tokens.suffix_ids)
-        if row.speech is not None:
-            limit = self.search.limit_speech(len(row.speech) / SAMPLE_RATE)
-            samples = torch.tensor([len(row.speech)])
-            frames = self.model.adapter.output_lengths(self.model.encoder.output_lengths(samples))
-            prompt += int(frames[0])
-        else:
-            source = self.tokenizer(row.example.src_text or "", add_special_tokens=False)
-            limit = self.search.limit_text(len(source["input_ids"]))
+        prompt, limit = self._size(row)
         context = self.model.llm.max_length
         if context is None:
             return limit
         if prompt >= context:
             raise DataError(f"{prompt} positions of prompt, the LLM's context has {context}")
         return min(limit, context - prompt)
+
+    def _size(self, row: Row) -> tuple[int, int]:
+        """Positions of a row's prompt, and most new tokens of it, whatever the LLM's context."""
+        prompt = len(row.tokens.prefix_ids) + len(row.tokens.suffix_ids)
+        if row.speech is None:
+            source = self.tokenizer(row.example.src_text or "", add_special_tokens=False)
+            return prompt, self.search.limit_text(len(source["input_ids"]))
+        speech, limit = self._speech_size(len(row.speech))
+        return prompt + speech, limit
+
+    def _speech_size(self, samples: int) -> tuple[int, int]:
+        """The same of the speech alone."""
+        frames = self.model.encoder.output_lengths(torch.tensor([samples]))
+        limit = self.search.limit_speech(samples / SAMPLE_RATE)
+        return int(self.model.adapter.output_lengths(frames)[0]), limit
+
+    def at_once(self, seconds: float) -> int:
+        """About how many utterances of so many seconds are decoded at once."""
+        budget = self.engine.budget.beams(self.search.beam_size)
+        size = sum(self._speech_size(round(seconds * SAMPLE_RATE)))
+        return max(1, budget.most // budget.cost([size]))
 
     def decode_rows(self, rows: Sequence[Row]) -> list[list[Hypothesis]]:
         """Decode prepared rows, sorted by length into batches; answers in the given order.
@@ -421,7 +439,7 @@ class Speech2Text:
         """What the engine is to answer; ``underway`` is told what each prompt is of."""
         read_group = partial(self._read, keep=self.search.ctc_margin is not None)
         number = 0
-        for group in _encoded_together(rows, _SECONDS_AT_ONCE.get(self.device.type, 480)):
+        for group in self._encoded_together(rows):
             for row, read, reason in run_or_name(group, read_group):
                 prompt, heard = (DataError(reason), None) if read is None else read
                 underway[number] = row, heard
@@ -429,6 +447,31 @@ class Speech2Text:
                 yield prompt
             if not group:
                 yield None
+
+    def _encoded_together(self, rows: Iterable[Row | None]) -> Iterator[list[Row]]:
+        """Groups of neighbours that are encoded at once, with little padding; none at a None.
+
+        By ``batch_bins``, they are no more than the LLM takes at once.
+        """
+        samples = _SECONDS_AT_ONCE.get(self.device.type, 480) * SAMPLE_RATE
+        group: list[Row] = []
+        sizes: list[int] = []
+        for row in rows:
+            bins = self.engine.budget.batch_bins
+            costs = [row_cost(other) for other in (*group, row)] if row is not None else []
+            sizes.append(sum(self._size(row)) if row is not None and bins is not None else 0)
+            full = max(costs, default=0) * len(costs) > samples
+            full = full or (bins is not None and max(sizes) * len(sizes) > bins)
+            if group and (row is None or full or max(costs) > 1.5 * min(costs)):
+                yield group
+                group, sizes = [], sizes[-1:]
+            if row is None:
+                yield []
+                sizes = []
+            else:
+                group.append(row)
+        if group:
+            yield group
 
     def _read(self, rows: Sequence[Row], keep: bool) -> list[tuple[Prompt, _Heard | None]]:
         """Run encoder and adapter over rows.
@@ -508,23 +551,6 @@ def _waveform(speech: np.ndarray | torch.Tensor) -> np.ndarray:
     except BadAudio as error:
         raise ValueError(f"speech must be floats in [-1, 1]: {error}") from None
     return samples
-
-
-def _encoded_together(rows: Iterable[Row | None], seconds: float) -> Iterator[list[Row]]:
-    """Groups of neighbours that are encoded at once, with little padding; none at a None."""
-    group: list[Row] = []
-    for row in rows:
-        sizes = [row_cost(other) for other in (*group, row)] if row is not None else []
-        full = max(sizes, default=0) * len(sizes) > seconds * SAMPLE_RATE
-        if group and (row is None or full or max(sizes) > 1.5 * min(sizes)):
-            yield group
-            group = []
-        if row is None:
-            yield []
-        else:
-            group.append(row)
-    if group:
-        yield group
 
 
 def _trained_on(weights: str | Path) -> frozenset[tuple[str, str, str]]:

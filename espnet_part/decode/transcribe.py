@@ -188,7 +188,7 @@ def transcribe(
 
     Args:
         files: what to read.
-        model: decodes ``model.batch_size`` windows at once.
+        model: decodes.
         direction: what is asked for; its task reads speech alone.
         windowing: how long audio is cut.
         langs: those among which the language of each file is detected, from its first speech, where
@@ -203,7 +203,7 @@ def transcribe(
     """
     progress = Progress(sum(f.seconds or 0.0 for f in files), len(files), "transcribing", "files")
     transcripts = [Transcript(file) for file in files]
-    size = _BATCHES * model.batch_size * windowing.max_window
+    size = _BATCHES * model.at_once(windowing.max_window) * windowing.max_window
     pools = _pools(_read(transcripts, windowing, not direction.lang), size)
     decoder = _Decoder(model, direction, langs)
     with progress, ThreadPoolExecutor(1) as executor:

@@ -40,7 +40,7 @@ NEUTRAL_TRAINING = _names(
     "gradient_as_bucket_view detect_anomaly cudnn_benchmark max_cache_size max_cache_fd"
 )
 #: Options of decoding and of extraction that do not change what is decoded and extracted.
-NEUTRAL_DECODING = _names("config batch_size ngpu num_threads log_level output_dir")
+NEUTRAL_DECODING = _names("config batch_size batch_bins ngpu num_threads log_level output_dir")
 NEUTRAL_EXTRACTION = _names("ngpu nj job num_threads log_level batch_bins")
 
 _SAMPLED_FILES = 256

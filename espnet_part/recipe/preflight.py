@@ -16,7 +16,8 @@ from espnet_part.command import check_words
 from espnet_part.config import build, load_yaml
 from espnet_part.data.prompts import Prompts, language_name
 from espnet_part.decode import arguments as decoding
-from espnet_part.decode.arguments import SEARCH, read_config
+from espnet_part.decode.arguments import BUDGET, SEARCH, read_config
+from espnet_part.decode.budget import Budget
 from espnet_part.decode.search import Search
 from espnet_part.errors import ConfigError, UserError
 from espnet_part.kaldi import iter_table
@@ -157,8 +158,8 @@ def check_decoding(found: Findings, config: str, words: Sequence[str], model_fil
             if model is not None:
                 hears = ADAPTERS.conf(model.speech_adapter).HEARS
                 found.attempt(partial(settings.check_adapter, hears, f"{where} with {model_file}"))
-        if args.batch_size < 1:
-            found.add([f"{where}: batch_size: must be at least 1"])
+        budget = {key: getattr(args, key) for key in BUDGET}
+        found.attempt(lambda: build(Budget, budget, where))
 
 
 def check_packing(found: Findings, words: Sequence[str]) -> None:

@@ -18,7 +18,8 @@ class Settings:
         request_timeout: seconds that a file may take, from the first byte to the answer.
         idle_timeout: seconds for which a client that is to send may be silent.
         queue_size: files and streams at once, and windows that wait to be decoded.
-        batch_size: windows decoded at once.
+        batch_size: windows of like length that are taken in turn together; so many are decoded at once,
+            unless the model has a budget of positions.
         partial_seconds: seconds between two guesses at what is being said, of a stream.
         grace: seconds that requests have to end when the server is stopped.
     """

@@ -37,7 +37,7 @@ def test_wrong_options_are_told_before_anything_is_loaded(tmp_path, capsys):
         (["exp", "--api_keys", keys], "no key in it"),
         (["exp", "--api_keys", short], "line 2: a key is 8 or more"),
         (["exp", "--max_upload_mb", "0"], "`max_upload_mb` must be more than 0"),
-        (["exp", "--batch_size", "0"], "--batch_size must be at least 1"),
+        (["exp", "--batch_size", "0"], "`batch_size` must be at least 1"),
         (["exp", "--pad", "3"], "`pad` must be"),
         (["exp", "--host", "256.1.1.1", "--allow_anyone", "true"], "no address of this machine"),
         ([tmp_path / "none", "--port", "0"], "neither a file nor a directory"),

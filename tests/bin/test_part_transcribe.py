@@ -228,7 +228,7 @@ def test_what_is_wrong_is_told_before_a_model_is_looked_for(audio, capsys):
         ((a, "--out", a / "x.txt"), "a.wav is not a directory"),
         ((a, "--max_window", "1"), "`max_window` must be at least 2 s"),
         ((a, "--beam_size", "0"), "`beam_size` must be positive"),
-        ((a, "--batch_size", "0"), "--batch_size must be at least 1"),
+        ((a, "--batch_size", "0"), "`batch_size` must be at least 1"),
         ((audio / "none.wav",), "1 of 1 could not be transcribed"),
         ((a,), "exp: neither a file nor a directory"),
     ]:

@@ -8,6 +8,7 @@ import soundfile
 import torch
 
 from espnet_part.decode import detect
+from espnet_part.decode.budget import Budget
 from espnet_part.decode.detect import Guess, candidates, take_opening, together
 from espnet_part.decode.direction import Direction
 from espnet_part.decode.longform import Window, Windowing
@@ -121,7 +122,7 @@ def test_a_file_s_language_is_decided_once_from_its_first_speech(polyglot, tmp_p
     windowing = Windowing(max_window=4.0)
     results = []
     for batch_size in (1, 8):  # which changes what is read at once
-        polyglot.batch_size = batch_size
+        polyglot.engine.budget = Budget(batch_size)
         results.append(list(transcribe(files, polyglot, ASR, windowing, LANGS)))
     for once, again in zip(*results, strict=True):
         assert once.language == again.language

@@ -14,14 +14,19 @@ from espnet_part.data.collate import Row
 from espnet_part.data.datadir import DataDir, Example
 from espnet_part.data.prompts import Prompts, parse_wording
 from espnet_part.decode.search import Search
-from espnet_part.decode.speech2text import Speech2Text, _encoded_together
+from espnet_part.decode.speech2text import Speech2Text
 from espnet_part.errors import ConfigError, DataError
 from tests.decode.conftest import make_speech
 
 
-def _decode(model, examples, batch_size, **search):
+def _decode(model, examples, batch_size, batch_bins=None, **search):
     other = Speech2Text.from_parts(
-        model.model, model.tokenizer, model.prompts, Search(**search), batch_size=batch_size
+        model.model,
+        model.tokenizer,
+        model.prompts,
+        Search(**search),
+        batch_size=batch_size,
+        batch_bins=batch_bins,
     )
     return [found[0] for found in other.decode_batch(examples)]
 
@@ -32,8 +37,8 @@ def test_peer_defect_01_batched_decoding_equals_single(model, data, beam_size):
     assert not faults and len(examples) == 8
     search = {"beam_size": beam_size, "max_tokens_per_second": 8}
     single = _decode(model, examples, 1, **search)
-    for batch_size in (2, 3, 8):
-        batched = _decode(model, examples, batch_size, **search)
+    for budget in ((2,), (3,), (8,), (1, 1), (1, 150), (1, 700), (1, 10_000)):
+        batched = _decode(model, examples, *budget, **search)
         assert [x.token_int for x in batched] == [x.token_int for x in single]
         assert [x.text for x in batched] == [x.text for x in single]
         assert [x.score for x in batched] == pytest.approx([x.score for x in single], abs=1e-4)
@@ -298,6 +303,8 @@ def test_bad_configurations(exp, tmp_path):
         Speech2Text(exp / "config.yaml", dtype="int8")
     with pytest.raises(ConfigError, match="batch_size"):
         Speech2Text(exp / "config.yaml", exp / "model.safetensors", batch_size=0)
+    with pytest.raises(ConfigError, match="`batch_bins` must be at least 1"):
+        Speech2Text(exp / "config.yaml", exp / "none.safetensors", batch_bins=0)
     with pytest.raises(ConfigError, match="beam_size"):
         Speech2Text(exp / "config.yaml", beam_size=0)
     text = (exp / "config.yaml").read_text()
@@ -306,12 +313,30 @@ def test_bad_configurations(exp, tmp_path):
         Speech2Text(tmp_path / "config.yaml")
 
 
-def test_texts_are_read_some_at_a_time():
+def test_texts_are_read_some_at_a_time(model):
     text = Example("u", "t2tt", "de", "en", "", "source")
     rows = [Row(text, Tokens([0] * 50, [0] * 10, [])) for _ in range(500)]
-    groups = list(_encoded_together(rows, 480))
+    groups = list(model._encoded_together(rows))
     assert sum(map(len, groups)) == 500
     assert 1 < max(map(len, groups)) < 50
+
+
+def test_no_more_is_encoded_at_once_than_is_decoded_at_once(model):
+    examples = [Example(f"u{n}", "asr", "de", "de", "", audio="") for n in range(12)]
+    rows = [model.prepare(e, make_speech(1.0 + 0.01 * n, n)) for n, e in enumerate(examples)]
+    longest = max(sum(model._size(row)) for row in rows)
+    assert longest == len(model._read(rows[-1:], False)[0][0].embeddings) + model.limit(rows[-1])
+    for bins, most in ((longest - 1, 1), (3 * longest, 3), (5 * longest - 1, 4)):
+        other = Speech2Text.from_parts(
+            model.model, model.tokenizer, model.prompts, model.search, batch_bins=bins
+        )
+        groups = list(other._encoded_together([*rows, None, rows[0]]))
+        assert [row for group in groups for row in group] == [*rows, rows[0]]
+        assert groups[-2:] == [[], [rows[0]]]
+        assert max(map(len, groups)) == most
+        assert other.at_once(1.0) >= most and other.at_once(1e4) == 1
+    assert max(map(len, model._encoded_together(rows))) == 12
+    assert model.at_once(1.0) == model.at_once(1e4) == 8
 
 
 def test_bfloat16_decodes(exp):

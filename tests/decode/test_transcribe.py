@@ -26,12 +26,14 @@ from tests.memory import peak_memory
 class Fake:
     """Writes how long the speech is, in place of what is said."""
 
-    batch_size = 3
     search = Search()
 
     def __init__(self, fails=lambda seconds: False):
         self.fails = fails
         self.heard = []
+
+    def at_once(self, seconds):
+        return 3
 
     def prepare(self, example, speech, prompt, context):
         return Row(example, Tokens([], [], []), speech=speech)

@@ -82,7 +82,7 @@ def test_decoding(tmp_path: Path) -> None:
     config = tmp_path / "decode.yaml"
     config.write_text("beam_size: 4\nbatch_size: 8\n")
     first = keys.decoding_digest(str(config), ["--num_threads", "2"], keys.NEUTRAL_DECODING)
-    config.write_text("batch_size: 2\nbeam_size: 4\n")
+    config.write_text("batch_size: 2\nbatch_bins: 900\nbeam_size: 4\n")
     assert keys.decoding_digest(str(config), [], keys.NEUTRAL_DECODING) == first
     assert (
         keys.decoding_digest(str(config), ["--dtype", "bfloat16"], keys.NEUTRAL_DECODING) != first

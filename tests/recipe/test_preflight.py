@@ -183,7 +183,8 @@ def test_a_model_that_stage_4_makes_is_checked_later(
         ("beam_size: two", [], "beam_size"),
         ("beam_size: 0", [], "beam_size"),
         ("{}", ["--beam_size", "many"], "--inference_args"),
-        ("{}", ["--batch_size", "0"], "batch_size: must be at least 1"),
+        ("{}", ["--batch_size", "0"], "`batch_size` must be at least 1"),
+        ("batch_bins: 0", [], "`batch_bins` must be at least 1"),
     ],
 )
 def test_decode_configurations(tmp_path: Path, content: str, words: list[str], said: str) -> None:

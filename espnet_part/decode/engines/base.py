@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from espnet_part.decode.budget import Budget
 from espnet_part.decode.search import Search
 from espnet_part.model.llm import LLM
 
@@ -22,6 +23,11 @@ class Prompt(NamedTuple):
 
     embeddings: Tensor
     limit: int
+
+    @property
+    def positions(self) -> int:
+        """Most of the LLM's positions, with the answer."""
+        return len(self.embeddings) + self.limit
 
 
 class Answer(NamedTuple):
@@ -45,29 +51,29 @@ class Engine(Protocol):
     Args:
         llm: the language model.
         search: how answers are searched.
-        slots: most prompts at once.
+        budget: most prompts at once.
         context: what the model runs in, such as autocast.
 
     Attributes:
-        slots: most prompts at once, from now on; no more than there were at first.
+        budget: most prompts at once, from now on; no more than there were at first.
     """
 
-    slots: int
+    budget: Budget
 
     def __init__(
         self,
         llm: LLM,
         search: Search,
-        slots: int,
+        budget: Budget,
         context: Callable[[], AbstractContextManager[object]],
     ) -> None: ...
 
     @classmethod
-    def check(cls, search: Search) -> None:
+    def check(cls, search: Search, budget: Budget) -> None:
         """Say what can be said before there is a model.
 
         Raises:
-            ConfigError: the engine cannot search like this, or cannot run here.
+            ConfigError: the engine cannot search like this or keep such a budget, or cannot run here.
         """
 
     def generate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import random
 import weakref
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from espnet_part.decode.budget import Budget
 from espnet_part.decode.engines import transformers
 from espnet_part.decode.engines.base import Answer, Prompt
 from espnet_part.decode.engines.transformers import Engine, rows
@@ -63,8 +65,8 @@ def make_prompts(count: int, dim: int, seed: int = 0, longest: int = 40) -> list
     ]
 
 
-def make_engine(llm: LLM, slots: int, **search: Any) -> Engine:
-    return Engine(llm, Search(**search), slots, torch.inference_mode)
+def make_engine(llm: LLM, slots: int, bins: int | None = None, **search: Any) -> Engine:
+    return Engine(llm, Search(**search), Budget(slots, bins), torch.inference_mode)
 
 
 def answers(engine: Engine, prompts: Sequence[Prompt | Exception | None]) -> list[Any]:
@@ -133,8 +135,73 @@ def test_whoever_comes_and_goes_the_answers_are_those_of_a_plain_loop(data: st.D
     stream: list[Prompt | Exception | None] = []
     for number, prompt in enumerate(prompts):
         stream += [None] * (2 if number in pauses else 0) + [prompt]
-    found = answers(make_engine(llm, data.draw(st.integers(1, 5))), stream)
+    budget = data.draw(
+        st.builds(Budget, st.integers(1, 5)) | st.builds(Budget, st.just(1), st.integers(1, 400))
+    )
+    engine = Engine(llm, Search(), budget, torch.inference_mode)
+    with watched() as (steps, held):
+        found = answers(engine, stream)
     assert [answer.tokens for answer in found] == [plain(llm, prompt) for prompt in prompts]
+    if budget.batch_bins is not None:
+        assert all(rows * longest <= budget.batch_bins for rows, longest in steps if rows > 1)
+        largest = max(budget.batch_bins, *(prompt.positions for prompt in prompts))
+        assert all(most * (capacity - rows._ROOM) <= largest for most, capacity in held)
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[tuple[list[tuple[int, int]], list[tuple[int, int]]]]:
+    """What an engine computes meanwhile, (rows, positions of the longest) of each step and each reading;
+    and what it keeps, (rows, positions of each)."""
+    steps: list[tuple[int, int]] = []
+    held: list[tuple[int, int]] = []
+    hidden, move = LLM.hidden, rows._Layer.move
+
+    def step(self: LLM, embeddings: Tensor, mask: Tensor, *more: Any) -> Tensor:
+        steps.append((len(mask), int(mask.sum(1).max())))
+        return hidden(self, embeddings, mask, *more)
+
+    def watch(self: Any, *args: Any) -> None:
+        move(self, *args)
+        held.append((self.most, self.capacity))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LLM, "hidden", step)
+        patch.setattr(rows._Layer, "move", watch)
+        yield steps, held
+
+
+def test_as_many_rows_as_the_budget_has_positions_for_and_a_larger_one_alone() -> None:
+    llm = make_llm("qwen2")
+    llm.end_token_ids = []
+    sizes = [(90, 30)] + [(30, 10)] * 6 + [(10, 10)] * 20  # the first has more than the budget
+    prompts = [Prompt(torch.randn(length, llm.dim), limit) for length, limit in sizes]
+    with watched() as (steps, _):
+        found = answers(make_engine(llm, 1, bins=119), prompts)
+    assert_same(found, [alone(llm, prompt) for prompt in prompts])
+    most = {longest: 0 for _, longest in steps}
+    for count, longest in steps:
+        most[longest] = max(most[longest], count)
+    assert {most[longest] for longest in range(90, 119)} == {1}
+    assert {most[longest] for longest in range(30, 39)} == {2}
+    assert {most[longest] for longest in range(10, 19)} == {5}
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_each_hypothesis_of_a_beam_counts(beam_size: int) -> None:
+    llm = make_llm("qwen2")
+    prompts = [Prompt(torch.randn(12, llm.dim), 8) for _ in range(7)]
+    wanted = [alone(llm, prompt, beam_size) for prompt in prompts]
+    generate, counts = llm.generate, []
+
+    def watch(embeddings: Tensor, *more: Any) -> Any:
+        counts.append(len(embeddings) * more[2])
+        return generate(embeddings, *more)
+
+    llm.generate = watch  # type: ignore[method-assign]
+    engine = make_engine(llm, 1, bins=6 * 20, beam_size=beam_size)
+    engine.continuous = False
+    assert_same(answers(engine, prompts), wanted)
+    assert counts == {1: [6, 1], 3: [6, 6, 6, 3]}[beam_size]
 
 
 def test_peer_defect_07_decoding_stops_at_any_end_token() -> None:
@@ -231,8 +298,9 @@ def test_a_prompt_that_fails_harms_no_other(beam_size: int) -> None:
     assert_same([*found[:2], *found[4:]], [alone(llm, prompt, beam_size) for prompt in good])
 
 
+@pytest.mark.parametrize("bins", [None, 10_000])
 def test_rows_that_fail_in_the_middle_are_halved_and_one_is_named(
-    monkeypatch: pytest.MonkeyPatch,
+    bins: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A memory that has room for the answers of two rows, and never for a certain one."""
     llm = make_llm("qwen2")
@@ -253,10 +321,14 @@ def test_rows_that_fail_in_the_middle_are_halved_and_one_is_named(
         return hidden(self, embeddings, mask, *more)
 
     monkeypatch.setattr(LLM, "hidden", step)
-    engine = make_engine(llm, 6)
+    engine = make_engine(llm, 6, bins)
     found = answers(engine, prompts)
     assert str(found.pop(3)) == "RuntimeError: does not like it"
-    assert engine.slots == 3 or engine.slots == 1
+    if bins is None:
+        assert engine.budget.batch_size in (1, 3)
+    else:  # half of the six rows', or of three of them
+        longest = max(prompt.positions for prompt in prompts)
+        assert engine.budget.batch_bins and engine.budget.batch_bins <= 3 * longest
     assert_same(found, [answer for n, answer in enumerate(wanted) if n != 3])
 
 
@@ -266,8 +338,8 @@ def caches(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[rows.Rows]]:
     made: list[weakref.ref[rows.Rows]] = []
     init = rows.Rows.__init__
 
-    def watch(self: rows.Rows, slots: int) -> None:
-        init(self, slots)
+    def watch(self: rows.Rows) -> None:
+        init(self)
         made.append(weakref.ref(self))
 
     monkeypatch.setattr(rows.Rows, "__init__", watch)
@@ -312,7 +384,7 @@ def test_where_the_cache_cannot_grow_fewer_rows_are_answered_and_none_is_lost(
     finally:
         gc.enable()
     assert held and not any(held)  # what failed holds no memory when it is tried again
-    assert engine.slots < 6
+    assert engine.budget.batch_size < 6
 
 
 def test_what_cannot_be_read_beside_others_is_read_without_them(

@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from espnet_part.decode import engines
+from espnet_part.decode.budget import Budget
 from espnet_part.decode.engines import transformers, vllm
 from espnet_part.decode.engines.base import Prompt
 from espnet_part.decode.search import Search
@@ -142,7 +143,7 @@ def answers(engine: Any, prompts: Sequence[Prompt | Exception | None]) -> list[A
 
 
 def make_engine(llm: LLM, slots: int = 3, **search: Any) -> vllm.Engine:
-    return vllm.Engine(llm, Search(**search), slots, torch.inference_mode)
+    return vllm.Engine(llm, Search(**search), Budget(slots), torch.inference_mode)
 
 
 def test_an_engine_s_name_is_its_folder_s() -> None:
@@ -308,6 +309,11 @@ def test_where_vllm_is_missing_its_set_up_is_named(
 def test_beams_are_refused_before_weights_are_read(notes: Path, exp: Path) -> None:
     with pytest.raises(ConfigError, match="beam_size: 4: the engine vllm searches greedily"):
         Speech2Text(exp / "config.yaml", exp / "none.safetensors", engine="vllm", beam_size=4)
+
+
+def test_a_budget_of_positions_is_refused_before_weights_are_read(notes: Path, exp: Path) -> None:
+    with pytest.raises(ConfigError, match=r"batch_bins: 900: the engine vllm .* takes batch_size"):
+        Speech2Text(exp / "config.yaml", exp / "none.safetensors", engine="vllm", batch_bins=900)
 
 
 def test_speech2text_hands_its_prompts_to_the_process(notes: Path, exp: Path) -> None:

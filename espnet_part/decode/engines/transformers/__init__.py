@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 
+from espnet_part.decode.budget import Budget
 from espnet_part.decode.engines.base import Answer, Prompt
 from espnet_part.decode.engines.transformers.rows import Rows, keeps_all
 from espnet_part.decode.halving import free_memory, reason_of, run_or_name
@@ -20,7 +21,7 @@ from espnet_part.decode.search import Search
 from espnet_part.errors import DataError
 from espnet_part.model.llm import LLM
 
-_REFILL = 4  # a quarter of the slots is free before prompts are read: together they are read faster
+_REFILL = 4  # a quarter of the budget is free before prompts are read: faster than one by one
 
 
 @dataclass
@@ -49,14 +50,15 @@ class _Row:
 class Engine:
     """Answers prompts by the LLM of a model that is in memory.
 
-    Greedy search reads new prompts whenever a quarter of the slots is free, beside those that are
+    Greedy search reads new prompts whenever a quarter of the budget is free, beside those that are
     being answered, so no step is computed for rows that have ended. Beam search, and LLMs that keep
     something else than keys and values, answer a batch after the other.
 
     Args:
         llm: the language model.
         search: how answers are searched.
-        slots: most prompts at once; halved when the memory is full.
+        budget: most prompts at once; halved when the memory is full. In beam search a prompt has its
+            positions once for each hypothesis.
         context: what the model runs in, such as autocast; entered for each piece of work, since
             between two of them others run.
     """
@@ -65,18 +67,18 @@ class Engine:
         self,
         llm: LLM,
         search: Search,
-        slots: int,
+        budget: Budget,
         context: Callable[[], AbstractContextManager[object]],
     ) -> None:
         self.llm = llm
         self.search = search
-        self.slots = slots
+        self.budget = budget
         self.context = context
         self.continuous = search.beam_size == 1 and keeps_all(llm.model)
 
     @classmethod
-    def check(cls, search: Search) -> None:
-        """See `espnet_part.decode.engines.base.Engine`: it can do all searches, everywhere."""
+    def check(cls, search: Search, budget: Budget) -> None:
+        """See `espnet_part.decode.engines.base.Engine`: it can do all of it, everywhere."""
 
     def generate(
         self, prompts: Iterable[Prompt | Exception | None]
@@ -89,18 +91,19 @@ class Engine:
             if self.continuous:
                 yield from self._continuously(waiting)
             else:
-                yield from self._batch(waiting.take(self.slots))
+                yield from self._batch(waiting.take(self.budget.beams(self.search.beam_size)))
             yield from waiting.failed()
 
     def _continuously(self, waiting: _Waiting) -> Iterator[tuple[int, Answer | Exception]]:
         """Answer until nothing runs, or what runs has failed."""
-        rows = Rows(self.slots)
+        rows = Rows()
         running: list[_Row] = []
         later: list[_Row] = []
         while True:
             failure = None
-            if not later and self.slots - len(running) >= max(1, self.slots // _REFILL):
-                prompts = waiting.take(self.slots - len(running))
+            free = self.budget.most - self.budget.cost(_sizes(running))
+            if not later and free >= max(1, self.budget.most // _REFILL):
+                prompts = waiting.take(self.budget, running)
                 failure = yield from self._admit(prompts, rows, running, later)
                 yield from waiting.failed()
             if not running:
@@ -132,6 +135,8 @@ class Engine:
             Why not all of ``running`` have joined the rows.
         """
         failure: Exception | None = None
+        sizes = _sizes([*running, *prompts])
+        rows.reserve(len(sizes), max(sizes, default=0))
         for alike in _of_like_length(prompts):
             if failure is not None:
                 running += alike
@@ -200,7 +205,7 @@ class Engine:
         free_memory()
         half = len(running) // 2
         if isinstance(failure, torch.OutOfMemoryError):
-            self.slots = half
+            self.budget = self.budget.half_of(_sizes(running))
         logging.info("%d rows at once failed and are halved: %s", len(running), reason_of(failure))
         for rows in (running[:half], running[half:]):
             yield from self._answer(_Waiting.again(rows))
@@ -232,6 +237,7 @@ class _Waiting:
         self._number: Iterator[int] = itertools.count()
         self._failed: list[tuple[int, Exception]] = []
         self._more = True
+        self._next: _Row | None = None  # had no room the last time
 
     @classmethod
     def again(cls, rows: Sequence[_Row]) -> _Waiting:
@@ -241,31 +247,42 @@ class _Waiting:
         return waiting
 
     def __bool__(self) -> bool:
-        return self._more
+        return self._more or self._next is not None
 
-    def take(self, most: int) -> list[_Row]:
-        """The next prompts, as many as there are at present."""
+    def take(self, budget: Budget, running: Sequence[_Row] = ()) -> list[_Row]:
+        """The next prompts, as many as there are at present and have room beside those that run."""
         rows: list[_Row] = []
-        while len(rows) < most and self._more:
+        sizes = _sizes(running)
+        while budget.fits([*sizes, 0]) and (row := self._coming()) is not None:
+            sizes.append(row.prompt.positions)
+            if not budget.fits(sizes):
+                break
+            rows.append(row)
+            self._next = None
+        return rows
+
+    def _coming(self) -> _Row | None:
+        """The next prompt, if there is one at present."""
+        if self._next is None and self._more:
             try:
                 prompt = next(self._prompts)
             except StopIteration:
                 self._more = False
-                break
-            if prompt is None:
-                break
+                return None
             if isinstance(prompt, Exception):
                 self._failed.append((next(self._number), prompt))
-                if len(self._failed) >= most:
-                    break
-            else:
-                rows.append(_Row(next(self._number), prompt))
-        return rows
+            elif prompt is not None:
+                self._next = _Row(next(self._number), prompt)
+        return self._next
 
     def failed(self) -> list[tuple[int, Exception]]:
         """Those that could not be made, since this was asked last."""
         failed, self._failed = self._failed, []
         return failed
+
+
+def _sizes(rows: Sequence[_Row]) -> list[int]:
+    return [row.prompt.positions for row in rows]
 
 
 def _of_like_length(rows: Sequence[_Row]) -> Iterator[list[_Row]]:

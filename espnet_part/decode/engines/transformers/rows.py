@@ -43,16 +43,14 @@ class Rows:
     the last one. The tensors grow in place, and are moved to the front when they reach the end. Before
     a row is nothing of another one: masked, it would still be multiplied by 0, and 0 x NaN is NaN.
 
-    Args:
-        slots: most rows.
-
     Attributes:
+        most, longest: what was reserved last.
         starts: where each row begins.
         cache: for the model's forward pass of one position a row.
     """
 
-    def __init__(self, slots: int) -> None:
-        self.slots = slots
+    def __init__(self) -> None:
+        self.most = self.longest = 0
         self.starts: list[int] = []
         self.end = 0
         self.layers: list[_Layer] = []
@@ -71,15 +69,23 @@ class Rows:
         at = torch.arange(self.first, self.end + 1, device=device)
         return at >= torch.tensor(self.starts, device=device)[:, None]
 
+    def reserve(self, rows: int, positions: int) -> None:
+        """Say how many rows there will be at once from now on, and the most positions of one.
+
+        The tensors are as large, and some room for moving, at most; they are made anew when they are
+        too small for what is to be in them.
+        """
+        self.most, self.longest = rows, positions
+
     def join(self, prefilled: DynamicCache, row: int, length: int) -> None:
         """Add a row of a batch that the model has read, left-padded; its last ``length`` positions."""
         if not self.layers:
-            self.layers = [_Layer(self, read, self.slots) for read in prefilled.layers]
+            self.layers = [_Layer(self, read) for read in prefilled.layers]
             self.cache.layers = cast(Any, self.layers)
         if not self.starts:
             self.end = 0
-        if length > self.end:
-            self._move(length)
+        if length > self.end or len(self) == self.layers[0].most:
+            self._move(max(length, self.end - self.first))
         start = self.end - length
         self.starts.append(start)
         for layer, read in zip(self.layers, cast(Any, prefilled.layers), strict=True):
@@ -117,32 +123,37 @@ class _Layer(DynamicLayer):
     """What one layer of the model sees of the rows: positions from the longest row's first on.
 
     Args:
-        rows: what they are. like: the same layer's cache of a batch. slots: most rows.
+        rows: what they are. like: the same layer's cache of a batch.
     """
 
-    keys: Tensor  # (slots, heads, capacity, width)
+    keys: Tensor  # (most, heads, capacity, width)
     values: Tensor
 
-    def __init__(self, rows: Rows, like: Any, slots: int) -> None:
+    def __init__(self, rows: Rows, like: Any) -> None:
         super().__init__()
         self.rows: Rows = weakref.proxy(rows)  # a circle would hold the memory until Python looks
         self.is_initialized = True
         for name, read in (("keys", like.keys), ("values", like.values)):
-            setattr(self, name, read.new_zeros(slots, read.shape[1], _ROOM, read.shape[3]))
+            setattr(self, name, read.new_zeros(0, read.shape[1], 0, read.shape[3]))
+
+    @property
+    def most(self) -> int:
+        return self.keys.shape[0]
 
     @property
     def capacity(self) -> int:
         return self.keys.shape[2]
 
     def move(self, rows: int, used: slice, end: int) -> None:
-        """Move what is used so that it ends at ``end``, into larger tensors where there is no room."""
-        size = self.capacity if end + _ROOM // 2 < self.capacity else end + end // 2 + _ROOM
+        """Move what is used so that it ends at ``end``, into other tensors where there is no room."""
         start = end - (used.stop - used.start)
+        fits = self.rows.most <= self.most and end + _ROOM // 2 < self.capacity
+        size = max(end, min(end + end // 2, self.rows.longest)) + _ROOM
         for name in ("keys", "values"):
             old = getattr(self, name)
             moved = old[:rows, :, used].clone()
-            if old.shape[2] < size:
-                old = old.new_zeros(*old.shape[:2], size, old.shape[3])
+            if not fits:
+                old = old.new_zeros(self.rows.most, old.shape[1], size, old.shape[3])
             old[:rows, :, start:end] = moved
             setattr(self, name, old)
 

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import espnet_part
+from espnet_part.decode.budget import Budget
 from espnet_part.decode.engines.base import Answer, Prompt
 from espnet_part.decode.engines.vllm.process import Process
 from espnet_part.decode.halving import free_memory
@@ -44,17 +45,17 @@ class Engine:
         self,
         llm: LLM,
         search: Search,
-        slots: int,
+        budget: Budget,
         context: Callable[[], AbstractContextManager[object]],
     ) -> None:
-        self.check(search)
-        self.slots = slots
+        self.check(search, budget)
+        self.budget = budget
         self.dtype = llm.dtype
         self._asked: set[int] = set()  # the process's numbers of all that is waited for
         self._answers: dict[int, Answer | Exception] = {}  # that have not been taken
         settings = {
             "dtype": str(llm.dtype).removeprefix("torch."),
-            "slots": slots,
+            "slots": budget.batch_size,
             "ends": llm.end_token_ids,
             "device": next(llm.parameters()).device.type,
         }
@@ -65,12 +66,17 @@ class Engine:
             self._process = Process(find_python(), {"model": directory, **settings})
 
     @classmethod
-    def check(cls, search: Search) -> None:
+    def check(cls, search: Search, budget: Budget) -> None:
         """See `espnet_part.decode.engines.base.Engine`."""
         if search.beam_size > 1:
             raise ConfigError(
                 f"beam_size: {search.beam_size}: the engine vllm searches greedily; beams are searched"
                 " by the engine transformers"
+            )
+        if budget.batch_bins is not None:
+            raise ConfigError(
+                f"batch_bins: {budget.batch_bins}: the engine vllm shares out its memory itself; it takes"
+                " batch_size, the most utterances at once"
             )
         find_python()
 
@@ -88,7 +94,7 @@ class Engine:
         more = True
         try:
             while more or asked:
-                while more and len(asked) < self.slots:
+                while more and len(asked) < self.budget.batch_size:
                     prompt = next(waiting, _END)
                     if prompt is _END:
                         more = False
@@ -105,7 +111,7 @@ class Engine:
                         number += 1
                 if not asked:
                     continue
-                patience = _PATIENCE if more and len(asked) < self.slots else None
+                patience = _PATIENCE if more and len(asked) < self.budget.batch_size else None
                 for request in self._answered(asked, patience):
                     self._asked.remove(request)
                     yield asked.pop(request), self._answers.pop(request)
