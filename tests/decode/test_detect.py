@@ -8,7 +8,6 @@ import soundfile
 import torch
 
 from espnet_part.decode import detect
-from espnet_part.decode.budget import Budget
 from espnet_part.decode.detect import Guess, candidates, take_opening, together
 from espnet_part.decode.direction import Direction
 from espnet_part.decode.longform import Window, Windowing
@@ -109,7 +108,7 @@ def test_a_call_without_a_language_decodes_the_one_that_is_detected(polyglot):
         polyglot(task="t2tt", tgt="en", text="Guten Tag")
 
 
-def test_a_file_s_language_is_decided_once_from_its_first_speech(polyglot, tmp_path):
+def test_a_file_s_language_is_decided_once_from_its_first_speech(polyglot, tmp_path, monkeypatch):
     pieces = [(1.0, -1.0, 1.5, -1.0, 5.0, -1.0, 1.2), (2.0, -1.0, 1.0), (-2.0,)]
     files = []
     for n, lengths in enumerate(pieces):
@@ -122,7 +121,7 @@ def test_a_file_s_language_is_decided_once_from_its_first_speech(polyglot, tmp_p
     windowing = Windowing(max_window=4.0)
     results = []
     for batch_size in (1, 8):  # which changes what is read at once
-        polyglot.engine.budget = Budget(batch_size)
+        monkeypatch.setattr(polyglot, "at_once", lambda _, most=batch_size: most)
         results.append(list(transcribe(files, polyglot, ASR, windowing, LANGS)))
     for once, again in zip(*results, strict=True):
         assert once.language == again.language
