@@ -66,7 +66,7 @@ master_addr=             # Host of rank 0, with master_port; Slurm finds it by i
 # Decoding and scoring
 decode_config=                                # Options of the search (YAML); greedy by default.
 inference_model=valid.acc.ave.safetensors     # Weights of the last stage that are decoded with.
-inference_batch_size=                         # Utterances decoded at once; by default the configuration's, or 8.
+inference_batch_size=                         # Utterances decoded at once, unless batch_bins is set; by default the configuration's, or 8.
 inference_args=                               # More options for part_inference.
 score_config=            # Settings of scoring (YAML); by default conf/score.yaml, if there.
 main_tag=                # Experiment at the top of RESULTS.md; by default this one.
