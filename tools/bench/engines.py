@@ -1,17 +1,19 @@
-"""What decoding costs by engine: seconds of audio and tokens a CPU-second, and whether tokens are the same.
+"""What decoding costs by engine: seconds of audio and tokens a CPU-second, and how many tokens are the same.
 
     python tools/bench/engines.py exp/part dump/raw/test --utterances 64
+    python tools/bench/engines.py exp/part dump/raw/test --utterances 16 --slots 8 --dtype float32 bfloat16
     python tools/bench/engines.py model.zip a.wav b.wav --lang de
 
-Loads the model once for each engine and decodes the same utterances with each number of slots. CPU-seconds
-are those of this process and of all that it has started, encoder and adapter included, loading not.
-Prints a table of Markdown.
+Loads the model once for each dtype and engine and decodes the same utterances with each number of slots.
+CPU-seconds are those of this process and of all that it has started, encoder and adapter included, loading
+not. Prints a table of Markdown.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import os
 import time
 from collections.abc import Sequence
@@ -23,6 +25,7 @@ from espnet_part.data.datadir import DataDir, Example
 from espnet_part.decode import Speech2Text, engines
 from espnet_part.decode.speech2text import row_cost
 from espnet_part.sample_rate import SAMPLE_RATE
+from espnet_part.score.error_rate import count_errors
 
 
 def cpu_seconds() -> float:
@@ -45,6 +48,14 @@ def find_examples(data: Sequence[str], lang: str | None, most: int) -> list[Exam
     return examples[:: max(1, len(examples) // most)][:most]
 
 
+def agreement(tokens: dict[str, list[int]], reference: dict[str, list[int]]) -> str:
+    """How many utterances have the reference's tokens, and the share of its tokens that are, aligned."""
+    texts = [[" ".join(map(str, by[utt])) for utt in reference] for by in (reference, tokens)]
+    counts = count_errors(*texts)
+    same = counts.sentences - counts.wrong_sentences
+    return f"{same} of {counts.sentences}, {counts.percent(counts.correct):.1f} %"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("model", help="as part_transcribe takes it")
@@ -53,17 +64,20 @@ def main() -> None:
     parser.add_argument("--utterances", type=int, default=64, help="of the data directory")
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--engines", nargs="+", default=engines.names(), choices=engines.names())
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--dtype", nargs="+", default=["float32"], choices=("float32", "bfloat16"))
     parser.add_argument("--num_threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.num_threads)
     examples = find_examples(options.data, options.lang, options.utterances)
-    print("| engine | slots | audio-s a CPU-s | tokens a CPU-s | CPU-s | wall-s | same tokens |")
-    print("|---|---|---|---|---|---|---|")
-    first: dict[str, list[int]] = {}
-    for engine in options.engines:
+    print(
+        "| dtype | engine | slots | audio-s a CPU-s | tokens a CPU-s | CPU-s | wall-s "
+        "| as the first line | as the first of its dtype |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    firsts: dict[str, dict[str, list[int]]] = {}
+    for dtype, engine in itertools.product(options.dtype, options.engines):
         model = Speech2Text.from_pretrained(
-            options.model, dtype=options.dtype, batch_size=max(options.slots), engine=engine
+            options.model, dtype=dtype, batch_size=max(options.slots), engine=engine
         )
         rows = sorted(map(model.prepare, examples), key=row_cost, reverse=True)
         seconds = sum(len(row.speech) for row in rows if row.speech is not None) / SAMPLE_RATE
@@ -74,12 +88,12 @@ def main() -> None:
             found = {row.example.utt_id: best for row, best, _ in model.decode_stream(rows)}
             cpu, wall = cpu_seconds() - cpu, time.perf_counter() - wall
             tokens = {utt: best[0].token_int if best else [] for utt, best in found.items()}
-            first = first or tokens
-            same = sum(tokens[utt] == first[utt] for utt in tokens)
+            first = firsts.setdefault(dtype, tokens)
             count = sum(map(len, tokens.values()))
             print(
-                f"| {engine} | {slots} | {seconds / cpu:.2f} | {count / cpu:.1f} | {cpu:.1f} |"
-                f" {wall:.1f} | {same} of {len(tokens)} |",
+                f"| {dtype} | {engine} | {slots} | {seconds / cpu:.2f} | {count / cpu:.1f} | {cpu:.1f} |"
+                f" {wall:.1f} | {agreement(tokens, firsts[options.dtype[0]])} |"
+                f" {agreement(tokens, first)} |",
                 flush=True,
             )
         del model
