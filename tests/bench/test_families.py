@@ -22,8 +22,7 @@ def test_heads_are_of_a_size_that_vllm_has_on_cpus(family):
 
 def test_what_vllm_refuses_is_a_row(monkeypatch):
     monkeypatch.setenv(vllm.PYTHON, "/bin/false")
-    row = BENCH["compare"]("qwen2")
-    assert row == "no: the engine vllm: its process ended with status 1: it said nothing"
+    assert BENCH["compare"]("qwen2") == "no: it said nothing"
 
 
 def test_what_takes_too_long_is_a_row():

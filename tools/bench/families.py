@@ -28,13 +28,15 @@ from espnet_part.model.llm import LLM
 from tests.model.test_families import EAGER, WORK, build
 
 FAMILIES = {**WORK, **EAGER}
-#: Heads that vLLM's attention on CPUs takes, by what the families call their sizes.
+#: Heads and experts of sizes that vLLM takes on CPUs, by what the families call them.
 WIDE = {
     **dict.fromkeys(("hidden_size", "n_embd", "d_model"), 64),
     **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "attention_heads"), 2),
     **dict.fromkeys(("head_dim", "attention_head_dim"), 32),
     **dict.fromkeys(("mamba_d_head", "mamba_head_dim", "mamba_headdim"), 32),
     "num_key_value_heads": 1,
+    "intermediate_size": 64,
+    "moe_intermediate_size": 32,
     "mamba_d_ssm": 128,
 }
 ENDS = [40, 41, 42, 43]
@@ -42,7 +44,7 @@ LENGTHS = ((9, 5), (3, 30), (26, 30), (40, 1), (17, 30), (5, 30), (61, 30), (12,
 
 
 def widened(sizes: dict[str, Any]) -> dict[str, Any]:
-    """The same configuration with heads of 32."""
+    """The same configuration with heads and experts that vLLM takes on CPUs."""
     return {
         name: widened(size) if name == "text_config" else WIDE.get(name, size)
         for name, size in sizes.items()
@@ -80,7 +82,8 @@ def compare(family: str) -> str:
     try:
         found = answers(vllm.Engine(llm, Search(), 4, torch.inference_mode), prompts)
     except DataError as error:
-        return f"no: {error}"
+        reason = str(error).removeprefix("the engine vllm: its process ended with status 1: ")
+        return f"no: {reason}"
     pairs = list(zip(found, wanted, strict=True))
     same = sum(ours.tokens == theirs.tokens for ours, theirs in pairs)
     if same < len(pairs):
