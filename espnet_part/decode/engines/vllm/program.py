@@ -172,8 +172,9 @@ def main() -> None:
     threading.Thread(target=_listen, args=(sys.stdin.buffer, inbox), daemon=True).start()
     try:
         _serve(settings, inbox, out)
-    except BaseException:
+    except BaseException as error:
         traceback.print_exc()
+        print(*f"{type(error).__name__}: {error}".split(), file=sys.stderr)  # the last line is shown
         sys.stderr.flush()
         os._exit(1)  # an exit that waits for threads would wait for standard input
 
