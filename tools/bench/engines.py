@@ -50,8 +50,10 @@ def find_examples(data: Sequence[str], lang: str | None, most: int) -> list[Exam
 
 def agreement(tokens: dict[str, list[int]], reference: dict[str, list[int]]) -> str:
     """How many utterances have the reference's tokens, and the share of its tokens that are, aligned."""
-    texts = [[" ".join(map(str, by[utt])) for utt in reference] for by in (reference, tokens)]
-    counts = count_errors(*texts)
+    wanted, found = (
+        [" ".join(map(str, by[utt])) for utt in reference] for by in (reference, tokens)
+    )
+    counts = count_errors(wanted, found)
     same = counts.sentences - counts.wrong_sentences
     return f"{same} of {counts.sentences}, {counts.percent(counts.correct):.1f} %"
 

@@ -174,7 +174,8 @@ def main() -> None:
         _serve(settings, inbox, out)
     except BaseException as error:
         traceback.print_exc()
-        print(*f"{type(error).__name__}: {error}".split(), file=sys.stderr)  # the last line is shown
+        reason = f"{type(error).__name__}: {error}"
+        print(*reason.split(), file=sys.stderr)  # of all this the last line is shown
         sys.stderr.flush()
         os._exit(1)  # an exit that waits for threads would wait for standard input
 
