@@ -216,7 +216,7 @@ def table_row(family: str) -> str:
     with pytest.raises(ConfigError, match="there are") as error:
         inject_lora(llm.model, LoRAConf(targets=("none",)))
     linear = str(error.value).partition("there are ")[2].split(", ")
-    scale = llm.embedding_std() / float(llm.embedding.weight.std())
+    scale = llm.embedding_std() / float(llm.embedding.get_parameter("weight").std())
     return " | ".join(
         (
             f"`{family}`",
@@ -238,6 +238,15 @@ def test_the_table_has_no_other_families() -> None:
     for text, expected in zip(tables, ([*WORK, *EAGER], [*REFUSED, "gemma3n_text"]), strict=True):
         found = re.findall(r"^\| [^|]+ \| `(\w+)` \|", text, re.MULTILINE)
         assert found == ["model_type", *expected]
+
+
+def test_a_row_says_of_vllm_yes_or_why_not_or_nothing() -> None:
+    table = TABLE.read_text(encoding="utf-8").partition("## Refused")[0]
+    rows = [line.split("|") for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) == len(WORK) + len(EAGER)
+    for *cells, vllm, end in rows:
+        assert len(cells) == 8 and not end
+        assert re.fullmatch(r" (yes |no: .+ )?", vllm)
 
 
 @pytest.mark.parametrize("family", EAGER)

@@ -1,20 +1,22 @@
-"""What decoding costs by engine: seconds of audio and tokens a CPU-second, and whether tokens are the same.
+"""What decoding costs by engine: seconds of audio and tokens a CPU-second, and how many tokens are the same.
 
     python tools/bench/engines.py exp/part dump/raw/test --utterances 64
+    python tools/bench/engines.py exp/part dump/raw/test --utterances 16 --slots 8 --dtype float32 bfloat16
     python tools/bench/engines.py model.zip a.wav b.wav --lang de
     python tools/bench/engines.py random --engines transformers --slots 4 16 --bins 4600 18400
 
-Loads the model once for each engine and decodes the same utterances with each number of slots, then with each
-budget of positions. CPU-seconds are those of this process and of all that it has started, encoder and adapter
-included, loading not. Of the engine transformers, also the most rows and positions (of all rows, padding
-included) that the LLM was given at once. `random` is a model of random weights, with clips of 2 to 4 s and of
-30 s. Prints a table of Markdown.
+Loads the model once for each dtype and engine and decodes the same utterances with each number of slots,
+then with each budget of positions. CPU-seconds are those of this process and of all that it has started,
+encoder and adapter included, loading not. Of the engine transformers, also the most rows and positions (of all
+rows, padding included) that the LLM was given at once. `random` is a model of random weights, with clips of 2
+to 4 s and of 30 s. Prints a table of Markdown.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import os
 import sys
 import tempfile
@@ -31,6 +33,7 @@ from espnet_part.decode import Speech2Text, engines
 from espnet_part.decode.budget import Budget
 from espnet_part.decode.speech2text import row_cost
 from espnet_part.sample_rate import SAMPLE_RATE
+from espnet_part.score.error_rate import count_errors
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -92,6 +95,16 @@ def find_examples(data: Sequence[str], lang: str | None, most: int) -> list[Exam
     return examples[:: max(1, len(examples) // most)][:most]
 
 
+def agreement(tokens: dict[str, list[int]], reference: dict[str, list[int]]) -> str:
+    """How many utterances have the reference's tokens, and the share of its tokens that are, aligned."""
+    wanted, found = (
+        [" ".join(map(str, by[utt])) for utt in reference] for by in (reference, tokens)
+    )
+    counts = count_errors(wanted, found)
+    same = counts.sentences - counts.wrong_sentences
+    return f"{same} of {counts.sentences}, {counts.percent(counts.correct):.1f} %"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("model", help="as part_transcribe takes it, or `random`")
@@ -101,7 +114,7 @@ def main() -> None:
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--bins", type=int, nargs="+", default=[], help="budgets of positions")
     parser.add_argument("--engines", nargs="+", default=engines.names(), choices=engines.names())
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--dtype", nargs="+", default=["float32"], choices=("float32", "bfloat16"))
     parser.add_argument("--num_threads", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -118,13 +131,14 @@ def measure(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.num_threads)
     examples = find_examples(options.data, options.lang, options.utterances)
     print(
-        "| engine | at once | audio-s a CPU-s | tokens a CPU-s | CPU-s | wall-s | same tokens | most rows |"
-        " most positions |\n|---|---|---|---|---|---|---|---|---|"
+        "| dtype | engine | at once | audio-s a CPU-s | tokens a CPU-s | CPU-s | wall-s "
+        "| as the first line | as the first of its dtype | most rows | most positions |"
     )
-    first: dict[str, list[int]] = {}
-    for engine in options.engines:
+    print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
+    firsts: dict[str, dict[str, list[int]]] = {}
+    for dtype, engine in itertools.product(options.dtype, options.engines):
         model = Speech2Text.from_pretrained(
-            options.model, dtype=options.dtype, batch_size=max(options.slots), engine=engine
+            options.model, dtype=dtype, batch_size=max(options.slots), engine=engine
         )
         rows = sorted(map(model.prepare, examples), key=row_cost, reverse=True)
         seconds = sum(len(row.speech) for row in rows if row.speech is not None) / SAMPLE_RATE
@@ -138,14 +152,14 @@ def measure(options: argparse.Namespace) -> None:
             cpu, wall = cpu_seconds() - cpu, time.perf_counter() - wall
             peak.end()
             tokens = {utt: best[0].token_int if best else [] for utt, best in found.items()}
-            first = first or tokens
-            same = sum(tokens[utt] == first[utt] for utt in tokens)
+            first = firsts.setdefault(dtype, tokens)
             count = sum(map(len, tokens.values()))
             at_once = f"{budget.most} {'rows' if budget.batch_bins is None else 'positions'}"
             most = f"{peak.rows} | {peak.positions}" if peak.rows else "- | -"
             print(
-                f"| {engine} | {at_once} | {seconds / cpu:.2f} | {count / cpu:.1f} | {cpu:.1f} |"
-                f" {wall:.1f} | {same} of {len(tokens)} | {most} |",
+                f"| {dtype} | {engine} | {at_once} | {seconds / cpu:.2f} | {count / cpu:.1f} | {cpu:.1f} |"
+                f" {wall:.1f} | {agreement(tokens, firsts[options.dtype[0]])} |"
+                f" {agreement(tokens, first)} | {most} |",
                 flush=True,
             )
         del model

@@ -76,7 +76,7 @@ class Engine:
 def load(settings):
     if how == "refuse":
         print("a warning", file=sys.stderr)
-        raise ValueError("head size 40 is not supported")
+        raise ValueError("head size 40\\n  is not supported\\n    (see the manual)")
     weights = safetensors.numpy.load_file(os.path.join(settings.pop("model"), "model.safetensors"))
     note(os.getpid(), json.dumps(settings), *weights)
     return Engine()
@@ -291,6 +291,7 @@ def test_what_vllm_refuses_is_one_line(notes: Path, monkeypatch: pytest.MonkeyPa
         make_engine(make_llm())
     assert str(caught.value) == (
         "the engine vllm: its process ended with status 1: ValueError: head size 40 is not supported"
+        " (see the manual)"
     )
 
 

@@ -172,8 +172,10 @@ def main() -> None:
     threading.Thread(target=_listen, args=(sys.stdin.buffer, inbox), daemon=True).start()
     try:
         _serve(settings, inbox, out)
-    except BaseException:
+    except BaseException as error:
         traceback.print_exc()
+        reason = f"{type(error).__name__}: {error}"
+        print(*reason.split(), file=sys.stderr)  # of all this the last line is shown
         sys.stderr.flush()
         os._exit(1)  # an exit that waits for threads would wait for standard input
 
