@@ -48,7 +48,8 @@ DELTA = {
     "linear_key_head_dim": 8,
     "linear_value_head_dim": 8,
 }
-CONVOLUTION = {"layer_types": ["conv", "full_attention"]}
+#: The widths are in its real configurations, too: transformers does not read them, vLLM does.
+CONVOLUTION = {"layer_types": ["conv", "full_attention"], "conv_dim": 32, "block_dim": 32}
 ZAMBA = {
     "layers_block_type": ["linear_attention", "hybrid", "hybrid"],
     "num_hidden_layers": 3,

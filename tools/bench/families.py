@@ -30,7 +30,7 @@ from tests.model.test_families import EAGER, WORK, build
 FAMILIES = {**WORK, **EAGER}
 #: Heads and experts of sizes that vLLM takes on CPUs, by what the families call them.
 WIDE = {
-    **dict.fromkeys(("hidden_size", "n_embd", "d_model"), 64),
+    **dict.fromkeys(("hidden_size", "n_embd", "d_model", "conv_dim", "block_dim"), 64),
     **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "attention_heads"), 2),
     **dict.fromkeys(("head_dim", "attention_head_dim"), 32),
     **dict.fromkeys(("mamba_d_head", "mamba_head_dim", "mamba_headdim"), 32),
