@@ -7,9 +7,9 @@
 
 Loads the model once for each dtype and engine and decodes the same utterances with each number of slots,
 then with each budget of positions. CPU-seconds are those of this process and of all that it has started,
-encoder and adapter included, loading not. Of the engine transformers, also the most rows and positions (of all
-rows, padding included) that the LLM was given at once. `random` is a model of random weights, with clips of 2
-to 4 s and of 30 s. Prints a table of Markdown.
+encoder and adapter included, loading not. Of the engine transformers, also the most rows and positions (of
+all rows, padding included) that the LLM was given at once. `random` is a model of random weights, with clips
+of 2 to 4 s and of 30 s. Prints a table of Markdown.
 """
 
 from __future__ import annotations

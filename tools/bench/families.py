@@ -20,6 +20,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from espnet_part.decode.budget import Budget
 from espnet_part.decode.engines import transformers, vllm
 from espnet_part.decode.engines.base import Answer, Engine, Prompt
 from espnet_part.decode.search import Search
@@ -77,10 +78,10 @@ def compare(family: str) -> str:
     llm = build(family, widened(FAMILIES[family]), attention)
     llm.end_token_ids = ENDS
     prompts = make_prompts(llm)
-    wanted = answers(transformers.Engine(llm, Search(), 4, torch.inference_mode), prompts)
+    wanted = answers(transformers.Engine(llm, Search(), Budget(4), torch.inference_mode), prompts)
     logging.basicConfig(level=logging.INFO)  # what vLLM says when it fails
     try:
-        found = answers(vllm.Engine(llm, Search(), 4, torch.inference_mode), prompts)
+        found = answers(vllm.Engine(llm, Search(), Budget(4), torch.inference_mode), prompts)
     except DataError as error:
         reason = str(error).removeprefix("the engine vllm: its process ended with status 1: ")
         return f"no: {reason}"
