@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from espnet_part.decode.budget import Budget
 from espnet_part.decode.engines.base import Answer, Prompt
 from espnet_part.decode.engines.transformers import Engine
 from espnet_part.decode.search import Search
@@ -20,7 +21,7 @@ def test_rows_that_come_and_go_write_what_each_writes_alone(family: str) -> None
         Prompt(llm.embedding(torch.randint(2, 97, (length,))), limit)
         for length, limit in ((9, 5), (3, 2), (6, 7), (4, 4))
     ]
-    found = dict(Engine(llm, Search(), 2, torch.inference_mode).generate(prompts))
+    found = dict(Engine(llm, Search(), Budget(2), torch.inference_mode).generate(prompts))
     for number, prompt in enumerate(prompts):
         answer = found[number]
         assert isinstance(answer, Answer)

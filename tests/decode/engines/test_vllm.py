@@ -343,7 +343,7 @@ def test_tokens_and_scores_are_those_of_transformers(with_vllm: None) -> None:
     llm = make_llm(max_position_embeddings=4096)
     # of the long ones vLLM reads no one at once, and has no room for all together
     prompts = [*make_prompts(llm, 30), *make_prompts(llm, 8, longest=2800)]
-    wanted = answers(transformers.Engine(llm, Search(), 8, torch.inference_mode), prompts)
+    wanted = answers(transformers.Engine(llm, Search(), Budget(8), torch.inference_mode), prompts)
     assert len({len(answer.tokens) for answer in wanted}) > 4
     broken = DataError("no audio")
     stream: list[Prompt | Exception | None] = [*prompts[:5], broken, None, *prompts[5:]]
