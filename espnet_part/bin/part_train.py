@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import io
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -88,8 +87,7 @@ if __name__ == "__main__":
     try:
         main()
     except SystemExit as ended:
-        if ended.code == AGAIN:
-            # srun ends the others of a step when the first one has ended, and while Python shuts down they
-            # would die of it: the status of the step would not be that of a training that goes on
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise
+        if ended.code != AGAIN:
+            raise
+        notice.leave(AGAIN)
+    notice.leave(0)

@@ -14,6 +14,7 @@ parent alone, or the training would lose its data in the middle of a step.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -22,7 +23,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NoReturn
 
 from espnet_part.errors import AGAIN, UserError
 
@@ -82,6 +83,21 @@ def handled(usr1: Handler, term: Handler) -> Iterator[None]:
 def unheeded() -> AbstractContextManager[None]:
     """Before the first step there is nothing to keep: SIGUSR1 is ignored, and SIGTERM ends the process."""
     return handled(signal.SIG_IGN, _end)
+
+
+def leave(status: int) -> NoReturn:
+    """End this process with a status that nothing can change any more.
+
+    While Python takes itself down, threads of libraries abort the process ("terminate called without an
+    active exception", seen of two processes of which one was told to stop), and SIGTERM kills it, which srun
+    sends to the others of a step when the first one has ended. A training that goes on would count as failed.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    atexit._run_exitfuncs()  # loggers, loading processes, trackers of experiments
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it, or it is closed
+            stream.flush()
+    os._exit(status)
 
 
 def _end(number: int, frame: object) -> None:

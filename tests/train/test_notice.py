@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from espnet_part.errors import AGAIN
 from espnet_part.train.notice import Notice, unheeded
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM], ids=lambda n: n.name)
@@ -65,3 +68,33 @@ def test_who_ends_before_the_first_step_says_so_in_one_line() -> None:
     assert done.stderr == (
         "part_train: stopped by SIGTERM beside its steps: started again, it goes on\n"
     )
+
+
+ABORTING = """
+import os, sys
+class Aborting:
+    def __del__(self, abort=os.abort):  # while Python takes itself down, as threads of libraries do
+        abort()
+sys.aborting = Aborting()
+"""
+
+
+@pytest.mark.parametrize("status", [0, AGAIN])
+def test_a_status_is_kept_whatever_happens_while_python_takes_itself_down(status: int) -> None:
+    end = "import atexit; atexit.register(print, 'at exit')\n"
+    for leave, returned in ((f"sys.exit({status})", -signal.SIGABRT), (f"leave({status})", status)):
+        code = f"{ABORTING}{end}from espnet_part.train.notice import leave\nprint('said'); {leave}"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (returned, "said\nat exit\n"), done.stderr
+
+
+def test_part_train_ends_like_this(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(ABORTING)
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-m", "espnet_part.bin.part_train", "--help"],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and "usage: part_train" in done.stdout, done.stderr
