@@ -22,7 +22,7 @@ def hold_in_float32(module: nn.Module, names: Collection[str], prefix: str = "")
             parameter.data = parameter.data.float()
 
 
-def masters(model: nn.Module, names: Collection[str], amp: bool) -> list[str]:
+def masters(model: nn.Module, names: Collection[str], amp: bool) -> set[str]:
     """Those of the parameters ``names`` that are to be held in float32 (autocast computes in bfloat16).
 
     At a learning rate of 1e-5 most updates are smaller than half a step of bfloat16 (8 bits), so
@@ -42,10 +42,10 @@ def masters(model: nn.Module, names: Collection[str], amp: bool) -> list[str]:
         for name, parameter in model.named_parameters()
         if name in names and parameter.dtype in (torch.bfloat16, torch.float16)
     }
-    dtypes = [parameter.dtype for parameter in chosen.values()]
     if chosen and not amp:
+        dtype = next(iter(chosen.values())).dtype
         raise ConfigError(
-            f"use_amp: {len(chosen)} tensors that train are in {str(dtypes[0])[6:]}, in which "
+            f"use_amp: {len(chosen)} tensors that train are in {str(dtype)[6:]}, in which "
             "small updates are lost; use --use_amp true (they are then held in float32), or "
             "`llm_conf.dtype: float32`"
         )
@@ -54,4 +54,4 @@ def masters(model: nn.Module, names: Collection[str], amp: bool) -> list[str]:
         logging.info(
             "%d tensors (%.1f million values) that train are held in float32", len(chosen), size
         )
-    return list(chosen)
+    return set(chosen)

@@ -46,6 +46,16 @@ TRANSFORMER = {"dim": 16, "heads": 2, "ff": 32, "layers": 2, "dropout": 0.0}
 LORA = {"rank": 4, "alpha": 8, "targets": ["q_proj", "v_proj"]}
 
 
+def speak_up(model: torch.nn.Module, loud: bool = True) -> None:
+    """Let a random model's LoRA change tokens and, where ``loud``, its clips lead to different ones."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".lora_B" in name:
+                parameter.normal_(std=0.3)
+            elif loud and name.startswith("encoder.") and parameter.ndim > 1:
+                parameter.mul_(8)
+
+
 def mapping(**changes: Any) -> dict[str, Any]:
     """The mapping of a tiny model's configuration."""
     values: dict[str, Any] = {

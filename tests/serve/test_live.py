@@ -251,14 +251,19 @@ def test_a_limit_ends_the_stream_and_what_was_said_is_told(start, talk, settings
     assert messages[-1]["reason"] == reason and len(of(messages, "final")) == 1
 
 
+def trickle(stream, frame):
+    """Send a frame now and then until the server has had enough."""
+    with pytest.raises(ConnectionClosed):
+        for _ in range(1000):
+            stream.send(frame)
+            time.sleep(0.05)
+
+
 def test_frames_without_samples_keep_no_stream_open(start):
     server = start(Fake(), idle_timeout=0.6)
     with open_stream(server, {"language": "de"}) as stream:
         assert json.loads(stream.recv(60))["type"] == "ready"
-        with pytest.raises(ConnectionClosed):
-            for _ in range(1000):
-                stream.send(b"")
-                time.sleep(0.05)
+        trickle(stream, b"")
     assert server.idle()
 
 
@@ -266,10 +271,7 @@ def test_a_stream_that_trickles_ends(start):
     server = start(Fake(), max_duration=0.5, request_timeout=0.5)
     with open_stream(server, {"language": "de"}) as stream:
         assert json.loads(stream.recv(60))["type"] == "ready"
-        with pytest.raises(ConnectionClosed):
-            for _ in range(1000):
-                stream.send(b"\1\0")
-                time.sleep(0.05)
+        trickle(stream, b"\1\0")
         assert hear(stream)[-1]["reason"] == "max_duration"
     assert server.idle()
 
